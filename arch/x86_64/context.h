@@ -1,0 +1,66 @@
+// First contexts: what cpu_switch finds on the stack of a thread that never ran.
+#pragma once
+
+#include <stdint.h>
+
+#include "frame.h"
+
+struct thread;
+
+extern "C" {
+void cpu_switch(thread* old, thread* next);
+void cpu_thread_start();
+void gate_clone_start();
+uint64_t cpu_fpcontrol();
+int cpu_rfork(unsigned long flags, void* stack_top, void (*fn)(void*), void* gs);
+extern bool cr_have_fsgsbase;
+}
+
+namespace cr {
+
+// What cpu_switch pops, lowest address first.
+struct switchframe {
+  uint64_t fpcontrol;
+  uint64_t r15, r14, r13, r12, rbx, rbp;
+  uint64_t rip;
+};
+
+// A context at `top` (16-byte aligned) that runs fn(arg) and then lwkt_exit.
+inline uint64_t context_function(uint64_t top, void (*fn)(void*), void* arg) {
+  auto* f = reinterpret_cast<switchframe*>(top - sizeof(switchframe));
+  *f = switchframe{cpu_fpcontrol(), 0,
+                   0, 0,
+                   reinterpret_cast<uint64_t>(arg), reinterpret_cast<uint64_t>(fn),
+                   0, reinterpret_cast<uint64_t>(&cpu_thread_start)};
+  return reinterpret_cast<uint64_t>(f);
+}
+
+// A context that leaves the gate through the trap frame `tf`, which stands on the new stack.
+inline uint64_t context_trapframe(trapframe* tf) {
+  auto* f = reinterpret_cast<switchframe*>(reinterpret_cast<uint64_t>(tf) - sizeof(switchframe));
+  *f = switchframe{cpu_fpcontrol(), 0, 0, 0, 0, 0, 0, reinterpret_cast<uint64_t>(&gate_clone_start)};
+  return reinterpret_cast<uint64_t>(f);
+}
+
+inline uint64_t read_fsbase() {
+  if (cr_have_fsgsbase) {
+    uint64_t v;
+    asm volatile("rdfsbase %0" : "=r"(v));
+    return v;
+  }
+  uint64_t v = 0;
+  long ret;
+  asm volatile("syscall" : "=a"(ret) : "a"(158L), "D"(0x1003L), "S"(&v) : "rcx", "r11", "memory");
+  return v;
+}
+
+inline void write_gsbase(const void* gs) {
+  if (cr_have_fsgsbase) {
+    asm volatile("wrgsbase %0" ::"r"(gs) : "memory");
+    return;
+  }
+  long ret;
+  asm volatile("syscall" : "=a"(ret) : "a"(158L), "D"(0x1001L), "S"(gs) : "rcx", "r11", "memory");
+}
+
+}  // namespace cr

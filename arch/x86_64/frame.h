@@ -1,0 +1,94 @@
+// The trap frame and the offsets that assembly shares with C++.
+//
+// One frame type for every door of the gate: a rewritten site, an exported wrapper, the
+// catch-all. It is built on the program's stack below the red zone (rsp - 128), holds the
+// program's registers at the trap, and is what fork, clone, signals and unwinding look at.
+#pragma once
+
+// struct trapframe
+#define TF_RDI 0
+#define TF_RSI 8
+#define TF_RDX 16
+#define TF_R10 24
+#define TF_R8 32
+#define TF_R9 40
+#define TF_RAX 48
+#define TF_NR 56
+#define TF_RBX 64
+#define TF_RBP 72
+#define TF_R12 80
+#define TF_R13 88
+#define TF_R14 96
+#define TF_R15 104
+#define TF_RIP 112
+#define TF_RFLAGS 120
+#define TF_RSP 128
+#define TF_DESC 136
+#define TF_R11 144
+#define TF_RCX 152
+#define TF_UNWINDPC 160
+#define TF_SIZE 176
+
+// struct sitedesc
+#define SD_RETPC 0
+#define SD_TRAPPC 8
+#define SD_UNWINDPC 16
+#define SD_VECTOR 24
+#define SD_SIZE 32
+
+// struct globaldata
+#define GD_SELF 0
+#define GD_CURTHREAD 8
+#define GD_GATE 16
+#define GD_PT_RETPC 24
+#define GD_PT_PARENT 32
+#define GD_PT_FRAME 40
+#define GD_AST 48
+
+// struct thread
+#define TD_SP 0
+#define TD_FSBASE 8
+#define TD_AST 16
+#define TD_FLAGS 20
+#define TD_RUNNING 24
+
+// thread flags that assembly tests
+#define TDF_NOTLS 0x0001
+
+#ifndef __ASSEMBLER__
+#include <stddef.h>
+#include <stdint.h>
+
+namespace cr {
+
+struct sitedesc {
+  uint64_t retpc;   // where the program goes on after the call
+  uint64_t trappc;  // jump here with all registers restored to trap in place
+  uint64_t unwindpc;  // the address after the trap as the program and its unwind tables know it
+  uint8_t vector;   // SiteVector
+  uint8_t rule;     // SiteRule; 0 for a wrapper
+  uint8_t pad[6];
+};
+static_assert(offsetof(sitedesc, trappc) == SD_TRAPPC && offsetof(sitedesc, unwindpc) == SD_UNWINDPC);
+static_assert(offsetof(sitedesc, vector) == SD_VECTOR && sizeof(sitedesc) == SD_SIZE);
+
+struct trapframe {
+  uint64_t rdi, rsi, rdx, r10, r8, r9;  // the arguments, in order
+  uint64_t rax;                         // in: the number; out: the raw result
+  uint64_t nr;                          // the number, kept for restarts
+  uint64_t rbx, rbp, r12, r13, r14, r15;
+  uint64_t rip;     // where the program goes on
+  uint64_t rflags;
+  uint64_t rsp;
+  const sitedesc* desc;
+  uint64_t r11, rcx;  // free for the runtime
+  uint64_t unwindpc;  // rip as unwinders see it: a displaced site goes on in its stub
+  uint64_t pad;
+};
+static_assert(sizeof(trapframe) == TF_SIZE);
+static_assert(offsetof(trapframe, rax) == TF_RAX && offsetof(trapframe, rbx) == TF_RBX);
+static_assert(offsetof(trapframe, rip) == TF_RIP && offsetof(trapframe, rsp) == TF_RSP);
+static_assert(offsetof(trapframe, desc) == TF_DESC && offsetof(trapframe, unwindpc) == TF_UNWINDPC);
+
+}  // namespace cr
+#endif

@@ -1,0 +1,400 @@
+// The gate: how a system call leaves the program and comes back.
+//
+// gate_entry
+//   in:      %rax the call's number, the arguments in %rdi %rsi %rdx %r10 %r8 %r9, %r11 the
+//            site's descriptor. %rcx is free (the trap destroys it). %rsp is the program's, any
+//            alignment, with 128 live bytes below it (the red zone).
+//   frame:   a struct trapframe below rsp - 128, 16-byte aligned.
+//   out:     at the descriptor's retpc with the result in %rax; every other register, the
+//            flags and the vectors as they were; %rcx = retpc as the kernel leaves it.
+//
+// The way out is restartable: from gate_exit_check to gate_exit_last the frame is whole and
+// %rsp is its base, so a signal that hits there sets AST_SIGNAL and rolls the program counter
+// back to gate_exit_check. At gate_exit_last (the final jump) everything is the program's and
+// the signal is delivered as if the jump had been done (src/signal/kernel.cc knows the labels).
+//
+// The runtime's code touches no vector register, so none is saved here; a site whose vectors
+// are live over the trap (SD.vector) has them saved around the dispatch.
+
+#include "frame.h"
+
+#define DW_CFA_def_cfa_expression 0x0f
+#define DW_CFA_expression 0x10
+// A register saved at %rsp + off, off < 64 and 64 <= off < 8192 (DW_OP_breg7, sleb128).
+#define CFI_SAVED_NEAR(reg, off) .cfi_escape DW_CFA_expression, reg, 2, 0x77, off
+#define CFI_SAVED_FAR(reg, off) \
+	.cfi_escape DW_CFA_expression, reg, 3, 0x77, ((off) & 0x7f) | 0x80, (off) >> 7
+
+	.text
+
+	.macro CFI_TRAPFRAME
+	// CFA = the program's %rsp; the return address is the program's next instruction.
+	.cfi_escape DW_CFA_def_cfa_expression, 4, 0x77, (TF_RSP & 0x7f) | 0x80, TF_RSP >> 7, 0x06
+	CFI_SAVED_FAR(16, TF_UNWINDPC)
+	CFI_SAVED_FAR(3, TF_RBX)
+	CFI_SAVED_FAR(6, TF_RBP)
+	CFI_SAVED_FAR(12, TF_R12)
+	CFI_SAVED_FAR(13, TF_R13)
+	CFI_SAVED_FAR(14, TF_R14)
+	CFI_SAVED_FAR(15, TF_R15)
+	.endm
+
+	.globl	gate_entry
+	.hidden	gate_entry
+	.type	gate_entry, @function
+	.p2align 6
+gate_entry:
+	.cfi_startproc simple
+	.cfi_def_cfa %rsp, 0
+	.cfi_undefined %rip
+	endbr64
+	movq	%rsp, %rcx
+	leaq	-128(%rsp), %rsp
+	pushfq
+	leaq	-(TF_SIZE + 24)(%rsp), %rsp
+	andq	$-16, %rsp		// the flags are already in memory
+	movq	%rdi, TF_RDI(%rsp)
+	movq	%rsi, TF_RSI(%rsp)
+	movq	%rdx, TF_RDX(%rsp)
+	movq	%r10, TF_R10(%rsp)
+	movq	%r8, TF_R8(%rsp)
+	movq	%r9, TF_R9(%rsp)
+	movq	%rax, TF_RAX(%rsp)
+	movq	%rax, TF_NR(%rsp)
+	movq	%rbx, TF_RBX(%rsp)
+	movq	%rbp, TF_RBP(%rsp)
+	movq	%r12, TF_R12(%rsp)
+	movq	%r13, TF_R13(%rsp)
+	movq	%r14, TF_R14(%rsp)
+	movq	%r15, TF_R15(%rsp)
+	movq	-136(%rcx), %rax
+	movq	%rax, TF_RFLAGS(%rsp)
+	movq	SD_RETPC(%r11), %rdx
+	movq	%rdx, TF_RIP(%rsp)
+	movq	SD_UNWINDPC(%r11), %rdx
+	movq	%rdx, TF_UNWINDPC(%rsp)
+	movq	%rcx, TF_RSP(%rsp)
+	movq	%r11, TF_DESC(%rsp)
+	CFI_TRAPFRAME
+	testl	$0x400, %eax		// DF: C++ needs it clear
+	jnz	gate_entry_df
+gate_entry_2:
+	movq	%rsp, %rdi
+	cmpb	$0, SD_VECTOR(%r11)
+	jne	gate_entry_vector
+	call	gate_syscall
+	// fall through
+
+	.globl	gate_exit_check
+	.hidden	gate_exit_check
+gate_exit_check:
+	movq	%gs:GD_CURTHREAD, %rcx
+	cmpl	$0, TD_AST(%rcx)
+	jne	gate_exit_ast
+	cmpl	$0, %gs:GD_AST
+	jne	gate_exit_ast
+	movq	TF_RFLAGS(%rsp), %rax
+	btl	$11, %eax		// OF
+	setc	%cl
+	movb	%al, %ah
+	addb	$0x7f, %cl		// sets OF as it was
+	sahf				// the other arithmetic flags; OF untouched
+	movq	TF_RDI(%rsp), %rdi
+	movq	TF_RSI(%rsp), %rsi
+	movq	TF_RDX(%rsp), %rdx
+	movq	TF_R10(%rsp), %r10
+	movq	TF_R8(%rsp), %r8
+	movq	TF_R9(%rsp), %r9
+	movq	TF_RAX(%rsp), %rax
+	movq	TF_RIP(%rsp), %rcx
+	movq	TF_RSP(%rsp), %rsp
+	.globl	gate_exit_last
+	.hidden	gate_exit_last
+gate_exit_last:
+	jmp	*%rcx
+
+gate_entry_df:
+	cld
+	jmp	gate_entry_2
+
+// Something is pending: a signal, a reschedule, a full restore. gate_ast may leave by
+// another way (a signal frame) and not return.
+gate_exit_ast:
+	movq	%rsp, %rdi
+	call	gate_ast
+	testl	%eax, %eax
+	jz	gate_exit_check
+	// fall through: restore everything (a clone's child)
+
+	.globl	gate_exit_full
+	.hidden	gate_exit_full
+gate_exit_full:
+	movq	TF_RBX(%rsp), %rbx
+	movq	TF_RBP(%rsp), %rbp
+	movq	TF_R12(%rsp), %r12
+	movq	TF_R13(%rsp), %r13
+	movq	TF_R14(%rsp), %r14
+	movq	TF_R15(%rsp), %r15
+	jmp	gate_exit_check
+
+// void gate_leave(trapframe* %rdi): leaves through a frame that stands anywhere on the stack.
+	.globl	gate_leave
+	.hidden	gate_leave
+gate_leave:
+	movq	%rdi, %rsp
+	jmp	gate_exit_full
+
+// Vectors are live over this trap: keep them on the program's stack. 512 bytes of fxsave's
+// xmm part are enough for SiteVector::kSse; wider state goes through xsave.
+gate_entry_vector:
+	movq	%rsp, %rbx		// callee-saved; the program's is in the frame
+	cmpb	$2, SD_VECTOR(%r11)
+	je	gate_entry_xsave
+	subq	$256, %rsp
+	movups	%xmm0, (%rsp)
+	movups	%xmm1, 16(%rsp)
+	movups	%xmm2, 32(%rsp)
+	movups	%xmm3, 48(%rsp)
+	movups	%xmm4, 64(%rsp)
+	movups	%xmm5, 80(%rsp)
+	movups	%xmm6, 96(%rsp)
+	movups	%xmm7, 112(%rsp)
+	movups	%xmm8, 128(%rsp)
+	movups	%xmm9, 144(%rsp)
+	movups	%xmm10, 160(%rsp)
+	movups	%xmm11, 176(%rsp)
+	movups	%xmm12, 192(%rsp)
+	movups	%xmm13, 208(%rsp)
+	movups	%xmm14, 224(%rsp)
+	movups	%xmm15, 240(%rsp)
+	call	gate_syscall
+	movups	(%rsp), %xmm0
+	movups	16(%rsp), %xmm1
+	movups	32(%rsp), %xmm2
+	movups	48(%rsp), %xmm3
+	movups	64(%rsp), %xmm4
+	movups	80(%rsp), %xmm5
+	movups	96(%rsp), %xmm6
+	movups	112(%rsp), %xmm7
+	movups	128(%rsp), %xmm8
+	movups	144(%rsp), %xmm9
+	movups	160(%rsp), %xmm10
+	movups	176(%rsp), %xmm11
+	movups	192(%rsp), %xmm12
+	movups	208(%rsp), %xmm13
+	movups	224(%rsp), %xmm14
+	movups	240(%rsp), %xmm15
+	movq	%rbx, %rsp
+	movq	TF_RBX(%rsp), %rbx
+	jmp	gate_exit_check
+gate_entry_xsave:
+	subq	cr_xsave_size(%rip), %rsp
+	andq	$-64, %rsp
+	// The header's 64 bytes must be zero before the first save into this memory.
+	xorl	%eax, %eax
+	movl	$64, %ecx
+	leaq	512(%rsp), %rdi
+	rep stosb
+	movl	$-1, %eax
+	movl	$-1, %edx
+	xsave64	(%rsp)
+	movq	%rbx, %rdi
+	call	gate_syscall
+	movl	$-1, %eax
+	movl	$-1, %edx
+	xrstor64 (%rsp)
+	movq	%rbx, %rsp
+	movq	TF_RBX(%rsp), %rbx
+	jmp	gate_exit_check
+	.cfi_endproc
+	.size	gate_entry, . - gate_entry
+
+// The first switch to a thread that clone made lands here: %rsp is its trap frame.
+	.globl	gate_clone_start
+	.hidden	gate_clone_start
+	.type	gate_clone_start, @function
+	.p2align 4
+gate_clone_start:
+	.cfi_startproc simple
+	CFI_TRAPFRAME
+	endbr64
+	call	cr_switch_return
+	jmp	gate_exit_full
+	.cfi_endproc
+	.size	gate_clone_start, . - gate_clone_start
+
+// A vfork child's way: it runs on its parent's memory (and often its stack) and is no LWKT of
+// ours. Its calls trap in place; nothing is written. %rcx and %r11 are the only free
+// registers and the flags stay: hence lea and jrcxz. An exec goes through C++ so that the
+// preload goes on in the new image.
+	.globl	gate_passthru
+	.hidden	gate_passthru
+	.type	gate_passthru, @function
+	.p2align 4
+gate_passthru:
+	.cfi_startproc
+	.cfi_undefined %rip
+	endbr64
+	leal	-59(%rax), %ecx		// execve
+	jrcxz	1f
+	leal	-322(%rax), %ecx	// execveat
+	jrcxz	1f
+	movq	SD_TRAPPC(%r11), %rcx
+	jmp	*%rcx
+1:	jmp	gate_entry
+	.cfi_endproc
+	.size	gate_passthru, . - gate_passthru
+
+// void gate_vfork(trapframe* copy %rdi, globaldata* passthru %rsi)
+//   Does the call in `copy` (a frame outside the stack: the child may overwrite everything
+//   below the program's %rsp) with the program's registers and the pass-through area in %gs,
+//   so that the child starts there. The child goes to the program at once; the parent, when
+//   the kernel lets it go on, takes its own area back and leaves by the gate.
+	.globl	gate_vfork
+	.hidden	gate_vfork
+	.type	gate_vfork, @function
+	.p2align 4
+gate_vfork:
+	.cfi_startproc simple
+	.cfi_undefined %rip
+	endbr64
+	movq	%rdi, %r15
+	cmpb	$0, cr_have_fsgsbase(%rip)
+	je	3f
+	wrgsbase %rsi
+1:	movq	TF_RDI(%r15), %rdi
+	movq	TF_RSI(%r15), %rsi
+	movq	TF_RDX(%r15), %rdx
+	movq	TF_R10(%r15), %r10
+	movq	TF_R8(%r15), %r8
+	movq	TF_R9(%r15), %r9
+	movq	TF_RBX(%r15), %rbx
+	movq	TF_RBP(%r15), %rbp
+	movq	TF_R12(%r15), %r12
+	movq	TF_R13(%r15), %r13
+	movq	TF_R14(%r15), %r14
+	movq	TF_NR(%r15), %rax
+	movq	TF_RSP(%r15), %rsp
+	movq	TF_R15(%r15), %r15
+	syscall
+	movq	%rax, %rcx
+	jrcxz	2f
+	// The parent. rax: the child's pid or an error.
+	movq	%gs:GD_PT_FRAME, %r11
+	movq	%rax, TF_RAX(%r11)
+	movq	TF_RSP(%r11), %rsp
+	leaq	-(128 + TF_SIZE + 16)(%rsp), %rsp
+	andq	$-16, %rsp
+	movq	%rsp, %rdi
+	movq	%r11, %rsi
+	call	gate_vfork_parent	// fills the frame at %rdi; %gs is the rfork's again
+	jmp	gate_exit_full
+2:	movq	%gs:GD_PT_RETPC, %rcx
+	jmp	*%rcx
+3:	movl	$0x1001, %edi		// ARCH_SET_GS
+	movl	$158, %eax
+	syscall
+	jmp	1b
+	.cfi_endproc
+	.size	gate_vfork, . - gate_vfork
+
+// long cr_trap_check(const uint64_t args[6] %rdi, long nr %rsi, const uint32_t* ast %rdx)
+//   A trap that a signal for this LWKT interrupts even if it came just before: from
+//   cr_trap_window to cr_trap_insn (included: a call the kernel restarts) the kernel-signal
+//   handler moves the program counter to cr_trap_interrupted. -512 (ERESTARTSYS) then.
+	.globl	cr_trap_check
+	.hidden	cr_trap_check
+	.type	cr_trap_check, @function
+	.p2align 4
+cr_trap_check:
+	.cfi_startproc
+	endbr64
+	pushq	%rbx
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbx, 0
+	movq	%rdx, %rbx
+	movq	%rdi, %rcx
+	movq	%rsi, %rax
+	movq	0(%rcx), %rdi
+	movq	8(%rcx), %rsi
+	movq	16(%rcx), %rdx
+	movq	24(%rcx), %r10
+	movq	32(%rcx), %r8
+	movq	40(%rcx), %r9
+	.globl	cr_trap_window, cr_trap_insn, cr_trap_interrupted
+	.hidden	cr_trap_window, cr_trap_insn, cr_trap_interrupted
+cr_trap_window:
+	cmpl	$0, (%rbx)
+	jne	cr_trap_interrupted
+	cmpl	$0, %gs:GD_AST
+	jne	cr_trap_interrupted
+cr_trap_insn:
+	syscall
+	popq	%rbx
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %rbx
+	ret
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbx, 0
+cr_trap_interrupted:
+	movq	$-512, %rax
+	popq	%rbx
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %rbx
+	ret
+	.cfi_endproc
+	.size	cr_trap_check, . - cr_trap_check
+
+// long cr_call(a1..a6, nr): the wrappers' door. A C call, so only what C preserves matters; it
+// still goes through gate_entry so that a signal or a fork finds the same frame everywhere.
+	.globl	cr_call
+	.hidden	cr_call
+	.type	cr_call, @function
+	.p2align 4
+cr_call:
+	.cfi_startproc
+	endbr64
+	movq	8(%rsp), %rax
+	movq	%rcx, %r10
+	leaq	wrapper_desc(%rip), %r11
+	cmpb	$0, cr_gate_ready(%rip)
+	je	cr_call_trap
+	jmp	*%gs:GD_GATE
+	.globl	cr_call_reenter
+	.hidden	cr_call_reenter
+cr_call_reenter:			// a restart: the registers are the trap's already
+	leaq	wrapper_desc(%rip), %r11
+	jmp	*%gs:GD_GATE
+cr_call_trap:
+	syscall
+cr_call_ret:
+	ret
+	.cfi_endproc
+	.size	cr_call, . - cr_call
+
+// The kernel's own frames, on an rfork's alternate stack, end here.
+	.globl	cr_kernel_restorer
+	.hidden	cr_kernel_restorer
+	.type	cr_kernel_restorer, @function
+	.p2align 4
+	.cfi_startproc
+	.cfi_signal_frame
+	.cfi_undefined %rip
+	nop
+cr_kernel_restorer:
+	movl	$15, %eax
+	syscall
+	ud2
+	.cfi_endproc
+	.size	cr_kernel_restorer, . - cr_kernel_restorer
+
+	.section .data.rel.ro.local, "aw", @progbits
+	.p2align 4
+wrapper_desc:
+	.quad	cr_call_ret
+	.quad	cr_call_trap
+	.quad	cr_call_ret
+	.quad	0
+	.size	wrapper_desc, . - wrapper_desc
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,53 @@
+// Raw traps of the runtime itself: no errno, no TLS, the kernel's answer as it is
+// (-4095..-1 is an error).
+#pragma once
+
+#include <stdint.h>
+
+namespace cr {
+
+[[gnu::always_inline]] inline long raw6(long nr, long a, long b, long c, long d, long e, long f) {
+  long ret;
+  register long r10 asm("r10") = d;
+  register long r8 asm("r8") = e;
+  register long r9 asm("r9") = f;
+  asm volatile("syscall"
+               : "=a"(ret)
+               : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory", "cc");
+  return ret;
+}
+
+[[gnu::always_inline]] inline long raw4(long nr, long a, long b, long c, long d) {
+  long ret;
+  register long r10 asm("r10") = d;
+  asm volatile("syscall"
+               : "=a"(ret)
+               : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10)
+               : "rcx", "r11", "memory", "cc");
+  return ret;
+}
+
+[[gnu::always_inline]] inline long raw3(long nr, long a, long b, long c) {
+  long ret;
+  asm volatile("syscall"
+               : "=a"(ret)
+               : "a"(nr), "D"(a), "S"(b), "d"(c)
+               : "rcx", "r11", "memory", "cc");
+  return ret;
+}
+
+[[gnu::always_inline]] inline long raw2(long nr, long a, long b) { return raw3(nr, a, b, 0); }
+[[gnu::always_inline]] inline long raw1(long nr, long a) { return raw3(nr, a, 0, 0); }
+[[gnu::always_inline]] inline long raw0(long nr) { return raw3(nr, 0, 0, 0); }
+
+// clone(CLONE_VM | CLONE_VFORK) with no exit signal, on the caller's stack. The syscall must be
+// inlined into the function that goes on: a return from a function of its own would be made
+// twice, the second time over what the child left.
+[[gnu::always_inline]] inline long raw_vfork() {
+  return raw6(56, 0x4100, 0, 0, 0, 0, 0);
+}
+
+inline bool raw_failed(long r) { return static_cast<unsigned long>(r) >= static_cast<unsigned long>(-4095); }
+
+}  // namespace cr

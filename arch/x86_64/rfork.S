@@ -1,0 +1,49 @@
+// int cpu_rfork(unsigned long flags %rdi, void* stack_top %rsi, void (*fn)(void* gs) %rdx,
+//               void* gs %rcx)
+//
+// Makes a kernel thread that shares the address space, files, directory and signal handlers,
+// on a stack of its own, with its per-cpu register set before anything else runs. All signals
+// must be blocked by the caller: the new thread starts with the caller's mask. `fn` never
+// returns. Result: the thread's kernel id, or -errno.
+
+#include "frame.h"
+
+	.text
+	.globl	cpu_rfork
+	.hidden	cpu_rfork
+	.type	cpu_rfork, @function
+	.p2align 4
+cpu_rfork:
+	.cfi_startproc
+	endbr64
+	andq	$-16, %rsi
+	subq	$16, %rsi
+	movq	%rdx, 0(%rsi)		// fn and gs wait on the new stack
+	movq	%rcx, 8(%rsi)
+	xorl	%edx, %edx
+	xorl	%r10d, %r10d
+	xorl	%r8d, %r8d
+	movl	$56, %eax		// clone
+	syscall
+	testl	%eax, %eax
+	jz	1f
+	ret
+1:	.cfi_undefined %rip
+	popq	%rbx
+	popq	%r12
+	cmpb	$0, cr_have_fsgsbase(%rip)
+	je	2f
+	wrgsbase %r12
+	jmp	3f
+2:	movl	$0x1001, %edi		// ARCH_SET_GS
+	movq	%r12, %rsi
+	movl	$158, %eax
+	syscall
+3:	xorl	%ebp, %ebp
+	movq	%r12, %rdi
+	call	*%rbx
+	ud2
+	.cfi_endproc
+	.size	cpu_rfork, . - cpu_rfork
+
+	.section .note.GNU-stack, "", @progbits

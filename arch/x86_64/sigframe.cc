@@ -1,0 +1,84 @@
+#include "sigframe.h"
+
+extern "C" {
+[[gnu::visibility("hidden")]] uint64_t cr_xsave_size = 576;
+}
+
+namespace cr {
+
+namespace {
+uint64_t xfeatures = 3;  // x87 and SSE until XCR0 says more
+}
+
+void sigframe_init() {
+  uint32_t a = 1, b, c = 0, d;
+  asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+  if ((c & (1u << 27)) == 0) return;  // OSXSAVE: no XCR0 to read
+  uint32_t lo, hi;
+  asm volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+  xfeatures = lo | static_cast<uint64_t>(hi) << 32;
+  a = 0xd;
+  c = 0;
+  asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+  cr_xsave_size = (b + 63u) & ~63u;
+}
+
+uint64_t sigframe_size() { return sizeof(rt_sigframe) + cr_xsave_size + 64 + 64 + 32; }
+
+FramePlace sigframe_place(uint64_t sp) {
+  uint64_t fp = (sp - cr_xsave_size - sizeof(kFpMagic2)) & ~63ull;
+  uint64_t frame = ((fp - sizeof(rt_sigframe)) & ~15ull) - 8;
+  return {reinterpret_cast<rt_sigframe*>(frame), fp};
+}
+
+namespace {
+void finish_fpu(uint64_t fp) {
+  auto* sw = reinterpret_cast<fpx_sw_bytes*>(fp + kFpSwOffset);
+  *sw = fpx_sw_bytes{kFpMagic1, static_cast<uint32_t>(cr_xsave_size + sizeof(kFpMagic2)), xfeatures,
+                     static_cast<uint32_t>(cr_xsave_size), {}};
+  *reinterpret_cast<uint32_t*>(fp + cr_xsave_size) = kFpMagic2;
+}
+}  // namespace
+
+void sigframe_save_fpu(uint64_t fp) {
+  __builtin_memset(reinterpret_cast<void*>(fp), 0, cr_xsave_size);
+  asm volatile("xsave64 (%0)" ::"r"(fp), "a"(-1), "d"(-1) : "memory");
+  finish_fpu(fp);
+}
+
+void sigframe_copy_fpu(uint64_t to, uint64_t from) {
+  uint64_t n = cr_xsave_size;
+  if (from != 0) {
+    auto* sw = reinterpret_cast<const fpx_sw_bytes*>(from + kFpSwOffset);
+    uint64_t have = sw->magic1 == kFpMagic1 ? sw->xstate_size : kXsaveHeader;
+    if (have < n) n = have;
+    __builtin_memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), n);
+    if (n < cr_xsave_size) {
+      __builtin_memset(reinterpret_cast<void*>(to + n), 0, cr_xsave_size - n);
+      if (n <= kXsaveHeader) *reinterpret_cast<uint64_t*>(to + kXsaveHeader) = 3;
+    }
+  } else {
+    __builtin_memset(reinterpret_cast<void*>(to), 0, n);
+    sigframe_clear_fpu(to);
+  }
+  finish_fpu(to);
+}
+
+void sigframe_clear_fpu(uint64_t fp) {
+  if (fp == 0) return;
+  *reinterpret_cast<uint64_t*>(fp + kXsaveHeader) = 0;         // xstate_bv: all initial
+  *reinterpret_cast<uint16_t*>(fp) = 0x37f;                    // x87 control word
+  *reinterpret_cast<uint32_t*>(fp + 24) = 0x1f80;              // MXCSR is not covered by xstate_bv
+}
+
+void sigframe_from_trapframe(kucontext* uc, const trapframe* tf) {
+  ksigcontext& m = uc->mc;
+  m.r8 = tf->r8, m.r9 = tf->r9, m.r10 = tf->r10, m.r11 = tf->rflags;
+  m.r12 = tf->r12, m.r13 = tf->r13, m.r14 = tf->r14, m.r15 = tf->r15;
+  m.di = tf->rdi, m.si = tf->rsi, m.bp = tf->rbp, m.bx = tf->rbx;
+  m.dx = tf->rdx, m.ax = tf->rax, m.cx = tf->unwindpc, m.sp = tf->rsp;
+  m.ip = tf->unwindpc, m.flags = tf->rflags;
+  m.cs = 0x33, m.gs = 0, m.fs = 0, m.ss = 0x2b;
+}
+
+}  // namespace cr

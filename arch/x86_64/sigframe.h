@@ -1,0 +1,84 @@
+// The kernel's signal frame on x86_64, byte for byte: rt_sigreturn restores from it, unwinders
+// and programs read it. Source: arch/x86/include/uapi/asm/sigcontext.h, ucontext.h.
+#pragma once
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frame.h"
+
+namespace cr {
+
+struct ksigcontext {
+  uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+  uint64_t di, si, bp, bx, dx, ax, cx, sp, ip, flags;
+  uint16_t cs, gs, fs, ss;
+  uint64_t err, trapno, oldmask, cr2;
+  uint64_t fpstate;
+  uint64_t reserved[8];
+};
+
+struct kstack {
+  uint64_t sp;
+  int32_t flags;
+  int32_t pad;
+  uint64_t size;
+};
+
+struct kucontext {
+  uint64_t flags;
+  uint64_t link;
+  kstack stack;
+  ksigcontext mc;
+  uint64_t sigmask;
+};
+static_assert(offsetof(kucontext, mc) == 40 && sizeof(ksigcontext) == 256);
+static_assert(offsetof(kucontext, sigmask) == 296);
+
+struct rt_sigframe {
+  uint64_t pretcode;
+  kucontext uc;
+  siginfo_t info;
+};
+
+inline constexpr uint64_t UC_FP_XSTATE = 1;
+inline constexpr uint64_t UC_SIGCONTEXT_SS = 2;
+inline constexpr uint64_t UC_STRICT_RESTORE_SS = 4;
+
+inline constexpr uint32_t kFpMagic1 = 0x46505853;
+inline constexpr uint32_t kFpMagic2 = 0x46505845;
+inline constexpr size_t kFpSwOffset = 464;
+inline constexpr size_t kXsaveHeader = 512;
+
+struct fpx_sw_bytes {
+  uint32_t magic1;
+  uint32_t extended_size;
+  uint64_t xfeatures;
+  uint32_t xstate_size;
+  uint32_t padding[7];
+};
+
+// Where a frame goes: `sp` is the highest free address. Returns the frame's address and, in
+// *fp, that of its register state. The handler finds rsp + 8 aligned to 16.
+struct FramePlace {
+  rt_sigframe* frame;
+  uint64_t fp;
+};
+FramePlace sigframe_place(uint64_t sp);
+uint64_t sigframe_size();  // upper bound of what a frame takes
+
+// Fills the register state of a frame from the cpu.
+void sigframe_save_fpu(uint64_t fp);
+// Copies it from another frame's (0: none).
+void sigframe_copy_fpu(uint64_t to, uint64_t from);
+// Makes the state at `fp` the initial one (a handler starts with a clean FPU).
+void sigframe_clear_fpu(uint64_t fp);
+
+void sigframe_from_trapframe(kucontext* uc, const trapframe* tf);
+
+void sigframe_init();  // finds the size of the extended state
+extern "C" uint64_t cr_xsave_size;
+extern "C" void cr_restore_rt();  // where handlers return to
+
+}  // namespace cr

@@ -1,0 +1,58 @@
+// Reading and writing the program's memory from below the boundary. A bad pointer gives
+// -EFAULT, as from the kernel: the fault handler (src/signal/kernel.cc) sees a program counter
+// between usercopy_start and usercopy_end and moves it to usercopy_fault. All are leaf
+// functions that push nothing.
+//
+//   int user_load32(uint32_t* out, const uint32_t* from)
+//   int user_load64(uint64_t* out, const uint64_t* from)
+//   int user_store32(uint32_t* to, uint32_t value)
+//   int user_cas32(uint32_t* at, uint32_t* expect, uint32_t desired)   1: done, 0: *expect updated
+//   int user_copy(void* to, const void* from, size_t n)
+
+	.text
+	.macro FUNC name
+	.globl	\name
+	.hidden	\name
+	.type	\name, @function
+	.p2align 4
+\name:
+	endbr64
+	.endm
+
+	.globl	usercopy_start, usercopy_end, usercopy_fault
+	.hidden	usercopy_start, usercopy_end, usercopy_fault
+	.cfi_startproc
+usercopy_start:
+FUNC user_load32
+	movl	(%rsi), %eax
+	movl	%eax, (%rdi)
+	xorl	%eax, %eax
+	ret
+FUNC user_load64
+	movq	(%rsi), %rax
+	movq	%rax, (%rdi)
+	xorl	%eax, %eax
+	ret
+FUNC user_store32
+	movl	%esi, (%rdi)
+	xorl	%eax, %eax
+	ret
+FUNC user_cas32
+	movl	(%rsi), %eax
+	lock cmpxchgl %edx, (%rdi)
+	movl	%eax, (%rsi)
+	sete	%al
+	movzbl	%al, %eax
+	ret
+FUNC user_copy
+	movq	%rdx, %rcx
+	rep movsb
+	xorl	%eax, %eax
+	ret
+usercopy_end:
+usercopy_fault:
+	movl	$-14, %eax		// -EFAULT
+	ret
+	.cfi_endproc
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,24 @@
+// The cache of site tables: one file for each build-id in the user's cache directory.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "object.h"
+#include "sitetable.h"
+
+namespace cr {
+
+struct SiteTable {
+  const Site* sites = nullptr;
+  uint32_t nsites = 0;
+  void* map = nullptr;
+  size_t map_size = 0;
+};
+
+// Opens the object's table; has it made if there is none. 0 or a positive errno.
+// The table's owner must be the caller (or root) and its build-id the object's.
+int cache_open(const ObjectView& o, SiteTable* out);
+void cache_close(SiteTable* t);
+
+}  // namespace cr

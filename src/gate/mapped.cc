@@ -1,0 +1,92 @@
+// The object's headers are read from the file itself: the loader may have mapped only this
+// segment so far. Its path, for the analyser, is what /proc says of the descriptor.
+
+#include "mapped.h"
+
+#include <elf.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "object.h"
+#include "start.h"
+
+namespace cr {
+
+namespace {
+
+inline constexpr int kMaxPhdr = 32;
+inline constexpr size_t kMaxNote = 512;
+
+bool read_at(int fd, void* buf, size_t n, uint64_t offset) {
+  return raw4(SYS_pread64, fd, reinterpret_cast<long>(buf), static_cast<long>(n),
+              static_cast<long>(offset)) == static_cast<long>(n);
+}
+
+void put_number(char* out, int fd) {
+  char digits[12];
+  int n = 0;
+  do {
+    digits[n++] = static_cast<char>('0' + fd % 10);
+    fd /= 10;
+  } while (fd != 0);
+  while (n > 0) *out++ = digits[--n];
+  *out = '\0';
+}
+
+}  // namespace
+
+void gate_object_mapped(uint64_t addr, uint64_t, int fd, uint64_t offset) {
+  struct {
+    Elf64_Ehdr eh;
+  } head;
+  if (!read_at(fd, &head, sizeof head, 0)) return;
+  const Elf64_Ehdr& eh = head.eh;
+  if (eh.e_ident[0] != 0x7f || eh.e_ident[1] != 'E' || eh.e_ident[2] != 'L' ||
+      eh.e_ident[3] != 'F' || eh.e_ident[EI_CLASS] != ELFCLASS64 || eh.e_machine != EM_X86_64 ||
+      eh.e_phentsize != sizeof(Elf64_Phdr) || eh.e_phnum > kMaxPhdr) {
+    return;
+  }
+  Elf64_Phdr ph[kMaxPhdr];
+  if (!read_at(fd, ph, sizeof(Elf64_Phdr) * eh.e_phnum, eh.e_phoff)) return;
+  // The PT_LOAD that this mapping is.
+  const Elf64_Phdr* load = nullptr;
+  for (int i = 0; i < eh.e_phnum; i++) {
+    if (ph[i].p_type == PT_LOAD && (ph[i].p_flags & PF_X) != 0 &&
+        (ph[i].p_offset & ~4095ull) == offset) {
+      load = &ph[i];
+    }
+  }
+  if (load == nullptr) return;
+  ObjectView o{};
+  o.bias = addr - (load->p_vaddr & ~4095ull);
+  // Only this segment is sure to be there.
+  o.phdr = load;
+  o.phnum = 1;
+  uint8_t note[kMaxNote];
+  for (int i = 0; i < eh.e_phnum && o.build_id == nullptr; i++) {
+    if (ph[i].p_type != PT_NOTE || ph[i].p_filesz > sizeof note) continue;
+    if (!read_at(fd, note, ph[i].p_filesz, ph[i].p_offset)) continue;
+    Elf64_Phdr in_memory = ph[i];
+    in_memory.p_memsz = ph[i].p_filesz;
+    ObjectView view{};
+    view.bias = reinterpret_cast<uint64_t>(note) - in_memory.p_vaddr;
+    view.phdr = &in_memory;
+    view.phnum = 1;
+    object_find_build_id(&view);
+    o.build_id = view.build_id;
+    o.build_id_len = view.build_id_len;
+  }
+  char path[4096];
+  char link[32] = "/proc/self/fd/";
+  put_number(link + 14, fd);
+  long n = raw3(SYS_readlink, reinterpret_cast<long>(link), reinterpret_cast<long>(path),
+                sizeof path - 1);
+  if (raw_failed(n)) return;
+  path[n] = '\0';
+  o.path = path;
+  object_attach(o);
+}
+
+void gate_object_unmapped(uint64_t addr, uint64_t length) { object_forget(addr, length); }
+
+}  // namespace cr

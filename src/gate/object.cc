@@ -1,0 +1,259 @@
+// Rewriting one object's trap sites.
+//
+// Order: table (from the cache, or made by the analyser in a process of its own), stubs near
+// the text, then the text: made writable and not executable, each window compared with the
+// table's bytes, written, made executable again. Nothing here uses libc: while libc's own text
+// is not executable there is no libc.
+//
+// An object that holds this very code (a program linked with libcr.a) can't lose its execute
+// permission while it is rewritten; it has both for that moment, and never after it.
+
+#include "object.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "../lwkt/spinlock.h"
+#include "cache.h"
+#include "sitetable.h"
+#include "start.h"
+#include "stub.h"
+
+namespace cr {
+
+uint32_t sites_rewritten;
+
+namespace {
+
+inline constexpr uint64_t kPage = 4096;
+inline constexpr int64_t kReach = 0x7ff00000;  // a little under 2 GiB
+inline constexpr int kMaxBatches = 1024;       // objects with sites in one process
+
+// What was rewritten in one object; sites ascend by trap.
+struct Batch {
+  uint64_t stub_start, stub_end;
+  PatchedSite* sites;
+  uint32_t nsites;
+};
+Batch batches[kMaxBatches];
+uint32_t nbatches;
+GlobalLock batch_lock;
+
+uint64_t page_down(uint64_t v) { return v & ~(kPage - 1); }
+uint64_t page_up(uint64_t v) { return page_down(v + kPage - 1); }
+
+bool near(uint64_t a, uint64_t b) {
+  auto d = static_cast<int64_t>(a - b);
+  return d > -kReach && d < kReach;
+}
+
+long map_at(uint64_t hint, size_t size) {
+  return raw6(SYS_mmap, static_cast<long>(hint), static_cast<long>(size), PROT_READ | PROT_WRITE,
+              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+// Memory within reach of [lo, hi): where the kernel likes, else by hints around the object.
+uint64_t map_near(uint64_t lo, uint64_t hi, size_t size) {
+  for (int i = 0; i < 64; i++) {
+    uint64_t step = static_cast<uint64_t>(i / 2) * 32 * 1024 * 1024;
+    uint64_t hint = i == 0 ? 0 : (i % 2 != 0 ? page_down(lo - size - step) : page_up(hi + step));
+    long p = map_at(hint, size);
+    if (raw_failed(p)) return 0;
+    auto a = static_cast<uint64_t>(p);
+    if (near(a, hi) && near(a + size, lo)) return a;
+    raw2(SYS_munmap, p, static_cast<long>(size));
+  }
+  return 0;
+}
+
+struct TextRange {
+  uint64_t lo = ~0ull, hi = 0;
+  int prot = 0;
+};
+
+// The executable segment that holds `addr`.
+TextRange segment_of(const ObjectView& o, uint64_t addr) {
+  for (int i = 0; i < o.phnum; i++) {
+    const auto& p = o.phdr[i];
+    if (p.p_type != PT_LOAD || (p.p_flags & PF_X) == 0) continue;
+    uint64_t lo = o.bias + p.p_vaddr;
+    if (addr < lo || addr >= lo + p.p_memsz) continue;
+    int prot = PROT_EXEC | ((p.p_flags & PF_R) != 0 ? PROT_READ : 0);
+    return {page_down(lo), page_up(lo + p.p_memsz), prot};
+  }
+  return {};
+}
+
+bool patchable(const Site& s) {
+  auto r = static_cast<SiteRule>(s.rule);
+  if (r != SiteRule::kP && r != SiteRule::kA && r != SiteRule::kB) return false;
+  if (s.kind != static_cast<uint8_t>(TrapKind::kSyscall)) return false;
+  size_t n = site_window_size(s);
+  if (n < 5 || n > kMaxWindow || s.nfixups > 4) return false;
+  for (int i = 0; i < s.nfixups; i++) {
+    if (s.fixups[i].at + 4u > n || s.fixups[i].end > n) return false;
+  }
+  return true;
+}
+
+bool same_bytes(const Site& s, const uint8_t* text) {
+  size_t n = static_cast<size_t>(s.pre) + 2 + s.post;
+  for (size_t i = 0; i < n; i++) {
+    if (text[i] != s.bytes[i]) return false;
+  }
+  return true;
+}
+
+// Rewrites sites [first, last), all in the segment t.
+int patch_segment(const ObjectView& o, const Site* first, const Site* last, TextRange t) {
+  auto n = static_cast<size_t>(last - first);
+  size_t code = page_up(n * kStubMax);
+  size_t data = page_up(n * (sizeof(sitedesc) + sizeof(PatchedSite)));
+  uint64_t mem = map_near(t.lo, t.hi, code + data);
+  if (mem == 0) return -ENOMEM;
+  auto* stub = reinterpret_cast<uint8_t*>(mem);
+  auto* descs = reinterpret_cast<sitedesc*>(mem + code);
+  auto* patched = reinterpret_cast<PatchedSite*>(descs + n);
+  uint32_t done = 0;
+
+  // The stubs first, with the text still as it was.
+  auto self = reinterpret_cast<uint64_t>(&object_attach);
+  bool holds_self = self >= t.lo && self < t.hi;
+  for (const Site* s = first; s < last; s++) {
+    uint64_t trap = o.bias + s->trap;
+    const auto* text = reinterpret_cast<const uint8_t*>(trap - s->pre);
+    if (!patchable(*s) || !same_bytes(*s, text)) continue;
+    StubResult r = stub_write(*s, trap, stub, &descs[done]);
+    if (r.size == 0) continue;
+    patched[done] = {trap, &descs[done], reinterpret_cast<uint64_t>(stub) + r.reenter};
+    done++;
+    stub += (r.size + 15) & ~15ull;
+  }
+  if (done == 0) {
+    raw2(SYS_munmap, static_cast<long>(mem), static_cast<long>(code + data));
+    return 0;
+  }
+  raw3(SYS_mprotect, static_cast<long>(mem), static_cast<long>(code), PROT_READ | PROT_EXEC);
+
+  int writable = PROT_READ | PROT_WRITE | (holds_self ? PROT_EXEC : 0);
+  auto len = static_cast<long>(t.hi - t.lo);
+  long r = raw3(SYS_mprotect, static_cast<long>(t.lo), len, writable);
+  if (raw_failed(r)) {
+    raw2(SYS_munmap, static_cast<long>(mem), static_cast<long>(code + data));
+    return static_cast<int>(r);
+  }
+  uint32_t k = 0;
+  for (const Site* s = first; s < last && k < done; s++) {
+    uint64_t trap = o.bias + s->trap;
+    if (patched[k].trap != trap) continue;
+    uint64_t window = site_window(*s, trap);
+    uint64_t start = patched[k].reenter - (static_cast<SiteRule>(s->rule) == SiteRule::kA ? 0 : s->pre);
+    stub_patch(*s, window, reinterpret_cast<uint8_t*>(window), start);
+    k++;
+  }
+  raw3(SYS_mprotect, static_cast<long>(t.lo), len, t.prot);
+  raw3(SYS_mprotect, static_cast<long>(mem + code), static_cast<long>(data), PROT_READ);
+
+  Guard g(batch_lock);
+  if (nbatches < kMaxBatches) {
+    batches[nbatches] = {mem, mem + code, patched, done};
+    store_release(&nbatches, nbatches + 1);
+  }
+  sites_rewritten += done;
+  return static_cast<int>(done);
+}
+
+}  // namespace
+
+void object_find_build_id(ObjectView* o) {
+  for (int i = 0; i < o->phnum; i++) {
+    const auto& p = o->phdr[i];
+    if (p.p_type != PT_NOTE) continue;
+    uint64_t at = o->bias + p.p_vaddr;
+    uint64_t end = at + p.p_memsz;
+    while (at + sizeof(ElfW(Nhdr)) <= end) {
+      auto* n = reinterpret_cast<const ElfW(Nhdr)*>(at);
+      uint64_t desc = at + sizeof(*n) + ((n->n_namesz + 3u) & ~3u);
+      const auto* name = reinterpret_cast<const char*>(n + 1);
+      if (desc + n->n_descsz > end) break;
+      if (n->n_type == NT_GNU_BUILD_ID && n->n_namesz == 4 && name[0] == 'G' && name[1] == 'N' &&
+          name[2] == 'U' && n->n_descsz > 0 && n->n_descsz <= 32) {
+        o->build_id = reinterpret_cast<const uint8_t*>(desc);
+        o->build_id_len = n->n_descsz;
+        return;
+      }
+      at = desc + ((n->n_descsz + 3u) & ~3u);
+    }
+  }
+}
+
+int object_attach(const ObjectView& o) {
+  SiteTable t;
+  int error = cache_open(o, &t);
+  if (error != 0) return -error;
+  int total = 0;
+  for (uint32_t i = 0; i < t.nsites;) {
+    TextRange seg = segment_of(o, o.bias + t.sites[i].trap);
+    if (seg.hi == 0) {
+      i++;
+      continue;
+    }
+    uint32_t j = i;
+    while (j < t.nsites && o.bias + t.sites[j].trap < seg.hi) j++;
+    int n = patch_segment(o, t.sites + i, t.sites + j, seg);
+    if (n < 0) {
+      cache_close(&t);
+      return n;
+    }
+    total += n;
+    i = j;
+  }
+  cache_close(&t);
+  return total;
+}
+
+// The stubs stay: a thread may be on its way through one. Only the lookup forgets.
+void object_forget(uint64_t addr, uint64_t length) {
+  uint32_t n = load_acquire(&nbatches);
+  for (uint32_t b = 0; b < n; b++) {
+    Batch& batch = batches[b];
+    if (batch.nsites == 0 || batch.sites[0].trap < addr ||
+        batch.sites[batch.nsites - 1].trap >= addr + length) {
+      continue;
+    }
+    store_release(&batch.nsites, 0u);
+  }
+}
+
+const PatchedSite* site_by_trap(uint64_t trap) {
+  uint32_t n = load_acquire(&nbatches);
+  for (uint32_t b = 0; b < n; b++) {
+    const Batch& batch = batches[b];
+    if (batch.nsites == 0) continue;
+    if (trap < batch.sites[0].trap || trap > batch.sites[batch.nsites - 1].trap) continue;
+    uint32_t lo = 0, hi = batch.nsites;
+    while (lo < hi) {
+      uint32_t mid = (lo + hi) / 2;
+      if (batch.sites[mid].trap < trap) {
+        lo = mid + 1;
+      } else {
+        hi = mid;
+      }
+    }
+    if (lo < batch.nsites && batch.sites[lo].trap == trap) return &batch.sites[lo];
+  }
+  return nullptr;
+}
+
+bool pc_in_stub(uint64_t pc) {
+  uint32_t n = load_acquire(&nbatches);
+  for (uint32_t b = 0; b < n; b++) {
+    if (pc >= batches[b].stub_start && pc < batches[b].stub_end) return true;
+  }
+  return false;
+}
+
+}  // namespace cr

@@ -1,0 +1,28 @@
+// Start-up of the runtime in a process.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace cr {
+
+// What the environment asked for (cr run sets it; docs/cr.1 lists the variables).
+struct Options {
+  int cpus = 0;              // LIBCR_CPUS; 0: the affinity mask
+  uint64_t stack_size = 0;   // LIBCR_STACK_SIZE; 0: the program's
+  const char* shims = nullptr;   // LIBCR_SHIM
+  const char* cache = nullptr;   // LIBCR_CACHE: directory of the site tables
+  const char* home = nullptr;
+  const char* xdg_cache = nullptr;
+  bool stats = false;        // LIBCR_STATS
+  bool verbose = false;      // LIBCR_VERBOSE: say on stderr what was attached
+  bool no_guard = false;     // LIBCR_NO_GUARD_INSTALL: guards by mprotect
+  bool no_fsgsbase = false;  // LIBCR_NO_FSGSBASE: arch_prctl instead
+};
+extern Options options;
+
+// Where libcr.so itself lies: the analyser is ../../bin/cr from there. Empty: unknown.
+extern char self_path[4096];
+const char* analyser_path();
+
+}  // namespace cr

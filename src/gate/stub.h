@@ -1,0 +1,39 @@
+// Stubs: the code a rewritten site jumps to. arch/*/stub.cc encodes them.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../../arch/x86_64/frame.h"
+#include "sitetable.h"
+
+namespace cr {
+
+// Most bytes that one stub can take.
+inline constexpr size_t kStubMax = 2 * kMaxWindow + 48;
+
+struct StubResult {
+  size_t size;      // bytes written; 0: the displacements do not reach
+  uint32_t reenter; // offset of the code that enters the gate, behind the displaced instructions
+};
+
+// Writes the stub for `s` (trap at address `trap`) at `out`, which will be executed there, and
+// fills `desc`, which will stand at its own address.
+StubResult stub_write(const Site& s, uint64_t trap, uint8_t* out, sitedesc* desc);
+
+// Writes the jump to `stub` over the window whose bytes are at `text` (the window's first byte).
+void stub_patch(const Site& s, uint64_t window, uint8_t* text, uint64_t stub);
+
+// The window: its first address and its length.
+inline uint64_t site_window(const Site& s, uint64_t trap) {
+  return trap - (static_cast<SiteRule>(s.rule) == SiteRule::kA ? 0 : s.pre);
+}
+inline size_t site_window_size(const Site& s) {
+  switch (static_cast<SiteRule>(s.rule)) {
+    case SiteRule::kP: return s.pre;
+    case SiteRule::kA: return 2u + s.post;
+    default: return 2u + s.pre;
+  }
+}
+
+}  // namespace cr

@@ -1,0 +1,81 @@
+// The vdso symbol table is read by hand: dlsym would take libc's locks and its malloc.
+
+#include "clock.h"
+
+#include <elf.h>
+#include <link.h>
+
+#include "../../arch/x86_64/rawcall.h"
+
+namespace cr {
+
+namespace {
+
+using ClockGettime = int (*)(int, timespec*);
+ClockGettime vdso_clock_gettime;
+
+bool same(const char* a, const char* b) {
+  while (*a != '\0' && *a == *b) a++, b++;
+  return *a == *b;
+}
+
+}  // namespace
+
+void clock_init(const void* vdso) {
+  if (vdso == nullptr) return;
+  auto base = reinterpret_cast<uint64_t>(vdso);
+  auto* eh = static_cast<const Elf64_Ehdr*>(vdso);
+  auto* ph = reinterpret_cast<const Elf64_Phdr*>(base + eh->e_phoff);
+  const Elf64_Dyn* dyn = nullptr;
+  uint64_t bias = 0;
+  bool have_load = false;
+  for (int i = 0; i < eh->e_phnum; i++) {
+    if (ph[i].p_type == PT_LOAD && !have_load) {
+      bias = base + ph[i].p_offset - ph[i].p_vaddr;
+      have_load = true;
+    } else if (ph[i].p_type == PT_DYNAMIC) {
+      dyn = reinterpret_cast<const Elf64_Dyn*>(base + ph[i].p_offset);
+    }
+  }
+  if (dyn == nullptr || !have_load) return;
+  const char* strtab = nullptr;
+  const Elf64_Sym* symtab = nullptr;
+  const uint32_t* hash = nullptr;
+  for (; dyn->d_tag != DT_NULL; dyn++) {
+    uint64_t p = bias + dyn->d_un.d_ptr;
+    if (dyn->d_tag == DT_STRTAB) strtab = reinterpret_cast<const char*>(p);
+    if (dyn->d_tag == DT_SYMTAB) symtab = reinterpret_cast<const Elf64_Sym*>(p);
+    if (dyn->d_tag == DT_HASH) hash = reinterpret_cast<const uint32_t*>(p);
+  }
+  if (strtab == nullptr || symtab == nullptr) return;
+  // Without DT_HASH (newer vdsos) the symbols end where the strings begin.
+  uint64_t n = hash != nullptr
+                   ? hash[1]
+                   : (reinterpret_cast<uint64_t>(strtab) - reinterpret_cast<uint64_t>(symtab)) /
+                         sizeof(Elf64_Sym);
+  for (uint64_t i = 0; i < n; i++) {
+    if (symtab[i].st_shndx != SHN_UNDEF && ELF64_ST_TYPE(symtab[i].st_info) == STT_FUNC &&
+        same(strtab + symtab[i].st_name, "__vdso_clock_gettime")) {
+      vdso_clock_gettime = reinterpret_cast<ClockGettime>(bias + symtab[i].st_value);
+      return;
+    }
+  }
+}
+
+int clock_read(int clockid, timespec* ts) {
+  if (vdso_clock_gettime != nullptr) return vdso_clock_gettime(clockid, ts);
+  return static_cast<int>(raw2(228, clockid, reinterpret_cast<long>(ts)));
+}
+
+namespace {
+uint64_t read_ns(int clockid) {
+  timespec ts{};
+  clock_read(clockid, &ts);
+  return static_cast<uint64_t>(ts.tv_sec) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
+}
+}  // namespace
+
+uint64_t clock_monotonic() { return read_ns(CLOCK_MONOTONIC); }
+uint64_t clock_realtime() { return read_ns(CLOCK_REALTIME); }
+
+}  // namespace cr

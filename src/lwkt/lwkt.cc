@@ -1,0 +1,198 @@
+// The public thread API (libcr/thread.h) on top of the scheduler.
+
+#include <errno.h>
+#include <libcr/thread.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/context.h"
+#include "../../arch/x86_64/rawcall.h"
+#include "assert.h"
+#include "export.h"
+#include "rfork.h"
+#include "slab.h"
+#include "spinlock.h"
+#include "token.h"
+
+extern "C" [[gnu::visibility("hidden")]] long cr_call(long, long, long, long, long, long, long nr);
+
+namespace cr {
+
+namespace {
+
+inline constexpr size_t kDefaultStack = 64 * 1024;
+inline constexpr size_t kMinStack = 4096;
+inline constexpr size_t kKeptStacks = 64;
+
+// Stacks of ended LWKTs, of the default size: creating one costs no trap then.
+SpinLock stack_lock;
+void* kept[kKeptStacks];
+size_t nkept;
+
+void* stack_get(size_t size) {
+  if (size == kDefaultStack) {
+    Guard g(stack_lock);
+    if (nkept > 0) return kept[--nkept];
+  }
+  long p = raw6(SYS_mmap, 0, static_cast<long>(size + 4096), PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw_failed(p)) return nullptr;
+  raw3(SYS_mprotect, p, 4096, PROT_NONE);
+  return reinterpret_cast<void*>(p + 4096);
+}
+
+void stack_put(void* stack, size_t size) {
+  if (size == kDefaultStack) {
+    Guard g(stack_lock);
+    if (nkept < kKeptStacks) {
+      kept[nkept++] = stack;
+      return;
+    }
+  }
+  raw2(SYS_munmap, reinterpret_cast<long>(stack) - 4096, static_cast<long>(size + 4096));
+}
+
+}  // namespace
+
+thread* thread_alloc() {
+  auto* td = static_cast<thread*>(slab_alloc(sizeof(thread)));
+  if (td == nullptr) return nullptr;
+  __builtin_memset(td, 0, sizeof(*td));
+  td->td_timer = -1;
+  lwkt_initport_thread(&td->td_msgport, td);
+  td->td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;
+  td->td_sysmsg.raw.sm.sm_lmsg.ms_reply_port = &td->td_msgport;
+  return td;
+}
+
+void thread_free(thread* td) { slab_free(td, sizeof(thread)); }
+
+// td_joiner: null while nobody waits, the joiner while one does, kEnded once td has ended
+// first.
+namespace {
+thread* const kEnded = reinterpret_cast<thread*>(1);
+
+void release(thread* td) {
+  stack_put(td->td_stack, td->td_stacksize);
+  thread_free(td);
+}
+}  // namespace
+
+// An LWKT of lwkt_create has left its stack.
+void lwkt_reap(thread* td) {
+  if ((td->td_flags & TDF_DETACHED) != 0) {
+    release(td);
+    return;
+  }
+  thread* joiner = __atomic_exchange_n(&td->td_joiner, kEnded, __ATOMIC_ACQ_REL);
+  if (joiner != nullptr && joiner != kEnded) lwkt_wake(joiner, 0);
+}
+
+}  // namespace cr
+
+using namespace cr;
+
+extern "C" {
+
+CR_API thread_t lwkt_curthread(void) { return curthread(); }
+
+CR_API int lwkt_create(void (*fn)(void*), void* arg, thread_t* tdp, size_t stack_size, int flags,
+                       const char* name) {
+  if (stack_size == 0) stack_size = kDefaultStack;
+  if (fn == nullptr || tdp == nullptr || stack_size < kMinStack) return EINVAL;
+  stack_size = (stack_size + 4095) & ~4095ul;
+  thread* td = thread_alloc();
+  if (td == nullptr) return ENOMEM;
+  td->td_stack = stack_get(stack_size);
+  if (td->td_stack == nullptr) {
+    thread_free(td);
+    return ENOMEM;
+  }
+  td->td_stacksize = stack_size;
+  td->td_flags = TDF_NOTLS | TDF_OWNSTACK;
+  td->td_func = fn;
+  td->td_arg = arg;
+  td->td_sigmask = ~0ull;
+  for (int i = 0; name != nullptr && i < 15 && name[i] != '\0'; i++) td->td_comm[i] = name[i];
+  td->td_sp =
+      context_function(reinterpret_cast<uint64_t>(td->td_stack) + stack_size, fn, arg);
+  *tdp = td;
+  sched_thread_added();
+  if ((flags & LWKT_STOPPED) != 0) {
+    td->td_state = TDS_BLOCKED;
+  } else {
+    td->td_state = TDS_RUNNABLE;
+    sched_enqueue(td);
+  }
+  return 0;
+}
+
+CR_API void lwkt_exit(void) {
+  __atomic_sub_fetch(&nthreads, 1, __ATOMIC_SEQ_CST);
+  sched_exit();
+}
+
+CR_API void lwkt_join(thread_t td) {
+  thread* self = curthread();
+  sched_block(self);
+  thread* expect = nullptr;
+  if (__atomic_compare_exchange_n(&td->td_joiner, &expect, self, false, __ATOMIC_ACQ_REL,
+                                  __ATOMIC_ACQUIRE)) {
+    sched_sleep();
+  } else {
+    KASSERT(expect == kEnded);
+    self->td_state = TDS_RUNNING;
+  }
+  // It has left its stack, but its context is complete only when td_running is clear.
+  while (load_acquire(&td->td_running) != 0) cpu_pause();
+  release(td);
+}
+
+CR_API void lwkt_detach(thread_t td) {
+  td->td_flags |= TDF_DETACHED;
+  if (__atomic_load_n(&td->td_joiner, __ATOMIC_ACQUIRE) == kEnded) release(td);
+}
+
+CR_API void lwkt_switch(void) { sched_switch(); }
+CR_API void lwkt_yield(void) {
+  thread* td = curthread();
+  if (td->td_toks != nullptr) token_switch_out(td);
+  sched_yield_cpu();
+  if (td->td_toks != nullptr) token_resume(td);
+}
+CR_API void lwkt_deschedule_self(void) { sched_block(curthread()); }
+CR_API void lwkt_schedule(thread_t td) { lwkt_wake(td, 0); }
+
+CR_API int lwkt_setcpu_self(int cpuid) {
+  if (cpuid < 0 || cpuid >= ncpus) return EINVAL;
+  if (cpuid == mycpu()->c_id) return 0;
+  globaldata* gd = mygd();
+  thread* td = gd->gd_curthread;
+  td->td_state = TDS_RUNNABLE;
+  td->td_migrate = cpuid;
+  gd->gd_leaving = td;  // the IPI goes out when its context is complete
+  sched_switch();
+  return 0;
+}
+
+CR_API int lwkt_getcpu(void) { return mycpu()->c_id; }
+CR_API int lwkt_ncpus(void) { return ncpus; }
+
+CR_API void crit_enter(void) {
+  curthread()->td_critcount++;
+  cpu_ccfence();
+}
+
+CR_API void crit_exit(void) {
+  cpu_ccfence();
+  thread* td = curthread();
+  KASSERT(td->td_critcount > 0);
+  if (--td->td_critcount == 0 && (td->td_ast | mygd()->gd_ast) != 0) {
+    // What came meanwhile is served at the next way out of the gate: make one.
+    if ((td->td_flags & TDF_NOTLS) == 0) cr_call(0, 0, 0, 0, 0, 0, SYS_gettid);
+  }
+}
+
+CR_API lwkt_port_t lwkt_threadport(thread_t td) { return &td->td_msgport; }
+
+}  // extern "C"

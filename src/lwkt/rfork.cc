@@ -1,0 +1,433 @@
+// Rforks: the kernel threads that run the cpus, idle, and the hand-off of a cpu whose holder
+// sits in a trap.
+//
+// c_state says who may touch a cpu:
+//   RUN   its holder (c_gd), alone.
+//   IDLE  the holder sleeps on c_wake; whoever moves it to RUN must wake it.
+//   TRAP  the holder is in a trap that may block. Anyone may move it to RUN and becomes (or
+//         appoints) the holder: the monitor when work has waited there too long, an rfork that
+//         comes back from its own trap and has lost its cpu. The old holder finds out when it
+//         returns and its own TRAP -> RUN fails.
+//   OFF   no rfork was ever made for it.
+//
+// An rfork without a cpu touches only what stands under a GlobalLock or is a real atomic: the
+// global queue, the list of spares, c_state. It must not call lwkt_wake (see atomic.h).
+//
+// Wake-up policy: a hand-over between two LWKTs must not wake the other cpu, which costs 20 to
+// 45 us here and steals the cache; two LWKTs that wait behind a running one should. So the
+// second queued LWKT wakes an idle cpu at once, a single one is left to the monitor, which
+// looks every 50 us while cpus are busy.
+
+#include "rfork.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/context.h"
+#include "../../arch/x86_64/rawcall.h"
+#include "assert.h"
+#include "clock.h"
+#include "ipiq.h"
+#include "slab.h"
+#include "spinlock.h"
+
+namespace cr {
+
+cpu* cpus[kMaxCpus];
+int ncpus = 1;
+globaldata* rforks;
+
+namespace {
+
+inline constexpr size_t kIdleStack = 32 * 1024;
+inline constexpr size_t kAltStack = 64 * 1024;  // a frame with AVX-512 and AMX state fits
+inline constexpr size_t kGuard = 4096;
+inline constexpr size_t kAreaSize = kGuard + kIdleStack + kAltStack + 8192;
+
+GlobalLock spare_lock;
+globaldata* spares;
+uint32_t nidle;    // cpus whose holder sleeps
+uint32_t nwaking;  // idle cpus that were woken and have not yet looked for work
+
+void futex_wait(uint32_t* word, uint32_t seen, uint64_t deadline) {
+  timespec ts;
+  timespec* tp = nullptr;
+  if (deadline != kNever) {
+    ts.tv_sec = static_cast<time_t>(deadline / kSecond);
+    ts.tv_nsec = static_cast<long>(deadline % kSecond);
+    tp = &ts;
+  }
+  // BITSET: its timeout is absolute.
+  raw6(SYS_futex, reinterpret_cast<long>(word), FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, seen,
+       reinterpret_cast<long>(tp), 0, FUTEX_BITSET_MATCH_ANY);
+}
+
+void futex_wake(uint32_t* word) {
+  raw3(SYS_futex, reinterpret_cast<long>(word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+}
+
+bool try_take(cpu* c, uint32_t from) {
+  uint32_t expect = from;
+  return __atomic_compare_exchange_n(&c->c_state, &expect, static_cast<uint32_t>(CPU_RUN), false,
+                                     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+void hold(globaldata* gd, cpu* c) {
+  gd->gd_cpu = c;
+  c->c_gd = gd;
+}
+
+bool work_anywhere() {
+  if (sched_global_count() != 0) return true;
+  for (int i = 0; i < ncpus; i++) {
+    if (cpus[i] != nullptr && sched_cpu_has_work(cpus[i])) return true;
+  }
+  return false;
+}
+
+// ---- the idle thread of an rfork -----------------------------------------------------------
+
+void spare_wait(globaldata* gd) {
+  gd->gd_wake = 0;
+  // A signal must not end up with a kernel thread that can't do anything about it.
+  uint64_t all = ~0ull;
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), 0, 8);
+  store_release(&gd->gd_deaf, 1u);
+  {
+    Guard g(spare_lock);
+    gd->gd_sparenext = spares;
+    spares = gd;
+  }
+  while (load_acquire(&gd->gd_wake) == 0) futex_wait(&gd->gd_wake, 0, kNever);
+  store_release(&gd->gd_deaf, 0u);
+  sched_hooks.back_from_deaf();
+  sched_hooks.set_sigmask();
+}
+
+void idle_wait(globaldata* gd, cpu* c) {
+  uint32_t seen = load_acquire(&c->c_wake);
+  __atomic_add_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_IDLE), __ATOMIC_SEQ_CST);
+  // Whoever queues work after this line sees IDLE; whoever did before is seen here.
+  if (!work_anywhere() && load_acquire(&c->c_ipipending) == 0) {
+    uint64_t deadline = sched_hooks.timer_next();
+    if (deadline == kNever || deadline > clock_monotonic()) {
+      futex_wait(&c->c_wake, seen, deadline);
+    }
+  }
+  if (try_take(c, CPU_IDLE)) {
+    __atomic_sub_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
+  } else {
+    // Woken by rfork_wake_cpu, which took us off the idle count.
+    __atomic_sub_fetch(&nwaking, 1, __ATOMIC_SEQ_CST);
+  }
+}
+
+void idle_main(void*) {
+  for (;;) {
+    globaldata* gd = mygd();
+    cpu* c = gd->gd_cpu;
+    if (c == nullptr) {
+      spare_wait(gd);
+      continue;
+    }
+    if (gd->gd_ast != 0) sched_hooks.ast();
+    if (load_acquire(&c->c_ipipending) != 0) process_ipiq();
+    sched_run_timers();
+    thread* td = sched_pick(c);
+    if (td == nullptr && ncpus > 1) {
+      td = sched_steal(c);
+      // More than one came over: others may want some.
+      if (td != nullptr && sched_cpu_has_work(c)) rfork_work_queued(2);
+    }
+    if (td != nullptr) {
+      // While it computes nobody here looks at the timers.
+      if (sched_hooks.timer_next() != kNever) monitor_poke();
+      sched_switch_to(td);
+      continue;
+    }
+    idle_wait(gd, c);
+  }
+}
+
+// ---- making rforks ---------------------------------------------------------------------------
+
+void set_altstack(globaldata* gd) {
+  stack_t ss{};
+  ss.ss_sp = gd->gd_altstack;
+  ss.ss_size = kAltStack;
+  raw2(SYS_sigaltstack, reinterpret_cast<long>(&ss), 0);
+}
+
+globaldata* area_alloc() {
+  long p = raw6(SYS_mmap, 0, kAreaSize, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw_failed(p)) return nullptr;
+  raw3(SYS_mprotect, p, kGuard, PROT_NONE);
+  auto base = static_cast<uint64_t>(p);
+  auto* gd = reinterpret_cast<globaldata*>(base + kGuard + kIdleStack + kAltStack);
+  auto* idle = reinterpret_cast<thread*>(gd + 1);
+  gd->gd_self = gd;
+  gd->gd_gate = gate_entry;
+  gd->gd_idlestack = reinterpret_cast<void*>(base + kGuard);
+  gd->gd_altstack = reinterpret_cast<void*>(base + kGuard + kIdleStack);
+  gd->gd_idle = idle;
+  idle->td_flags = TDF_IDLE | TDF_NOTLS;
+  idle->td_timer = -1;
+  return gd;
+}
+
+void rfork_main(void* arg) {
+  auto* gd = static_cast<globaldata*>(arg);
+  gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
+  set_altstack(gd);
+  sched_hooks.set_sigmask();
+  idle_main(nullptr);
+}
+
+}  // namespace
+
+void rfork_publish(globaldata* gd) {
+  globaldata* head = __atomic_load_n(&rforks, __ATOMIC_RELAXED);
+  do {
+    gd->gd_next = head;
+  } while (!__atomic_compare_exchange_n(&rforks, &head, gd, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST));
+}
+
+globaldata* rfork_create(cpu* c) {
+  globaldata* gd = area_alloc();
+  if (gd == nullptr) return nullptr;
+  gd->gd_curthread = gd->gd_idle;
+  gd->gd_idle->td_running = 1;
+  if (c != nullptr) hold(gd, c);
+  rfork_publish(gd);
+  uint64_t all = ~0ull, old = 0;
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
+       8);
+  long tid = cpu_rfork(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+                           CLONE_SYSVSEM,
+                       static_cast<char*>(gd->gd_idlestack) + kIdleStack, rfork_main, gd);
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
+  if (raw_failed(tid)) return nullptr;  // the area stays on the list, unused: ktid is 0
+  return gd;
+}
+
+void rfork_assign(cpu* c) {
+  globaldata* gd;
+  {
+    Guard g(spare_lock);
+    gd = spares;
+    if (gd != nullptr) spares = gd->gd_sparenext;
+  }
+  if (gd == nullptr) {
+    if (rfork_create(c) != nullptr) return;
+    // No kernel thread to be had (RLIMIT_NPROC): whoever comes back from a trap takes it.
+    __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_TRAP), __ATOMIC_SEQ_CST);
+    return;
+  }
+  hold(gd, c);
+  store_release(&gd->gd_wake, 1u);
+  futex_wake(&gd->gd_wake);
+}
+
+int rfork_send_signal(globaldata* gd, int sig) {
+  return static_cast<int>(raw3(SYS_tgkill, raw0(SYS_getpid), gd->gd_ktid, sig));
+}
+
+bool sched_timer_due() {
+  uint64_t deadline = sched_hooks.timer_next();
+  return deadline != kNever && deadline <= clock_monotonic();
+}
+
+void sched_run_timers() {
+  uint64_t deadline = sched_hooks.timer_next();
+  if (deadline == kNever) return;
+  uint64_t now = clock_monotonic();
+  if (deadline <= now) sched_hooks.timer_expire(now);
+}
+
+// ---- waking cpus --------------------------------------------------------------------------------
+
+void rfork_wake_cpu(cpu* c) {
+  if (!try_take(c, CPU_IDLE)) return;
+  __atomic_sub_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
+  __atomic_add_fetch(&nwaking, 1, __ATOMIC_SEQ_CST);
+  __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
+  futex_wake(&c->c_wake);
+}
+
+void ipiq_kick(cpu* c) { rfork_wake_cpu(c); }
+
+namespace {
+
+// One more cpu for the work that is queued: an idle one, or one that never ran.
+bool wake_one() {
+  if (__atomic_load_n(&nwaking, __ATOMIC_RELAXED) != 0) return true;
+  if (__atomic_load_n(&nidle, __ATOMIC_SEQ_CST) != 0) {
+    for (int i = 0; i < ncpus; i++) {
+      if (cpus[i] != nullptr && load_acquire(&cpus[i]->c_state) == CPU_IDLE) {
+        rfork_wake_cpu(cpus[i]);
+        return true;
+      }
+    }
+  }
+  for (int i = 0; i < ncpus; i++) {
+    if (load_acquire(&cpus[i]->c_state) == CPU_OFF && try_take(cpus[i], CPU_OFF)) {
+      rfork_assign(cpus[i]);
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+void rfork_work_queued(uint32_t n) {
+  if (n >= 2) {
+    if (!wake_one()) monitor_poke();
+  } else {
+    monitor_poke();
+  }
+}
+
+void rfork_migrate(thread* td) {
+  cpu* to = cpus[td->td_migrate];
+  lwkt_send_ipiq(
+      to, [](void* who, uint64_t) { sched_enqueue(static_cast<thread*>(who)); }, td, 0);
+  rfork_start_cpu(to);
+}
+
+void rfork_start_cpu(cpu* c) {
+  if (try_take(c, CPU_OFF)) rfork_assign(c);
+}
+
+void rfork_spread() { wake_one(); }
+
+void rfork_kick() {
+  if (wake_one()) return;
+  for (int i = 0; i < ncpus; i++) {
+    if (try_take(cpus[i], CPU_TRAP)) {
+      rfork_assign(cpus[i]);
+      return;
+    }
+  }
+}
+
+// ---- traps that may block -----------------------------------------------------------------------
+
+void sched_trap_enter(globaldata* gd) {
+  cpu* c = gd->gd_cpu;
+  gd->gd_intrap = 1;
+  c->c_trapseq++;
+  __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_TRAP), __ATOMIC_RELEASE);
+  if (sched_cpu_has_work(c) || sched_hooks.timer_next() != kNever || sched_global_count() != 0) {
+    monitor_poke();
+  }
+}
+
+void sched_trap_enter_handoff(globaldata* gd) {
+  cpu* c = gd->gd_cpu;
+  sched_trap_enter(gd);
+  if (sched_cpu_has_work(c) && try_take(c, CPU_TRAP)) rfork_assign(c);
+}
+
+void sched_trap_leave() {
+  globaldata* gd = mygd();
+  cpu* c = gd->gd_cpu;
+  if (__builtin_expect(try_take(c, CPU_TRAP), 1)) {
+    hold(gd, c);
+    gd->gd_intrap = 0;
+    return;
+  }
+  for (int i = 0; i < ncpus; i++) {
+    if (try_take(cpus[i], CPU_TRAP)) {
+      hold(gd, cpus[i]);
+      gd->gd_intrap = 0;
+      return;
+    }
+  }
+  // No cpu: queue the LWKT for those that have one, and wait to be given one.
+  thread* td = gd->gd_curthread;
+  gd->gd_cpu = nullptr;
+  gd->gd_intrap = 0;
+  td->td_state = TDS_RUNNABLE;
+  sched_enqueue_global(td);
+  gd->gd_idle->td_running = 1;
+  cpu_switch(td, gd->gd_idle);
+  cr_switch_return();
+}
+
+// ---- start ----------------------------------------------------------------------------------------
+
+void sched_init(int ncpus_wanted, thread* main_td) {
+  globaldata* gd = area_alloc();
+  CR_CHECK(gd != nullptr);
+  ncpus = ncpus_wanted;
+  size_t size = sizeof(cpu) * static_cast<size_t>(ncpus);
+  long p = raw6(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  CR_CHECK(!raw_failed(p));
+  for (int i = 0; i < ncpus; i++) {
+    cpus[i] = reinterpret_cast<cpu*>(p) + i;
+    cpus[i]->c_id = i;
+  }
+  gd->gd_flags = GDF_MAIN;
+  gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
+  gd->gd_curthread = main_td;
+  main_td->td_gd = gd;
+  main_td->td_running = 1;
+  cpus[0]->c_state = CPU_RUN;
+  hold(gd, cpus[0]);
+  gd->gd_idle->td_sp = context_function(
+      reinterpret_cast<uint64_t>(gd->gd_idlestack) + kIdleStack, idle_main, nullptr);
+  rforks = gd;
+  write_gsbase(gd);
+  set_altstack(gd);
+}
+
+void sched_thread_added() {
+  __atomic_add_fetch(&nthreads, 1, __ATOMIC_SEQ_CST);
+  if (!monitor_running()) {
+    sched_hooks.threads_start();
+    if (ncpus > 1) smp = true;
+    monitor_start();
+  }
+}
+
+void sched_atfork_child() {
+  globaldata* gd = mygd();
+  for (int i = 0; i < ncpus; i++) {
+    cpu* c = cpus[i];
+    c->c_state = CPU_OFF;
+    c->c_head = c->c_tail = 0;
+    c->c_ipipending = 0;
+    c->c_gd = nullptr;
+  }
+  spare_lock = GlobalLock{};
+  spares = nullptr;
+  nidle = nwaking = 0;
+  nthreads = 1;
+  sched_queue_reset();
+  cpu* c = cpus[0];
+  c->c_state = CPU_RUN;
+  hold(gd, c);
+  gd->gd_intrap = 0;
+  gd->gd_leaving = nullptr;
+  gd->gd_next = nullptr;
+  gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
+  rforks = gd;
+  // Its idle thread may have been anywhere when its rfork was another one's: start it afresh.
+  if (gd->gd_idle != gd->gd_curthread) {
+    gd->gd_idle->td_running = 0;
+    gd->gd_idle->td_sp = context_function(
+        reinterpret_cast<uint64_t>(gd->gd_idlestack) + kIdleStack, idle_main, nullptr);
+  }
+  smp = false;
+  monitor_atfork_child();
+}
+
+}  // namespace cr

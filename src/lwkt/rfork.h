@@ -1,0 +1,55 @@
+// Kernel threads: what runs the cpus (rfork.cc), and the scheduler's other half that they see.
+#pragma once
+
+#include "sched.h"
+
+namespace cr {
+
+// The holder of a cpu queued the n-th runnable LWKT there, or the global queue got one: decide
+// whether an idle cpu should come.
+void rfork_work_queued(uint32_t n);
+// Some cpu must look at the global queue, timers or signals now, even if all sit in traps.
+void rfork_kick();
+// td, which has left its stack, goes on upon cpu td_migrate.
+void rfork_migrate(thread* td);
+// Makes `c` run if it never has.
+void rfork_start_cpu(cpu* c);
+// Wakes `c` if its holder sleeps.
+void rfork_wake_cpu(cpu* c);
+
+// ---- of sched.cc, for the idle loop --------------------------------------------------------
+thread* sched_pick(cpu* c);
+thread* sched_steal(cpu* self);
+bool sched_cpu_has_work(const cpu* c);
+uint32_t sched_global_count();
+bool sched_timer_due();
+void sched_run_timers();  // wakes sleepers whose time has come; needs a cpu
+void sched_enqueue_global(thread* td);
+void sched_switch_to(thread* next);
+void sched_switch();
+void sched_queue_reset();
+
+// ---- the monitor (monitor.cc) ----------------------------------------------------------------
+bool monitor_running();
+void monitor_start();
+void monitor_poke();     // something may need it; cheap when it is awake
+void monitor_atfork_child();
+
+// ---- rforks ----------------------------------------------------------------------------------
+extern globaldata* rforks;  // all of them, newest first; never shrinks
+void rfork_publish(globaldata* gd);
+// One idle cpu for the LWKTs that wait behind running ones, if there is an idle cpu.
+void rfork_spread();
+extern "C" {
+[[gnu::visibility("hidden")]] void gate_entry();
+[[gnu::visibility("hidden")]] void cr_switch_return();
+}
+globaldata* rfork_create(cpu* c);
+// Gives the free cpu `c` to a spare rfork, or a new one.
+void rfork_assign(cpu* c);
+int rfork_send_signal(globaldata* gd, int sig);
+
+inline constexpr int kIpiSignal = 33;  // glibc keeps it from programs; its own use of it
+                                       // (SIGSETXID) never reaches the kernel under libcr
+
+}  // namespace cr

@@ -1,0 +1,80 @@
+// The scheduler's inner interface (the public one is libcr/thread.h).
+//
+// All of it runs below the boundary: an LWKT that is here is not preempted and takes no signal
+// until it is back at the gate.
+#pragma once
+
+#include <libcr/thread.h>
+
+#include "atomic.h"
+#include "thread.h"
+
+namespace cr {
+
+// ---- waiting and waking -----------------------------------------------------------------
+
+// The caller will sleep: from now on lwkt_wake may pick it up, even before it has switched.
+inline void sched_block(thread* td) { store_release(&td->td_state, TDS_BLOCKED); }
+
+// Ends td's sleep with `why` (0 or -errno) in td_wakeval. Of several callers one wins and gets
+// true; td runs once. Any cpu, or an rfork without one.
+bool lwkt_wake(thread* td, int64_t why);
+
+// Sleeps until lwkt_wake: to be called after sched_block. Returns td_wakeval. May go on upon
+// another rfork.
+int64_t sched_sleep();
+
+// The same for a sleep that a signal ends: -EINTR at once if one is pending already.
+int64_t sched_sleep_interruptible();
+
+// Puts a RUNNABLE td on a queue of this cpu (or the global one without a cpu).
+void sched_enqueue(thread* td);
+
+// Lets other LWKTs run if there are any. True if somebody ran.
+bool sched_yield_cpu();
+
+// ---- life -------------------------------------------------------------------------------
+
+thread* thread_alloc();           // zeroed but for list links; null: no memory
+void thread_free(thread* td);     // td is not running and on no queue
+[[noreturn]] void sched_exit();   // the caller's stack is dead after this
+
+// Called, with the dead LWKT, on another stack once its own is no longer in use.
+using ReapHook = void (*)(thread*);
+void sched_set_reap_hook(ReapHook hook);
+
+// ---- cpus and rforks ----------------------------------------------------------------------
+
+// Adopts the calling kernel thread as rfork 0, holding cpu 0, its LWKT the main one.
+void sched_init(int ncpus_wanted, thread* main_td);
+void sched_atfork_child();        // the caller is the only kernel thread and the only LWKT
+void sched_thread_added();        // before the second LWKT can run: more cpus may start
+
+extern cpu* cpus[];               // [0, ncpus)
+extern int ncpus;
+extern uint32_t nthreads;         // live LWKTs of the program (idle threads don't count)
+inline constexpr int kMaxCpus = 256;
+
+// What the floors above hang into the idle loop and the monitor. All must be set before the
+// second LWKT exists.
+struct SchedHooks {
+  void (*threads_start)();         // the second LWKT is about to be made
+  void (*ast)();                   // signals came in while no LWKT ran here
+  void (*set_sigmask)();           // gives the calling rfork the mask that every rfork has
+  void (*back_from_deaf)();        // an rfork that blocked all signals takes them again
+  uint64_t (*timer_next)();        // first deadline, ns of CLOCK_MONOTONIC; ~0: none
+  bool (*timer_expire)(uint64_t);  // wakes everybody whose time has come
+};
+extern SchedHooks sched_hooks;
+
+// ---- a trap that may block (DESIGN §4.4 (5)) -------------------------------------------------
+
+// True if other LWKTs may need this cpu while the caller sits in a trap.
+inline bool sched_others() { return __builtin_expect(nthreads > 1, 0); }
+// Brackets a trap that may block. After leave the caller holds a cpu again.
+void sched_trap_enter(globaldata* gd);
+void sched_trap_leave();
+// Gives the cpu away at once: the call is known to block (vfork, wait4 ...). Ends with leave.
+void sched_trap_enter_handoff(globaldata* gd);
+
+}  // namespace cr

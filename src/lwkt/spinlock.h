@@ -1,0 +1,56 @@
+// A lock for a few instructions below the boundary. Never held over a trap, a switch or a
+// fault. Signals that arrive under it are deferred because their handler sees libcr's text.
+//
+// On one cpu it is a plain store (see atomic.h): use GlobalLock for what rforks without a cpu
+// may take.
+#pragma once
+
+#include <stdint.h>
+
+#include "../../arch/x86_64/percpu.h"
+#include "../../arch/x86_64/rawcall.h"
+#include "atomic.h"
+
+namespace cr {
+
+inline constexpr int kSpinLimit = 200;  // then let the kernel run the holder
+
+[[gnu::noinline]] void spin_contended(uint32_t* word);
+
+struct SpinLock {
+  uint32_t word = 0;
+  void lock() {
+    if (!smp) {
+      word = 1;
+      return;
+    }
+    if (__builtin_expect(__atomic_exchange_n(&word, 1u, __ATOMIC_ACQUIRE) != 0, 0)) {
+      spin_contended(&word);
+    }
+  }
+  void unlock() { store_release(&word, 0u); }
+};
+
+struct GlobalLock {
+  uint32_t word = 0;
+  void lock() {
+    if (__builtin_expect(__atomic_exchange_n(&word, 1u, __ATOMIC_ACQUIRE) != 0, 0)) {
+      spin_contended(&word);
+    }
+  }
+  void unlock() { store_release(&word, 0u); }
+};
+
+template <typename L>
+class Guard {
+ public:
+  explicit Guard(L& l) : lock_(l) { lock_.lock(); }
+  ~Guard() { lock_.unlock(); }
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+ private:
+  L& lock_;
+};
+
+}  // namespace cr

@@ -1,0 +1,204 @@
+// struct thread, struct globaldata and struct cpu: what the scheduler is made of.
+//
+//   thread      an LWKT. Owned by the cpu it runs on; parked, by whoever will wake it.
+//   globaldata  the area behind %gs, one for each rfork (kernel thread) for its whole life. It
+//               names the LWKT the rfork runs and the cpu it holds.
+//   cpu         a run queue, an IPI inbox and a slab front: the right to run LWKTs. An rfork
+//               holds at most one; an rfork that blocks in a trap hands its cpu to another
+//               one. (DESIGN §4.4 (5) moves "the cpu area"; keeping %gs with the rfork means
+//               that a signal that hits an rfork in a blocking trap still finds its own LWKT.)
+//
+// State machine of an LWKT (td_state):
+//
+//   RUNNING  --lwkt_deschedule_self-->  BLOCKED  --lwkt_wake (one winner)-->  RUNNABLE
+//   RUNNING  --yield, preemption----->  RUNNABLE --picked by a cpu--------->  RUNNING
+//   RUNNING  --exit------------------>  DEAD
+//
+// BLOCKED -> RUNNABLE is a compare-and-swap: of a futex wake, a timeout, a signal and a reply
+// that race, exactly one wins, and only the winner queues the LWKT. td_running stays set until
+// the LWKT's context is saved; the cpu that picks it waits for that.
+#pragma once
+
+#include <libcr/msgport.h>
+#include <libcr/sysmsg.h>
+#include <stdint.h>
+
+#include "../../arch/x86_64/frame.h"
+#include "../../arch/x86_64/percpu.h"
+
+namespace cr {
+
+using ::thread;
+struct cpu;
+struct sigqueue_entry;
+
+inline constexpr uint32_t kCacheLine = 64;
+
+enum ThreadState : uint32_t {
+  TDS_RUNNING = 0,
+  TDS_BLOCKED = 1,
+  TDS_RUNNABLE = 2,
+  TDS_DEAD = 3,
+};
+
+// td_flags
+inline constexpr uint32_t TDF_MAIN = 0x0002;      // the process's first thread
+inline constexpr uint32_t TDF_NPTL = 0x0004;      // made by clone/clone3: has a tid and a TCB
+inline constexpr uint32_t TDF_IDLE = 0x0008;      // an rfork's idle thread
+inline constexpr uint32_t TDF_OWNSTACK = 0x0010;  // td_stack is ours to free
+inline constexpr uint32_t TDF_DETACHED = 0x0020;
+inline constexpr uint32_t TDF_FULLFRAME = 0x0040; // leave the gate through gate_resume_full
+inline constexpr uint32_t TDF_SUSPENDMASK = 0x0080;  // td_savedmask comes back after delivery
+inline constexpr uint32_t TDF_PASSTHRU = 0x0200;  // stands for a vfork child
+inline constexpr uint32_t TDF_INPORT = 0x0100;    // inside a shim: nested calls go straight down
+
+// td_ast: why the way out of the gate must stop
+inline constexpr uint32_t AST_SIGNAL = 1;
+inline constexpr uint32_t AST_RESCHED = 2;
+inline constexpr uint32_t AST_FULL = 4;  // the frame must be restored in full
+
+struct sysunion_storage {  // room for any system call message
+  struct sysmsg_raw raw;
+};
+
+}  // namespace cr
+
+// In the global namespace because the public C ABI names it.
+struct thread {
+  // -- offsets known to assembly (frame.h) --
+  uint64_t td_sp;      // saved stack pointer while not running
+  uint64_t td_fsbase;  // TLS register while not running
+  uint32_t td_ast;     // AST_; set by anyone (atomic or), taken by the LWKT itself
+  uint32_t td_flags;   // TDF_; the LWKT's own
+  uint32_t td_running; // 1 until the context is saved after a switch away
+  uint32_t td_state;   // ThreadState
+
+  // -- scheduling --
+  thread* td_qnext;    // run queue, wait queue of a port, or free list
+  cr::globaldata* td_gd;  // the rfork it runs on (RUNNING) or ran on last
+  int32_t td_critcount;
+  int32_t td_tid;      // Linux's thread id, virtual but for the main thread; 0: none
+  int64_t td_wakeval;  // what the winner of the wake says: 0 woken, -errno
+
+  // -- waiting --
+  uint64_t td_waddr;    // futex address it sleeps on, 0 if none
+  thread* td_wnext;     // futex bucket
+  thread** td_wprev;    // null when not in a bucket
+  uint32_t td_wmask;    // FUTEX_*_BITSET
+  int32_t td_timer;     // place in the timer heap, -1 if none
+  uint64_t td_deadline; // absolute CLOCK_MONOTONIC, ns
+
+  // -- signals --
+  uint64_t td_sigmask;
+  uint64_t td_sigpend;
+  uint64_t td_savedmask;
+  cr::sigqueue_entry* td_sigq;
+  uint64_t td_altsp;
+  uint64_t td_altsize;
+  uint64_t td_sigwait;  // rt_sigtimedwait: the set it waits for
+
+  // -- what NPTL told the kernel --
+  uint64_t td_cleartid;
+  uint64_t td_robust;
+  uint32_t td_altflags;
+  uint32_t td_slot;     // index in the tid table
+  char td_comm[16];
+
+  // -- stacks and life --
+  void* td_stack;
+  uint64_t td_stacksize;
+  uint64_t td_cputime;   // ns run so far (when accounting is on)
+  void (*td_func)(void*);
+  void* td_arg;
+  thread* td_joiner;
+
+  // -- messages --
+  cr::sysunion_storage td_sysmsg;
+  struct lwkt_port td_msgport;
+  int32_t td_migrate;  // cpu that a migrating LWKT goes to
+
+  // -- tokens --
+  struct lwkt_tokref* td_toks;  // held or wanted, newest first; null: none (token.h)
+};
+
+static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_fsbase) == TD_FSBASE);
+static_assert(offsetof(thread, td_ast) == TD_AST && offsetof(thread, td_flags) == TD_FLAGS);
+static_assert(offsetof(thread, td_running) == TD_RUNNING);
+
+namespace cr {
+
+// Run queue: a ring with one producer (the cpu's holder) and many consumers (the holder and
+// thieves). FIFO: a yield goes behind everybody, a broadcast wakes in order.
+inline constexpr uint32_t kRunqSize = 1024;
+
+struct ipiq;
+struct slab_cpu;
+
+// Who holds a cpu, in c_state.
+enum CpuState : uint32_t {
+  CPU_OFF = 0,     // never started
+  CPU_RUN = 1,     // its holder runs LWKTs
+  CPU_IDLE = 2,    // its holder sleeps; wake it through c_wake
+  CPU_TRAP = 3,    // its holder is in a trap that may block; anyone may take it
+  CPU_FREE = 4,    // nobody holds it: handed off, waiting for an rfork
+};
+
+struct alignas(kCacheLine) cpu {
+  // -- the holder's --
+  uint32_t c_state;      // CpuState, compare-and-swapped
+  int32_t c_id;
+  globaldata* c_gd;      // the holder
+  uint32_t c_tick;       // scheduling decisions so far: every 61st looks at the global queue
+  uint32_t c_trapseq;    // counts entries into blocking traps: the monitor compares
+  uint64_t c_nswitch;    // switches so far
+  uint64_t c_slice;      // c_nswitch when the monitor last looked
+  slab_cpu* c_slab;
+  // -- the run queue --
+  alignas(kCacheLine) uint32_t c_head;  // consumers
+  alignas(kCacheLine) uint32_t c_tail;  // the holder
+  thread* c_ring[kRunqSize];
+  // -- other cpus --
+  alignas(kCacheLine) uint32_t c_wake;   // futex word the idle holder sleeps on
+  uint32_t c_ipipending;                 // an IPI was queued since the last look
+  ipiq* c_ipiq;                          // one inbox ring for each sending cpu
+};
+
+// The area behind %gs.
+struct globaldata {
+  // -- offsets known to assembly (frame.h) --
+  globaldata* gd_self;
+  thread* gd_curthread;
+  void (*gd_gate)();       // where a stub jumps: the gate, or the pass-through of a vfork child
+  uint64_t gd_pt_retpc;    // pass-through area: the program's return address
+  globaldata* gd_pt_parent;  // pass-through area: the rfork that lent its stack
+  trapframe* gd_pt_frame;
+  uint32_t gd_ast;         // a signal came while this rfork was inside libcr: look at the way out
+
+  cpu* gd_cpu;             // the cpu it holds, null while it has none
+  thread* gd_leaving;      // LWKT that ends or migrates: dealt with once it is switched away from
+  thread* gd_idle;
+  uint32_t gd_flags;       // GDF_
+  int32_t gd_ktid;         // the kernel's id of this kernel thread
+  uint32_t gd_wake;        // futex word of a spare rfork
+  uint32_t gd_intrap;      // inside a trap that may block
+  globaldata* gd_next;     // list of all rforks
+  globaldata* gd_sparenext;
+  void* gd_altstack;       // where the kernel pushes signal frames
+  void* gd_idlestack;
+  uint64_t gd_xcalls;      // set*id broadcasts already served
+  uint32_t gd_deaf;        // blocks all signals: a spare rfork, the monitor
+};
+
+inline constexpr uint32_t GDF_PASSTHRU = 1;  // a vfork child's area
+inline constexpr uint32_t GDF_MAIN = 2;      // the process's first kernel thread
+
+static_assert(offsetof(globaldata, gd_curthread) == GD_CURTHREAD);
+static_assert(offsetof(globaldata, gd_gate) == GD_GATE);
+static_assert(offsetof(globaldata, gd_pt_retpc) == GD_PT_RETPC);
+static_assert(offsetof(globaldata, gd_pt_parent) == GD_PT_PARENT);
+static_assert(offsetof(globaldata, gd_pt_frame) == GD_PT_FRAME);
+static_assert(offsetof(globaldata, gd_ast) == GD_AST);
+
+inline cpu* mycpu() { return mygd()->gd_cpu; }
+
+}  // namespace cr

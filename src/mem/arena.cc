@@ -1,0 +1,239 @@
+// Regions by stack size. A slot's state is kept beside the region, never in it: a stack of a
+// million must cost its own touched pages and 16 bytes here.
+
+#include "arena.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "../lwkt/spinlock.h"
+
+namespace cr {
+
+namespace {
+
+inline constexpr uint64_t kPage = 4096;
+inline constexpr int kMadvGuardInstall = 102;
+inline constexpr int kMadvGuardRemove = 103;
+inline constexpr int kMaxRegions = 4096;
+inline constexpr uint64_t kFirstRegion = 16ull << 20;
+inline constexpr uint64_t kMaxRegion = 1ull << 30;
+inline constexpr uint64_t kLargestStack = 64ull << 20;
+inline constexpr uint32_t kNone = ~0u;
+inline constexpr uint32_t kPutOff = 64;  // thread exits whose DONTNEED is put off
+
+enum SlotFlags : uint32_t {
+  kUsed = 1,
+  kDirty = 2,    // was used before: must be emptied before it is handed out
+  kPending = 4,  // has a DONTNEED that was put off
+};
+
+struct Slot {
+  uint32_t next;        // free list
+  uint32_t guard;       // pages at the low end that are guarded
+  uint32_t flags;
+  uint32_t pend_pages;  // pages from the low end that the DONTNEED covers
+};
+
+struct Region {
+  uint64_t base, end;
+  uint64_t stack;  // bytes a slot
+  Slot* slots;
+  uint32_t nslots;
+  uint32_t fresh;  // slots from here on were never used
+  uint32_t free;   // list
+};
+
+Region regions[kMaxRegions];
+uint32_t nregions;
+GlobalLock lock;
+bool guard_install;
+
+struct PutOff {
+  Region* region;
+  uint32_t slot;
+};
+PutOff put_off[kPutOff];
+uint32_t nput_off;
+
+Region* region_of(uint64_t addr) {
+  uint32_t n = load_acquire(&nregions);
+  for (uint32_t i = n; i-- > 0;) {
+    if (addr >= regions[i].base && addr < regions[i].end) return &regions[i];
+  }
+  return nullptr;
+}
+
+long map(uint64_t size) {
+  return raw6(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+Region* region_make(uint64_t stack) {
+  if (nregions == kMaxRegions) return nullptr;
+  // Each region of a size is twice the one before: few regions, little reserved by small
+  // programs.
+  uint64_t size = kFirstRegion;
+  for (uint32_t i = 0; i < nregions; i++) {
+    if (regions[i].stack == stack && size < kMaxRegion) size *= 2;
+  }
+  if (size < stack * 16) size = stack * 16;
+  if (size > kMaxRegion && stack * 16 <= kMaxRegion) size = kMaxRegion;
+  uint64_t n = size / stack;
+  long base = map(n * stack);
+  if (raw_failed(base)) return nullptr;
+  long slots = map(n * sizeof(Slot));
+  if (raw_failed(slots)) {
+    raw2(SYS_munmap, base, static_cast<long>(n * stack));
+    return nullptr;
+  }
+  // One huge page would make 32 small stacks resident at a touch.
+  raw3(SYS_madvise, base, static_cast<long>(n * stack), MADV_NOHUGEPAGE);
+  Region& r = regions[nregions];
+  r.base = static_cast<uint64_t>(base);
+  r.end = r.base + n * stack;
+  r.stack = stack;
+  r.slots = reinterpret_cast<Slot*>(slots);
+  r.nslots = static_cast<uint32_t>(n);
+  r.fresh = 0;
+  r.free = kNone;
+  store_release(&nregions, nregions + 1);
+  return &r;
+}
+
+uint64_t slot_base(const Region& r, uint32_t i) { return r.base + i * r.stack; }
+
+int set_guard(Region& r, uint32_t i, uint32_t pages) {
+  Slot& s = r.slots[i];
+  if (s.guard == pages) return 0;
+  auto base = static_cast<long>(slot_base(r, i));
+  if (guard_install) {
+    long e = 0;
+    if (s.guard > pages) e = raw3(SYS_madvise, base, static_cast<long>(s.guard * kPage), kMadvGuardRemove);
+    if (e == 0 && pages > 0) e = raw3(SYS_madvise, base, static_cast<long>(pages * kPage), kMadvGuardInstall);
+    if (raw_failed(e)) return static_cast<int>(e);
+  } else {
+    long e = 0;
+    if (s.guard > pages) {
+      e = raw3(SYS_mprotect, base + static_cast<long>(pages * kPage),
+               static_cast<long>((s.guard - pages) * kPage), PROT_READ | PROT_WRITE);
+    } else {
+      e = raw3(SYS_mprotect, base, static_cast<long>(pages * kPage), PROT_NONE);
+    }
+    if (raw_failed(e)) return static_cast<int>(e);
+  }
+  s.guard = pages;
+  return 0;
+}
+
+void empty(const Region& r, uint32_t i, uint32_t pages) {
+  raw3(SYS_madvise, static_cast<long>(slot_base(r, i)), static_cast<long>(pages * kPage),
+       MADV_DONTNEED);
+}
+
+void do_put_off() {
+  for (uint32_t k = 0; k < nput_off; k++) {
+    Slot& s = put_off[k].region->slots[put_off[k].slot];
+    if ((s.flags & kPending) == 0) continue;
+    s.flags &= ~kPending;
+    empty(*put_off[k].region, put_off[k].slot, s.pend_pages);
+  }
+  nput_off = 0;
+}
+
+}  // namespace
+
+void arena_init(bool no_guard_install) {
+  long p = no_guard_install ? -1 : map(kPage);
+  if (raw_failed(p)) return;
+  guard_install = raw3(SYS_madvise, p, kPage, kMadvGuardInstall) == 0;
+  raw2(SYS_munmap, p, kPage);
+}
+
+bool arena_has_guard_install() { return guard_install; }
+void arena_lock() { lock.lock(); }
+void arena_unlock() { lock.unlock(); }
+
+uint64_t arena_alloc(uint64_t length) {
+  if (length == 0 || length % kPage != 0 || length > kLargestStack) return 0;
+  Guard g(lock);
+  Region* r = nullptr;
+  for (uint32_t i = 0; i < nregions && r == nullptr; i++) {
+    if (regions[i].stack != length) continue;
+    if (regions[i].free != kNone || regions[i].fresh < regions[i].nslots) r = &regions[i];
+  }
+  if (r == nullptr) r = region_make(length);
+  if (r == nullptr) return 0;
+  uint32_t i;
+  if (r->free != kNone) {
+    i = r->free;
+    r->free = r->slots[i].next;
+  } else {
+    i = r->fresh++;
+  }
+  Slot& s = r->slots[i];
+  if ((s.flags & kDirty) != 0) empty(*r, i, static_cast<uint32_t>(length / kPage));
+  s.flags = kUsed;
+  return slot_base(*r, i);
+}
+
+bool arena_free(uint64_t addr, uint64_t length) {
+  Region* r = region_of(addr);
+  if (r == nullptr || (addr - r->base) % r->stack != 0 || length != r->stack) return false;
+  Guard g(lock);
+  auto i = static_cast<uint32_t>((addr - r->base) / r->stack);
+  Slot& s = r->slots[i];
+  if ((s.flags & kUsed) == 0) return false;
+  s.flags = kDirty;
+  s.next = r->free;
+  r->free = i;
+  return true;
+}
+
+int arena_protect(uint64_t addr, uint64_t length, int prot) {
+  Region* r = region_of(addr);
+  if (r == nullptr) return 0;
+  auto i = static_cast<uint32_t>((addr - r->base) / r->stack);
+  uint64_t base = slot_base(*r, i);
+  uint64_t from = addr - base;
+  if ((addr | length) % kPage != 0) return 0;
+  if (prot == (PROT_READ | PROT_WRITE) && from + length == r->stack) {
+    // All but the low end is opened: what is left is the guard.
+    Guard g(lock);
+    int e = set_guard(*r, i, static_cast<uint32_t>(from / kPage));
+    return e < 0 ? e : 1;
+  }
+  if (prot == PROT_NONE && from == 0 && length < r->stack) {
+    Guard g(lock);
+    int e = set_guard(*r, i, static_cast<uint32_t>(length / kPage));
+    return e < 0 ? e : 1;
+  }
+  return 0;  // an executable stack, say: for real, at the price of a VMA
+}
+
+bool arena_dontneed(uint64_t addr, uint64_t length) {
+  Region* r = region_of(addr);
+  if (r == nullptr || (addr - r->base) % r->stack != 0 || length >= r->stack) return false;
+  Guard g(lock);
+  auto i = static_cast<uint32_t>((addr - r->base) / r->stack);
+  Slot& s = r->slots[i];
+  s.pend_pages = static_cast<uint32_t>(length / kPage);
+  if ((s.flags & kPending) != 0) return true;
+  if (nput_off == kPutOff) do_put_off();
+  s.flags |= kPending;
+  put_off[nput_off++] = {r, i};
+  return true;
+}
+
+void arena_stack_in_use(uint64_t sp) {
+  Region* r = region_of(sp - 1);
+  if (r == nullptr) return;
+  auto i = static_cast<uint32_t>((sp - 1 - r->base) / r->stack);
+  if ((r->slots[i].flags & kPending) == 0) return;
+  Guard g(lock);
+  r->slots[i].flags &= ~kPending;
+}
+
+}  // namespace cr

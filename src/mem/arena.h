@@ -1,0 +1,33 @@
+// Thread stacks from arenas.
+//
+// NPTL maps each stack for itself (PROT_NONE, MAP_STACK) and then opens all but the guard: two
+// VMAs a thread, so that vm.max_map_count stops a process at about 32,000. Here those mappings
+// are slots of large regions: one VMA for all stacks of a region, guards inside it by
+// MADV_GUARD_INSTALL. Where the kernel has no such guards (before 6.13) they are mprotect'ed
+// pages, and the limit is back.
+//
+// What NPTL sees is what mmap gives: zeroed, readable and writable memory. Regions are never
+// given back; freed slots are (DONTNEED) before they are handed out again.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace cr {
+
+void arena_init(bool no_guard_install);
+// A stack of `length` bytes, or 0: not here, use mmap.
+uint64_t arena_alloc(uint64_t length);
+// True if [addr, addr+length) is a whole slot, which is free then.
+bool arena_free(uint64_t addr, uint64_t length);
+// mprotect inside a slot. 1: done; 0: not an arena's; negative errno.
+int arena_protect(uint64_t addr, uint64_t length, int prot);
+// madvise(DONTNEED) inside a slot by an exiting thread: true if it is put off.
+bool arena_dontneed(uint64_t addr, uint64_t length);
+// A thread starts on the slot that holds `sp`: what was put off for it is void.
+void arena_stack_in_use(uint64_t sp);
+bool arena_has_guard_install();
+void arena_lock();    // around fork
+void arena_unlock();
+
+}  // namespace cr

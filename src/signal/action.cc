@@ -1,0 +1,182 @@
+// Dispositions: the program's table, and what the kernel is told.
+
+#include <errno.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "../lwkt/rfork.h"
+#include "signal.h"
+
+namespace cr {
+
+GlobalLock siglock;
+ksigaction sigactions[kNsig + 1];
+
+namespace {
+
+inline constexpr uint64_t kSaRestorer = 0x04000000;
+inline constexpr uint64_t kSaNoCld = SA_NOCLDSTOP | SA_NOCLDWAIT;
+
+uint64_t known;      // the inherited disposition was read
+uint64_t installed;  // libcr's handler is the kernel's
+uint64_t captured;   // ... even where the program's is the default
+uint64_t kmask;      // blocked in the kernel on every rfork
+
+void kernel_set(int sig, uint64_t handler, uint64_t flags) {
+  ksigaction k{handler, flags | kSaRestorer, reinterpret_cast<uint64_t>(&cr_kernel_restorer), 0};
+  if (handler > 1) k.mask = ~0ull;
+  raw4(SYS_rt_sigaction, sig, reinterpret_cast<long>(&k), 0, 8);
+}
+
+void install(int sig, uint64_t program_flags) {
+  kernel_set(sig, reinterpret_cast<uint64_t>(&sig_kernel_handler),
+             SA_SIGINFO | SA_ONSTACK | SA_RESTART | (program_flags & kSaNoCld));
+  installed |= sigbit(sig);
+}
+
+void uninstall(int sig, uint64_t handler, uint64_t flags) {
+  kernel_set(sig, handler, flags & kSaNoCld);
+  installed &= ~sigbit(sig);
+}
+
+// What the process was started with: SIG_DFL or SIG_IGN, read at first use.
+void learn(int sig) {
+  if ((known & sigbit(sig)) != 0) return;
+  known |= sigbit(sig);
+  ksigaction k{};
+  raw4(SYS_rt_sigaction, sig, 0, reinterpret_cast<long>(&k), 8);
+  sigactions[sig] = k;
+}
+
+void apply_kmask() {
+  sig_set_rfork_mask();
+  // Other rforks follow at their next look: a signal that one of them still takes is ignored
+  // by default or waits in the inbox, so being late loses nothing.
+}
+
+void unblock_in_kernel(uint64_t set) {
+  if ((kmask & set) == 0) return;
+  kmask &= ~set;
+  apply_kmask();
+}
+
+}  // namespace
+
+void sig_set_rfork_mask() {
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&kmask), 0, 8);
+}
+
+void sig_kernel_mask_set(uint64_t mask) {
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0, 8);
+}
+
+void sig_kernel_mask_restore() { sig_set_rfork_mask(); }
+
+uint64_t sig_kernel_mask() { return kmask; }
+
+int sig_action(int sig, const ksigaction* act, ksigaction* old) {
+  if (sig < 1 || sig > kNsig) return EINVAL;
+  if (act != nullptr && (sigbit(sig) & kUnblockable) != 0) return EINVAL;
+  Guard g(siglock);
+  learn(sig);
+  if (old != nullptr) *old = sigactions[sig];
+  if (act == nullptr) return 0;
+  ksigaction before = sigactions[sig];
+  sigactions[sig] = *act;
+  sigactions[sig].mask &= ~kUnblockable;
+  if (sig == kIpiSignal) return 0;  // NPTL's SIGSETXID: it travels between LWKTs only
+  if (act->handler > 1) {
+    bool same = (installed & sigbit(sig)) != 0 && (before.flags & kSaNoCld) == (act->flags & kSaNoCld);
+    if (!same) install(sig, act->flags);
+    unblock_in_kernel(sigbit(sig));
+  } else if (act->handler == 0 && (captured & sigbit(sig)) != 0) {
+    if ((before.flags & kSaNoCld) != (act->flags & kSaNoCld)) install(sig, act->flags);
+  } else if (before.handler != act->handler || (installed & sigbit(sig)) != 0 ||
+             (before.flags & kSaNoCld) != (act->flags & kSaNoCld)) {
+    uninstall(sig, act->handler, act->flags);
+  }
+  return 0;
+}
+
+void sig_capture(uint64_t set) {
+  set &= ~(kUnblockable | kSynchronous | sigbit(kIpiSignal));
+  uint64_t block = set & kIgnoredByDefault & ~kmask & ~installed;
+  uint64_t take = set & ~kIgnoredByDefault & ~captured;
+  if ((block | take) == 0) return;
+  Guard g(siglock);
+  for (int sig = 1; sig <= kNsig; sig++) {
+    if ((take & sigbit(sig)) == 0) continue;
+    learn(sig);
+    captured |= sigbit(sig);
+    if (sigactions[sig].handler == 0 && (installed & sigbit(sig)) == 0) {
+      install(sig, sigactions[sig].flags);
+    }
+  }
+  if (block != 0) {
+    kmask |= block;
+    apply_kmask();
+  }
+}
+
+void sig_want(uint64_t set) {
+  set &= kIgnoredByDefault & ~installed;
+  if (set == 0) return;
+  Guard g(siglock);
+  for (int sig = 1; sig <= kNsig; sig++) {
+    if ((set & sigbit(sig)) == 0) continue;
+    learn(sig);
+    captured |= sigbit(sig);
+    install(sig, sigactions[sig].flags);
+  }
+  unblock_in_kernel(set);
+}
+
+void sig_leave_to_kernel(uint64_t set) {
+  set &= ~(kUnblockable | kSynchronous);
+  Guard g(siglock);
+  if ((kmask & set) == set) return;
+  kmask |= set;
+  apply_kmask();
+}
+
+void sig_reset_to_default(int sig) {
+  sigactions[sig].handler = 0;
+  sigactions[sig].flags &= ~static_cast<uint64_t>(SA_SIGINFO);
+  if ((captured & sigbit(sig)) == 0) uninstall(sig, 0, sigactions[sig].flags);
+}
+
+// For a default action that only the kernel can do: ours away, theirs there, and back.
+void sig_kernel_default(int sig) { kernel_set(sig, 0, 0); }
+void sig_kernel_recapture(int sig) { install(sig, sigactions[sig].flags); }
+
+void sig_threads_start() { install(kIpiSignal, 0); }
+
+void sig_init(thread* td) {
+  sigframe_init();
+  uint64_t inherited = 0;
+  raw4(SYS_rt_sigprocmask, SIG_BLOCK, 0, reinterpret_cast<long>(&inherited), 8);
+  td->td_sigmask = inherited & ~kUnblockable;
+  constexpr int kFaults[] = {SIGSEGV, SIGBUS};
+  for (int sig : kFaults) {  // faults on the program's pointers inside libcr: EFAULT
+    learn(sig);
+    install(sig, 0);
+  }
+  if (inherited != 0) {
+    sig_capture(inherited);
+    sig_set_rfork_mask();
+  }
+}
+
+void sig_prepare_exec(thread* td) {
+  // Handlers become the default by themselves, captured ones too; ignored ones stay. What is
+  // still blocked and pending here is sent again, so that it waits in the new image.
+  sig_kernel_mask_set(td->td_sigmask);
+  uint64_t pend = sig_pending_for(td) & td->td_sigmask;
+  for (int sig = 1; sig <= kNsig; sig++) {
+    if ((pend & sigbit(sig)) != 0) raw2(SYS_kill, raw0(SYS_getpid), sig);
+  }
+}
+
+void sig_unprepare_exec() { sig_kernel_mask_restore(); }
+
+}  // namespace cr

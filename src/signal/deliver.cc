@@ -1,0 +1,284 @@
+// Delivery: a frame for the program's handler, from one of two places.
+//
+//   at the gate      the context is a trap frame. The frame is written below the code that is
+//                    running now (both live on the LWKT's stack), or on the alternate stack.
+//   from the kernel  the context is the kernel's own frame on the rfork's alternate stack. It
+//                    is copied to the LWKT's stack, then made to enter the handler.
+//
+// In both cases the handler returns to cr_restore_rt, which ends in sig_return.
+
+#include <errno.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "../gate/object.h"
+#include "../lwkt/assert.h"
+#include "../lwkt/rfork.h"
+#include "signal.h"
+
+extern "C" {
+[[noreturn]] void gate_leave(cr::trapframe* tf);
+void cr_call_reenter();
+}
+
+namespace cr {
+
+void sig_kernel_default(int sig);
+void sig_kernel_recapture(int sig);
+uint64_t sig_kernel_mask();
+
+namespace {
+
+inline constexpr uint64_t kRedZone = 128;
+inline constexpr uint64_t kOwnRoom = 1024;  // of the delivery code itself, below its caller
+inline constexpr uint64_t kEflagsCleared = 0x400 | 0x100 | 0x10000;  // DF, TF, RF
+inline constexpr int kSecondPass = 7;         // a word of the sigcontext that the kernel ignores
+inline constexpr uint64_t kSecondPassMark = 0x6c69626372;
+inline constexpr int32_t kSsOnstack = 1, kSsDisable = 2;
+inline constexpr uint32_t kSsAutodisarm = 1u << 31;
+
+bool on_altstack(const thread* td, uint64_t sp) {
+  return td->td_altsize != 0 && sp > td->td_altsp && sp - td->td_altsp <= td->td_altsize;
+}
+
+void report_altstack(const thread* td, uint64_t sp, kstack* out) {
+  out->sp = td->td_altsp;
+  out->size = td->td_altsize;
+  out->pad = 0;
+  out->flags = td->td_altsize == 0 ? kSsDisable
+                                   : static_cast<int32_t>(td->td_altflags) |
+                                         (on_altstack(td, sp) ? kSsOnstack : 0);
+}
+
+// The disposition, and whether a handler is to run.
+bool handler_for(thread* td, int sig, ksigaction* act) {
+  Guard g(siglock);
+  *act = sigactions[sig];
+  if (act->handler <= 1) return false;
+  if ((act->flags & SA_RESETHAND) != 0) sig_reset_to_default(sig);
+  return true;
+}
+
+uint64_t handler_stack(thread* td, const ksigaction& act, uint64_t sp, uint64_t lowest) {
+  if ((act.flags & SA_ONSTACK) != 0 && td->td_altsize != 0 && !on_altstack(td, sp)) {
+    return td->td_altsp + td->td_altsize;
+  }
+  return lowest;
+}
+
+// What both ways share: everything but the registers.
+void fill(thread* td, rt_sigframe* f, uint64_t fp, const ksigaction& act, int sig, uint64_t sp,
+          const siginfo_t* info) {
+  f->pretcode = reinterpret_cast<uint64_t>(&cr_restore_rt);
+  f->uc.flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS;
+  f->uc.link = 0;
+  report_altstack(td, sp, &f->uc.stack);
+  f->uc.mc.fpstate = fp;
+  f->uc.mc.reserved[kSecondPass] = 0;
+  uint64_t mask = td->td_sigmask;
+  if ((td->td_flags & TDF_SUSPENDMASK) != 0) {
+    mask = td->td_savedmask;
+    td->td_flags &= ~TDF_SUSPENDMASK;
+  }
+  f->uc.sigmask = mask;
+  f->uc.mc.oldmask = mask;
+  if (info != nullptr) f->info = *info;
+  if ((td->td_altflags & kSsAutodisarm) != 0) td->td_altsize = 0;
+  uint64_t now = td->td_sigmask | act.mask;
+  if ((act.flags & SA_NODEFER) == 0 && sig != 0) now |= sigbit(sig);
+  sig_setmask(td, now);
+}
+
+void restart(trapframe* tf) {
+  tf->rax = tf->nr;
+  if (tf->desc->rule == 0) {
+    tf->rip = tf->unwindpc = reinterpret_cast<uint64_t>(&cr_call_reenter);
+    return;
+  }
+  uint64_t trap = tf->desc->unwindpc - 2;
+  const PatchedSite* site = site_by_trap(trap);
+  CR_CHECK(site != nullptr);
+  tf->rip = site->reenter;
+  tf->unwindpc = trap;
+}
+
+bool was_interrupted(const trapframe* tf) {
+  auto r = static_cast<int64_t>(tf->rax);
+  return r <= -kErestartsys && r >= -516;
+}
+
+// A call that was interrupted: what the program sees, now that a handler will run.
+void settle_interrupted(trapframe* tf, const ksigaction& act) {
+  if (!was_interrupted(tf)) return;
+  bool again = static_cast<int64_t>(tf->rax) == -kErestartsys && (act.flags & SA_RESTART) != 0;
+  if (again) {
+    restart(tf);
+  } else {
+    tf->rax = static_cast<uint64_t>(-EINTR);
+  }
+}
+
+void deliver_frame(thread* td, trapframe* tf, const ksigaction& act, siginfo_t* info) {
+  int sig = info->si_signo;
+  auto here = reinterpret_cast<uint64_t>(__builtin_frame_address(0)) - kOwnRoom;
+  FramePlace p = sigframe_place(handler_stack(td, act, tf->rsp, here));
+  sigframe_from_trapframe(&p.frame->uc, tf);
+  sigframe_save_fpu(p.fp);
+  fill(td, p.frame, p.fp, act, sig, tf->rsp, info);
+  auto at = reinterpret_cast<uint64_t>(p.frame);
+  auto* out = reinterpret_cast<trapframe*>((at - sizeof(trapframe) - 256) & ~15ull);
+  *out = *tf;
+  out->rdi = static_cast<uint64_t>(sig);
+  out->rsi = reinterpret_cast<uint64_t>(&p.frame->info);
+  out->rdx = reinterpret_cast<uint64_t>(&p.frame->uc);
+  out->rax = 0;
+  out->rip = act.handler;
+  out->unwindpc = act.handler;
+  out->rsp = at;
+  out->rflags &= ~kEflagsCleared;
+  gate_leave(out);
+}
+
+}  // namespace
+
+void sig_default_action(thread* td, int sig) {
+  if ((kIgnoredByDefault & sigbit(sig)) != 0) return;
+  long pid = raw0(SYS_getpid), tid = raw0(SYS_gettid);
+  sig_kernel_default(sig);
+  uint64_t only = ~sigbit(sig), old = 0;
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&only), reinterpret_cast<long>(&old),
+       8);
+  raw3(SYS_tgkill, pid, tid, sig);  // ends or stops the process here
+  sig_set_rfork_mask();
+  Guard g(siglock);
+  sig_kernel_recapture(sig);
+}
+
+void sig_deliver_at_gate(thread* td, trapframe* tf) {
+  siginfo_t info;
+  while (sig_take(td, ~td->td_sigmask, &info)) {
+    ksigaction act;
+    if (handler_for(td, info.si_signo, &act)) {
+      sig_recalc(td);
+      settle_interrupted(tf, act);
+      deliver_frame(td, tf, act, &info);
+    } else if (act.handler == 0) {
+      sig_default_action(td, info.si_signo);
+    }
+  }
+  sig_recalc(td);
+  if (!was_interrupted(tf)) return;
+  // Nobody's handler ran: the call goes on as if nothing had been.
+  if ((td->td_flags & TDF_SUSPENDMASK) != 0) {
+    td->td_flags &= ~TDF_SUSPENDMASK;
+    sig_setmask(td, td->td_savedmask);
+  }
+  restart(tf);
+}
+
+bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info) {
+  int sig = info->si_signo;
+  ksigaction act;
+  if (!handler_for(td, sig, &act)) {
+    if (act.handler == 0) sig_default_action(td, sig);
+    return false;
+  }
+  uint64_t sp = uc->mc.sp;
+  FramePlace p = sigframe_place(handler_stack(td, act, sp, sp - kRedZone));
+  p.frame->uc.mc = uc->mc;
+  sigframe_copy_fpu(p.fp, uc->mc.fpstate);
+  fill(td, p.frame, p.fp, act, sig, sp, info);
+  auto at = reinterpret_cast<uint64_t>(p.frame);
+  uc->mc.ip = act.handler;
+  uc->mc.sp = at;
+  uc->mc.di = static_cast<uint64_t>(sig);
+  uc->mc.si = reinterpret_cast<uint64_t>(&p.frame->info);
+  uc->mc.dx = reinterpret_cast<uint64_t>(&p.frame->uc);
+  uc->mc.ax = 0;
+  uc->mc.flags &= ~kEflagsCleared;
+  sigframe_clear_fpu(uc->mc.fpstate);
+  return true;
+}
+
+namespace {
+void run_preempt(int) { sched_yield_cpu(); }
+}  // namespace
+
+void sig_push_preempt(thread* td, kucontext* uc) {
+  uint64_t sp = uc->mc.sp;
+  FramePlace p = sigframe_place(sp - kRedZone);
+  p.frame->uc.mc = uc->mc;
+  sigframe_copy_fpu(p.fp, uc->mc.fpstate);
+  ksigaction none{};
+  fill(td, p.frame, p.fp, none, 0, sp, nullptr);
+  uc->mc.ip = reinterpret_cast<uint64_t>(&run_preempt);
+  uc->mc.sp = reinterpret_cast<uint64_t>(p.frame);
+  uc->mc.flags &= ~kEflagsCleared;
+  sigframe_clear_fpu(uc->mc.fpstate);
+}
+
+// The program's handler (or run_preempt) has returned: `uc` is what it goes back to.
+extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
+  thread* td = curthread();
+  if (mygd()->gd_ast != 0) sig_route();
+  // A signal in the last moment brings us here again with the same context, whose mask is the
+  // kernel's by then.
+  if (uc->mc.reserved[kSecondPass] != kSecondPassMark) {
+    uc->mc.reserved[kSecondPass] = kSecondPassMark;
+    sig_setmask(td, uc->sigmask);
+    if ((uc->stack.flags & kSsDisable) != 0) {
+      td->td_altsize = 0;
+    } else {
+      td->td_altsp = uc->stack.sp;
+      td->td_altsize = uc->stack.size;
+      td->td_altflags = static_cast<uint32_t>(uc->stack.flags) & kSsAutodisarm;
+    }
+  }
+  sig_recalc(td);
+  siginfo_t info;
+  while ((td->td_ast & AST_SIGNAL) != 0 && sig_take(td, ~td->td_sigmask, &info)) {
+    // The same context again, with the next signal: the frame is used in place.
+    auto* f = reinterpret_cast<rt_sigframe*>(reinterpret_cast<uint64_t>(uc) -
+                                             offsetof(rt_sigframe, uc));
+    ksigaction act;
+    if (!handler_for(td, info.si_signo, &act)) {
+      if (act.handler == 0) sig_default_action(td, info.si_signo);
+      continue;
+    }
+    sig_recalc(td);
+    f->info = info;
+    f->uc.mc.reserved[kSecondPass] = 0;
+    f->uc.sigmask = td->td_sigmask;
+    report_altstack(td, f->uc.mc.sp, &f->uc.stack);
+    uint64_t now = td->td_sigmask | act.mask;
+    if ((act.flags & SA_NODEFER) == 0) now |= sigbit(info.si_signo);
+    sig_setmask(td, now);
+    auto at = reinterpret_cast<uint64_t>(f);
+    f->pretcode = reinterpret_cast<uint64_t>(&cr_restore_rt);
+    auto* out = reinterpret_cast<trapframe*>(
+        (reinterpret_cast<uint64_t>(__builtin_frame_address(0)) - kOwnRoom) & ~15ull);
+    *out = trapframe{};
+    out->rdi = static_cast<uint64_t>(info.si_signo);
+    out->rsi = reinterpret_cast<uint64_t>(&f->info);
+    out->rdx = reinterpret_cast<uint64_t>(&f->uc);
+    out->rip = act.handler;
+    out->rsp = at;
+    out->rflags = 0x202;
+    gate_leave(out);
+  }
+  if ((td->td_ast & AST_RESCHED) != 0) {
+    __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
+    sched_yield_cpu();
+  }
+  // A site that was displaced goes on in its stub, one that is to be restarted enters anew.
+  if (const PatchedSite* s = site_by_trap(uc->mc.ip); s != nullptr) {
+    uc->mc.ip = s->reenter;
+  } else if (const PatchedSite* d = site_by_trap(uc->mc.ip - 2); d != nullptr) {
+    uc->mc.ip = d->desc->retpc;
+  }
+  uc->sigmask = sig_kernel_mask();
+  // The kernel's own alternate stack is the rfork's.
+  uc->stack = kstack{reinterpret_cast<uint64_t>(mygd()->gd_altstack), 0, 0, 64 * 1024};
+}
+
+}  // namespace cr

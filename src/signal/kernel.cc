@@ -1,0 +1,145 @@
+// The one handler that the kernel knows. It runs on the rfork's alternate stack with every
+// signal blocked, and may have interrupted anything:
+//
+//   program text     nothing of libcr is held: route and deliver right away;
+//   the gate's exit  the frame is whole: roll back to the check (gate.S);
+//   before a trap    make the call return "interrupted" (cr_trap_check);
+//   libcr, a shim, the idle thread, a stub
+//                    the signal stays in the inbox; gd_ast makes the way out look.
+//
+// "libcr" is a range of text: everything below the boundary is linked into one section
+// (src/libcr-text.ld).
+
+#include <errno.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "../gate/object.h"
+#include "../lwkt/rfork.h"
+#include "../sysport/tid.h"
+#include "broadcast.h"
+#include "signal.h"
+
+extern "C" {
+[[gnu::visibility("hidden")]] extern char __start_crtext[], __stop_crtext[];
+void gate_exit_check();
+void gate_exit_last();
+void cr_trap_window();
+void cr_trap_insn();
+void cr_trap_interrupted();
+void cr_sigreturn_check();
+void cr_sigreturn_insn();
+void usercopy_start();
+void usercopy_end();
+void usercopy_fault();
+}
+
+namespace cr {
+
+void sig_kernel_default(int sig);
+
+namespace {
+
+template <typename T>
+uint64_t addr(T* p) {
+  return reinterpret_cast<uint64_t>(p);
+}
+
+bool is_fault(int sig, const siginfo_t* info) {
+  return (kSynchronous & sigbit(sig)) != 0 && info->si_code > 0;
+}
+
+bool in_libcr(uint64_t pc) { return pc >= addr(__start_crtext) && pc < addr(__stop_crtext); }
+
+// Moves the context to where it may stop. True if it is then the program's.
+bool settle(thread* td, kucontext* uc) {
+  uint64_t& pc = uc->mc.ip;
+  if (pc == addr(gate_exit_last)) {
+    pc = uc->mc.cx;
+    return true;
+  }
+  if ((td->td_flags & TDF_IDLE) != 0) {
+    // Asleep, or about to be: the kernel restarts the wait, but its word has changed by then.
+    cpu* c = mygd()->gd_cpu;
+    if (c != nullptr) __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
+    return false;
+  }
+  if (in_libcr(pc)) {
+    if (pc >= addr(gate_exit_check) && pc < addr(gate_exit_last)) {
+      pc = addr(gate_exit_check);
+    } else if (pc >= addr(cr_sigreturn_check) && pc <= addr(cr_sigreturn_insn)) {
+      pc = addr(cr_sigreturn_check);
+    } else if (pc >= addr(cr_trap_window) && pc <= addr(cr_trap_insn)) {
+      pc = addr(cr_trap_interrupted);
+    }
+    return false;
+  }
+  if ((td->td_flags & TDF_INPORT) != 0 || td->td_critcount != 0) return false;
+  return !pc_in_stub(pc);
+}
+
+void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
+  uint64_t pc = uc->mc.ip;
+  if (pc >= addr(usercopy_start) && pc < addr(usercopy_end)) {
+    uc->mc.ip = addr(usercopy_fault);
+    return;
+  }
+  bool blocked = (td->td_sigmask & sigbit(sig)) != 0;
+  bool ours = in_libcr(pc) && pc != addr(gate_exit_last);
+  if (blocked || ours || sigactions[sig].handler <= 1) {
+    // The kernel ends the process with the genuine context when the instruction is run again.
+    sig_kernel_default(sig);
+    return;
+  }
+  info->si_signo = sig;
+  sig_deliver_to_context(td, uc, info);
+}
+
+// A vfork is in progress. In the child, its parent's handlers are not its own; in the parent
+// (the kernel has just let it go on) the signal waits for the way out.
+void passthru(int sig, const siginfo_t* info, globaldata* gd) {
+  thread* m = tid_main();
+  if (sig == kIpiSignal || m == nullptr || raw0(SYS_getpid) != m->td_tid) return;
+  sig_inbox_put(info);
+  gd->gd_pt_parent->gd_ast = 1;
+}
+
+}  // namespace
+
+extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginfo_t* info,
+                                                                 kucontext* uc) {
+  globaldata* gd = mygd();
+  if ((gd->gd_flags & GDF_PASSTHRU) != 0) {
+    passthru(sig, info, gd);
+    return;
+  }
+  thread* td = gd->gd_curthread;
+  if (is_fault(sig, info)) {
+    fault(sig, info, uc, td);
+    return;
+  }
+  bool ipi = sig == kIpiSignal;
+  if (ipi) broadcast_serve();
+  if (!ipi) sig_inbox_put(info);
+  if (!settle(td, uc)) {
+    if (ipi) __atomic_or_fetch(&td->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);
+    gd->gd_ast = 1;
+    return;
+  }
+  if (!sig_inbox_empty()) sig_route();
+  siginfo_t next;
+  while ((td->td_ast & AST_SIGNAL) != 0) {
+    if (!sig_take(td, ~td->td_sigmask, &next)) {
+      sig_recalc(td);
+      break;
+    }
+    sig_deliver_to_context(td, uc, &next);
+    sig_recalc(td);
+  }
+  if (ipi && gd->gd_cpu != nullptr &&
+      (sched_cpu_has_work(gd->gd_cpu) || sched_global_count() != 0 || sched_timer_due())) {
+    sig_push_preempt(td, uc);
+  }
+}
+
+}  // namespace cr

@@ -1,0 +1,269 @@
+// Masks, pending sets, the inbox, and finding who delivers what.
+
+#include <errno.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "../lwkt/assert.h"
+#include "../lwkt/rfork.h"
+#include "../sysport/tid.h"
+#include "signal.h"
+
+namespace cr {
+
+namespace {
+
+inline constexpr uint32_t kEntries = 2048;  // queued signals of the process at one time
+
+sigqueue_entry pool[kEntries];
+// Free entries: index + 1 of the first in the low half, a change count above it (ABA). Entries
+// that were never used follow from `fresh`.
+uint64_t free_head;
+uint32_t fresh;
+
+sigqueue_entry* inbox;        // lock-free stack, newest first
+uint64_t process_pend;        // siglock
+sigqueue_entry* process_q;    // siglock; oldest first
+
+sigqueue_entry* entry_alloc() {
+  uint64_t head = __atomic_load_n(&free_head, __ATOMIC_ACQUIRE);
+  while (static_cast<uint32_t>(head) != 0) {
+    sigqueue_entry* e = &pool[static_cast<uint32_t>(head) - 1];
+    auto next = static_cast<uint32_t>(reinterpret_cast<uint64_t>(e->next));
+    uint64_t want = ((head >> 32) + 1) << 32 | next;
+    if (__atomic_compare_exchange_n(&free_head, &head, want, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
+      return e;
+    }
+  }
+  uint32_t i = __atomic_fetch_add(&fresh, 1, __ATOMIC_RELAXED);
+  if (i < kEntries) return &pool[i];
+  __atomic_fetch_sub(&fresh, 1, __ATOMIC_RELAXED);
+  return nullptr;
+}
+
+void entry_free(sigqueue_entry* e) {
+  auto index = static_cast<uint32_t>(e - pool) + 1;
+  uint64_t head = __atomic_load_n(&free_head, __ATOMIC_RELAXED);
+  do {
+    e->next = reinterpret_cast<sigqueue_entry*>(static_cast<uint64_t>(static_cast<uint32_t>(head)));
+  } while (!__atomic_compare_exchange_n(&free_head, &head, ((head >> 32) + 1) << 32 | index, false,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+}
+
+bool is_realtime(int sig) { return sig >= 32; }
+
+void append(sigqueue_entry** q, sigqueue_entry* e) {
+  e->next = nullptr;
+  while (*q != nullptr) q = &(*q)->next;
+  *q = e;
+}
+
+// siglock held. A standard signal that is pending already is dropped, as Linux does.
+void queue(thread* td, sigqueue_entry* e) {
+  int sig = e->info.si_signo;
+  uint64_t& pend = td != nullptr ? td->td_sigpend : process_pend;
+  if (!is_realtime(sig) && (pend & sigbit(sig)) != 0) {
+    entry_free(e);
+    return;
+  }
+  pend |= sigbit(sig);
+  append(td != nullptr ? &td->td_sigq : &process_q, e);
+}
+
+bool take_from(uint64_t* pend, sigqueue_entry** q, int sig, siginfo_t* info) {
+  if ((*pend & sigbit(sig)) == 0) return false;
+  bool more = false, found = false;
+  for (sigqueue_entry** p = q; *p != nullptr;) {
+    sigqueue_entry* e = *p;
+    if (e->info.si_signo == sig && !found) {
+      *info = e->info;
+      *p = e->next;
+      entry_free(e);
+      found = true;
+      continue;
+    }
+    if (e->info.si_signo == sig) more = true;
+    p = &e->next;
+  }
+  if (!more) *pend &= ~sigbit(sig);
+  return found;
+}
+
+// A signal that SIG_IGN or a default "ignore" would drop, unless it is blocked (then it waits,
+// for sigwait or a later handler).
+bool dropped(int sig, bool blocked) {
+  if (blocked) return false;
+  uint64_t h = sigactions[sig].handler;
+  return h == 1 || (h == 0 && (kIgnoredByDefault & sigbit(sig)) != 0);
+}
+
+// Makes td deliver: sets its AST, ends its sleep, or interrupts the rfork that runs it.
+void notify(thread* td) {
+  __atomic_or_fetch(&td->td_ast, AST_SIGNAL, __ATOMIC_SEQ_CST);
+  if (td == curthread()) return;
+  if (lwkt_wake(td, -EINTR)) return;
+  if (load_acquire(&td->td_state) == TDS_RUNNING) {
+    globaldata* gd = td->td_gd;
+    if (gd != nullptr && gd->gd_ktid != 0) rfork_send_signal(gd, kIpiSignal);
+  }
+}
+
+bool eligible(thread* td, int sig) {
+  return ((td->td_sigmask & sigbit(sig)) == 0 || (td->td_sigwait & sigbit(sig)) != 0) &&
+         load_acquire(&td->td_state) != TDS_DEAD;
+}
+
+}  // namespace
+
+thread* sig_choose(int sig) {
+  thread* self = curthread();
+  if ((self->td_flags & TDF_IDLE) == 0 && eligible(self, sig)) return self;
+  thread* main_td = tid_main();
+  if (main_td != nullptr && eligible(main_td, sig)) return main_td;
+  thread* any = nullptr;
+  tid_each([&](thread* td) {
+    if (!eligible(td, sig)) return false;
+    any = td;
+    return true;
+  });
+  return any;
+}
+
+void sig_inbox_put(const siginfo_t* info) {
+  sigqueue_entry* e = entry_alloc();
+  if (e == nullptr) return;  // as the kernel at RLIMIT_SIGPENDING
+  e->info = *info;
+  e->target = nullptr;
+  sigqueue_entry* head = __atomic_load_n(&inbox, __ATOMIC_RELAXED);
+  do {
+    e->next = head;
+  } while (!__atomic_compare_exchange_n(&inbox, &head, e, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED));
+}
+
+bool sig_inbox_empty() { return __atomic_load_n(&inbox, __ATOMIC_ACQUIRE) == nullptr; }
+
+void sig_route() {
+  mygd()->gd_ast = 0;
+  sigqueue_entry* list = __atomic_exchange_n(&inbox, nullptr, __ATOMIC_SEQ_CST);
+  sigqueue_entry* ordered = nullptr;
+  while (list != nullptr) {
+    sigqueue_entry* next = list->next;
+    list->next = ordered;
+    ordered = list;
+    list = next;
+  }
+  Guard g(siglock);
+  while (ordered != nullptr) {
+    sigqueue_entry* e = ordered;
+    ordered = e->next;
+    int sig = e->info.si_signo;
+    thread* td = sig_choose(sig);
+    if (dropped(sig, td == nullptr || (td->td_sigwait & sigbit(sig)) != 0)) {
+      entry_free(e);
+      continue;
+    }
+    queue(nullptr, e);
+    if (td != nullptr) notify(td);
+  }
+}
+
+int sig_post(thread* td, int sig, const siginfo_t* info) {
+  Guard g(siglock);
+  thread* to = td != nullptr ? td : sig_choose(sig);
+  bool blocked = to == nullptr || (to->td_sigmask & sigbit(sig)) != 0;
+  if (dropped(sig, blocked)) return 0;
+  sigqueue_entry* e = entry_alloc();
+  if (e == nullptr) return EAGAIN;
+  e->info = *info;
+  e->info.si_signo = sig;
+  e->target = td;
+  queue(td, e);
+  if (to != nullptr && eligible(to, sig)) notify(to);
+  return 0;
+}
+
+bool sig_take(thread* td, uint64_t set, siginfo_t* info) {
+  Guard g(siglock);
+  uint64_t have = (td->td_sigpend | process_pend) & set;
+  // Synchronous ones first, then by number: Linux's order.
+  const uint64_t order[] = {have & kSynchronous, have & ~kSynchronous};
+  for (uint64_t pick : order) {
+    while (pick != 0) {
+      int sig = __builtin_ctzll(pick) + 1;
+      if (take_from(&td->td_sigpend, &td->td_sigq, sig, info)) return true;
+      if (take_from(&process_pend, &process_q, sig, info)) return true;
+      pick &= pick - 1;
+    }
+  }
+  return false;
+}
+
+uint64_t sig_pending_for(thread* td) {
+  if (!sig_inbox_empty()) sig_route();
+  Guard g(siglock);
+  return td->td_sigpend | process_pend;
+}
+
+void sig_recalc(thread* td) {
+  Guard g(siglock);
+  if (((td->td_sigpend | process_pend) & ~td->td_sigmask) != 0) {
+    __atomic_or_fetch(&td->td_ast, AST_SIGNAL, __ATOMIC_SEQ_CST);
+  } else {
+    __atomic_and_fetch(&td->td_ast, ~AST_SIGNAL, __ATOMIC_SEQ_CST);
+  }
+}
+
+void sig_setmask(thread* td, uint64_t mask) {
+  mask &= ~kUnblockable;
+  uint64_t added = mask & ~td->td_sigmask;
+  uint64_t removed = td->td_sigmask & ~mask;
+  if (added != 0) sig_capture(added);
+  td->td_sigmask = mask;
+  if (removed != 0 &&
+      ((td->td_sigpend | __atomic_load_n(&process_pend, __ATOMIC_RELAXED)) & removed) != 0) {
+    sig_recalc(td);
+  }
+  // What is pending for the process and newly blocked here may be somebody else's.
+  if (added != 0 && (__atomic_load_n(&process_pend, __ATOMIC_RELAXED) & added) != 0) {
+    Guard g(siglock);
+    for (int sig = 1; sig <= kNsig; sig++) {
+      if ((process_pend & added & sigbit(sig)) == 0) continue;
+      thread* to = sig_choose(sig);
+      if (to != nullptr) notify(to);
+    }
+  }
+}
+
+void sig_thread_exit(thread* td) {
+  if (td->td_sigpend == 0 && __atomic_load_n(&process_pend, __ATOMIC_RELAXED) == 0) return;
+  Guard g(siglock);
+  while (td->td_sigq != nullptr) {
+    sigqueue_entry* e = td->td_sigq;
+    td->td_sigq = e->next;
+    entry_free(e);
+  }
+  td->td_sigpend = 0;
+  td->td_sigmask = ~0ull;  // from here on it is not chosen
+  for (int sig = 1; sig <= kNsig; sig++) {
+    if ((process_pend & sigbit(sig)) == 0) continue;
+    thread* to = sig_choose(sig);
+    if (to != nullptr && to != td) notify(to);
+  }
+}
+
+void sig_atfork_child(thread* td) {
+  // The child starts with nothing pending.
+  siglock = GlobalLock{};
+  inbox = nullptr;
+  process_pend = 0;
+  process_q = nullptr;
+  free_head = 0;
+  fresh = 0;
+  td->td_sigpend = 0;
+  td->td_sigq = nullptr;
+  __atomic_and_fetch(&td->td_ast, ~AST_SIGNAL, __ATOMIC_SEQ_CST);
+}
+
+}  // namespace cr

@@ -1,0 +1,120 @@
+// Signals of the program, served by libcr.
+//
+// What is whose: mask, pending set and alternate stack are the LWKT's (td_sig*), dispositions
+// the process's (the table here). The kernel knows one handler of libcr's for each signal that
+// the program catches, runs it on the rfork's own alternate stack with everything blocked, and
+// is told nothing of masks, with two exceptions that keep default actions right:
+//   - a signal whose default action ends or stops the process is *captured* (libcr's handler
+//     is installed) the first time any LWKT blocks it; if it comes while blocked it waits here,
+//     and when it is unblocked with the default action still set it is raised again for real;
+//   - a signal that is ignored by default is blocked in the kernel the first time an LWKT
+//     blocks it, and stays so until it is caught or waited for.
+// So rt_sigprocmask needs no trap, which pthread_create calls twice.
+//
+// A signal from the kernel becomes an entry in the inbox (lock-free: the handler may have
+// interrupted anything). It is taken from there at the user boundary, or at once if the
+// handler interrupted program text: sig_route finds an LWKT that does not block it and makes
+// that one deliver it: by itself, by ending its sleep with EINTR, or by an IPI to its rfork.
+//
+// Locks: siglock over dispositions, pending sets and queues. Never taken by the kernel's
+// handler while it interrupted libcr.
+#pragma once
+
+#include <signal.h>
+#include <stdint.h>
+
+#include "../../arch/x86_64/sigframe.h"
+#include "../lwkt/sched.h"
+#include "../lwkt/spinlock.h"
+#include "../lwkt/thread.h"
+
+namespace cr {
+
+inline constexpr int kNsig = 64;
+inline constexpr uint64_t sigbit(int sig) { return 1ull << (sig - 1); }
+inline constexpr uint64_t kUnblockable = sigbit(SIGKILL) | sigbit(SIGSTOP);
+inline constexpr uint64_t kSynchronous = sigbit(SIGSEGV) | sigbit(SIGBUS) | sigbit(SIGFPE) |
+                                         sigbit(SIGILL) | sigbit(SIGTRAP) | sigbit(SIGSYS);
+inline constexpr uint64_t kIgnoredByDefault = sigbit(SIGCHLD) | sigbit(SIGURG) |
+                                              sigbit(SIGWINCH) | sigbit(SIGCONT);
+inline constexpr uint64_t kStopsByDefault = sigbit(SIGTSTP) | sigbit(SIGTTIN) | sigbit(SIGTTOU);
+
+// The kernel's struct sigaction.
+struct ksigaction {
+  uint64_t handler;
+  uint64_t flags;
+  uint64_t restorer;
+  uint64_t mask;
+};
+
+struct sigqueue_entry {
+  sigqueue_entry* next;
+  thread* target;  // null: the process
+  siginfo_t info;
+};
+
+extern GlobalLock siglock;
+extern ksigaction sigactions[kNsig + 1];
+
+// ---- start, rforks, fork -------------------------------------------------------------------
+void sig_init(thread* main_td);
+void sig_threads_start();   // before the second rfork: the IPI signal's handler
+void sig_atfork_child(thread* td);
+// Before exec or a vfork child: the kernel's mask of this rfork becomes the LWKT's own; and
+// back.
+void sig_kernel_mask_set(uint64_t mask);
+void sig_kernel_mask_restore();
+void sig_set_rfork_mask();  // the mask that every rfork has
+// exec: LWKT's mask and what is pending go into the kernel.
+void sig_prepare_exec(thread* td);
+void sig_unprepare_exec();
+
+// ---- dispositions (action.cc) -----------------------------------------------------------------
+int sig_action(int sig, const ksigaction* act, ksigaction* old);  // 0 or errno
+// Some LWKT begins to block these.
+void sig_capture(uint64_t set);
+// Somebody waits for these (sigtimedwait): the kernel must hand them over.
+void sig_want(uint64_t set);
+// These are read through a signalfd: they must stay pending in the kernel while blocked.
+void sig_leave_to_kernel(uint64_t set);
+void sig_reset_to_default(int sig);  // SA_RESETHAND
+
+// ---- masks and pending sets (pending.cc) --------------------------------------------------------
+void sig_setmask(thread* td, uint64_t mask);
+uint64_t sig_pending_for(thread* td);  // own and process's, blocked or not
+// Queues `info` for td, or for the process (null), and sees that it is delivered. 0 or errno.
+// Needs a cpu.
+int sig_post(thread* td, int sig, const siginfo_t* info);
+// Takes the next signal of `set` for td. False if none.
+bool sig_take(thread* td, uint64_t set, siginfo_t* info);
+// Empties the inbox and wakes whoever must deliver. Needs a cpu.
+void sig_route();
+void sig_inbox_put(const siginfo_t* info);  // async-signal-safe
+bool sig_inbox_empty();
+// Recomputes AST_SIGNAL for the current LWKT.
+void sig_recalc(thread* td);
+void sig_thread_exit(thread* td);
+// Calls fn for each live LWKT with a tid until it returns true.
+thread* sig_choose(int sig);
+
+// ---- delivery (deliver.cc) ------------------------------------------------------------------------
+// Enters the program's handler by changing the context in `uc`, which the caller will restore.
+// False: nothing to deliver (ignored or default action done).
+bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info);
+// Delivers what is pending at the gate. May not return.
+void sig_deliver_at_gate(thread* td, trapframe* tf);
+void sig_default_action(thread* td, int sig);
+// Pushes a frame that runs the preemption on td's own stack.
+void sig_push_preempt(thread* td, kucontext* uc);
+
+// The bare rt_sigreturn call: the frame stands at `rsp`.
+[[noreturn]] void signal_return_to(uint64_t rsp);
+
+// ---- from the kernel (kernel.cc) -------------------------------------------------------------------
+extern "C" void sig_kernel_handler(int sig, siginfo_t* info, kucontext* uc);
+extern "C" void cr_kernel_restorer();
+
+inline constexpr int kErestartsys = 512;       // SA_RESTART decides
+inline constexpr int kErestartnohand = 514;    // restart only if no handler runs
+
+}  // namespace cr

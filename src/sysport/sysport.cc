@@ -1,0 +1,167 @@
+// The dispatch, from the gate's trap frame to the handler or the trap and back.
+//
+// Cost of a call that is a plain trap: about 25 instructions here, no atomic, no lock.
+
+#include "sysport.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "../lwkt/assert.h"
+#include "../lwkt/rfork.h"
+#include "../signal/signal.h"
+#include "../lwkt/export.h"
+#include "process.h"
+#include "sysent.h"
+
+extern "C" {
+CR_API struct lwkt_port syscall_port;
+long cr_trap_check(const uint64_t* args, long nr, const uint32_t* ast);
+}
+
+namespace cr {
+
+#include "sysent.inc"
+
+lwkt_port* sysport_head = &syscall_port;
+
+int sysport_trap(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  return sysport_result(m, raw6(m->sm.sm_nr, static_cast<long>(a[0]), static_cast<long>(a[1]),
+                                static_cast<long>(a[2]), static_cast<long>(a[3]),
+                                static_cast<long>(a[4]), static_cast<long>(a[5])));
+}
+
+namespace {
+
+// The kernel says EINTR also when the signal turned out to be another LWKT's, or blocked by
+// this one: then the call is made again.
+bool interrupted_for_us(thread* td) {
+  if (mygd()->gd_ast != 0) sig_route();
+  return (td->td_ast & AST_SIGNAL) != 0;
+}
+
+enum class Offer { kWhenAsked, kAtOnce };
+
+int trap_block(union sysunion* m, Offer offer) {
+  thread* td = curthread();
+  for (;;) {
+    long r;
+    if (!sched_others()) {
+      r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+    } else {
+      if (offer == Offer::kAtOnce) {
+        sched_trap_enter_handoff(mygd());
+      } else {
+        sched_trap_enter(mygd());
+      }
+      r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+      sched_trap_leave();
+    }
+    if (__builtin_expect(r == -EINTR, 0) && !interrupted_for_us(td)) continue;
+    if (__builtin_expect(r == -ERESTARTSYS, 0)) return ERESTARTSYS;
+    return sysport_result(m, r);
+  }
+}
+
+}  // namespace
+
+int sysport_trap_block(union sysunion* m) { return trap_block(m, Offer::kWhenAsked); }
+int sysport_trap_sleep(union sysunion* m) { return trap_block(m, Offer::kAtOnce); }
+
+int sysport_begin(lwkt_port*, lwkt_msg* msg) {
+  auto* m = reinterpret_cast<union sysunion*>(msg);
+  uint32_t nr = m->sm.sm_nr;
+  const SysEnt& e = nr < kSysCount ? kSysEnt[nr] : kNosys;
+  switch (e.serve) {
+    case Serve::user: return kSysHandlers[e.handler](m);
+    case Serve::block: return sysport_trap_block(m);
+    default: return sysport_trap(m);
+  }
+}
+
+const char* sysport_name(uint32_t nr) {
+  return nr < kSysCount ? kSysNames + kSysEnt[nr].name : "nosys";
+}
+
+namespace {
+
+inline int send(lwkt_port* port, union sysunion* m) {
+  if (__builtin_expect(port == &syscall_port, 1)) return sysport_begin(port, &m->sm.sm_lmsg);
+  return lwkt_domsg(port, &m->sm.sm_lmsg, 0);
+}
+
+inline void fill(union sysunion* m, const trapframe* tf) {
+  m->sm.sm_nr = static_cast<uint32_t>(tf->nr);
+  m->sm.sm_frame = const_cast<trapframe*>(tf);
+  m->raw.arg[0] = tf->rdi;
+  m->raw.arg[1] = tf->rsi;
+  m->raw.arg[2] = tf->rdx;
+  m->raw.arg[3] = tf->r10;
+  m->raw.arg[4] = tf->r8;
+  m->raw.arg[5] = tf->r9;
+}
+
+// A call from inside a shim: it must not pass the shims again, and td_sysmsg is in use.
+[[gnu::noinline]] int nested(const trapframe* tf, long* result) {
+  union sysunion m;
+  lwkt_initmsg(&m.sm.sm_lmsg, &curthread()->td_msgport, 0);
+  fill(&m, tf);
+  int error = sysport_begin(&syscall_port, &m.sm.sm_lmsg);
+  *result = m.sm.sm_result;
+  return error;
+}
+
+}  // namespace
+
+extern "C" [[gnu::visibility("hidden")]] void gate_syscall(trapframe* tf) {
+  thread* td = curthread();
+  if (__builtin_expect((td->td_flags & (TDF_INPORT | TDF_PASSTHRU)) != 0, 0)) {
+    if ((td->td_flags & TDF_PASSTHRU) != 0) {
+      tf->rax = static_cast<uint64_t>(process_passthru_exec(tf));
+      return;
+    }
+    long result = 0;
+    int error = nested(tf, &result);
+    tf->rax = error != 0 ? static_cast<uint64_t>(-error) : static_cast<uint64_t>(result);
+    return;
+  }
+  auto* m = reinterpret_cast<union sysunion*>(&td->td_sysmsg);
+  fill(m, tf);
+  int error = send(sysport_head, m);
+  // The kernel takes the whole of rax; a number above 2^32 is no call.
+  if (__builtin_expect(error != 0, 0)) {
+    tf->rax = static_cast<uint64_t>(-static_cast<long>(error));
+    if (error >= ERESTARTSYS && error <= 516) {
+      __atomic_or_fetch(&td->td_ast, AST_SIGNAL, __ATOMIC_SEQ_CST);
+    }
+    return;
+  }
+  tf->rax = static_cast<uint64_t>(m->sm.sm_result);
+}
+
+// Something is pending on the way out. 1: the frame must be restored in full.
+extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
+  thread* td = curthread();
+  if ((td->td_flags & TDF_PASSTHRU) != 0) return 0;
+  if (mygd()->gd_ast != 0) sig_route();
+  uint32_t ast = __atomic_load_n(&td->td_ast, __ATOMIC_ACQUIRE);
+  if ((ast & AST_RESCHED) != 0) {
+    __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
+    if (sched_timer_due()) sched_run_timers();
+    sched_yield_cpu();
+  }
+  if ((ast & AST_SIGNAL) != 0) sig_deliver_at_gate(td, tf);
+  if ((ast & AST_FULL) != 0) {
+    __atomic_and_fetch(&td->td_ast, ~AST_FULL, __ATOMIC_SEQ_CST);
+    return 1;
+  }
+  return 0;
+}
+
+void sysport_init() {
+  lwkt_initport_putonly(&syscall_port, sysport_begin);
+}
+
+}  // namespace cr

@@ -1,0 +1,48 @@
+// syscall_port: where every system call message ends that no shim answered.
+//
+// Its mp_beginmsg looks the call up in the table generated from syscalls.master and answers in
+// userland, traps, or traps with the cpu on offer to other rforks (DESIGN §4.4). It never
+// returns EASYNC today: a call that sleeps parks its LWKT inside.
+#pragma once
+
+#include <libcr/sysunion.h>
+
+#include "../../arch/x86_64/frame.h"
+#include "../lwkt/sched.h"
+
+namespace cr {
+
+// Answers of a handler beside 0 and a positive errno: the call was interrupted before it had
+// an effect. The gate turns them into a restart or EINTR when it delivers the signal.
+inline constexpr int ERESTARTSYS = 512;
+inline constexpr int ERESTARTNOHAND = 514;
+
+// A plain trap with the message's number and arguments. 0 or errno; the result in the message.
+int sysport_trap(union sysunion* m);
+// A trap that may sleep: interruptible by a signal for this LWKT, the cpu on offer meanwhile.
+int sysport_trap_block(union sysunion* m);
+// The same with the cpu given away at once if others want it: the call will sleep.
+int sysport_trap_sleep(union sysunion* m);
+
+inline int sysport_result(union sysunion* m, long raw) {
+  if (__builtin_expect(static_cast<unsigned long>(raw) >= static_cast<unsigned long>(-4095), 0)) {
+    return static_cast<int>(-raw);
+  }
+  m->sm.sm_result = raw;
+  return 0;
+}
+
+inline trapframe* sysport_frame(union sysunion* m) {
+  return static_cast<trapframe*>(m->sm.sm_frame);
+}
+
+// The first port a call goes to: syscall_port, or the shim in front of it.
+extern lwkt_port* sysport_head;
+
+void sysport_init();
+// The dispatch itself: what syscall_port's mp_beginmsg does.
+int sysport_begin(lwkt_port* port, lwkt_msg* msg);
+
+const char* sysport_name(uint32_t nr);
+
+}  // namespace cr

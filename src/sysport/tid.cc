@@ -1,0 +1,101 @@
+#include "tid.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "../lwkt/spinlock.h"
+
+namespace cr {
+
+namespace {
+
+// A slot holds an LWKT's address, or (odd) the next free slot's number.
+uint64_t* slots;
+uint32_t used;  // slots ever handed out
+uint32_t free_first, free_last, free_count;
+GlobalLock lock;
+thread* main_thread;
+
+inline constexpr uint32_t kReuseAfter = 512;  // keep a freed id unused for this many others
+
+uint64_t free_link(uint32_t next) { return static_cast<uint64_t>(next) << 1 | 1; }
+
+}  // namespace
+
+void tid_init(thread* td) {
+  main_thread = td;
+  td->td_tid = static_cast<int32_t>(raw0(SYS_getpid));
+  td->td_slot = kTidSlots;
+}
+
+bool tid_assign(thread* td) {
+  Guard g(lock);
+  if (slots == nullptr) {
+    long p = raw6(SYS_mmap, 0, static_cast<long>(kTidSlots * sizeof(uint64_t)),
+                  PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw_failed(p)) return false;
+    slots = reinterpret_cast<uint64_t*>(p);
+  }
+  uint32_t slot;
+  if (free_count > kReuseAfter || (used == kTidSlots && free_count > 0)) {
+    slot = free_first;
+    free_first = static_cast<uint32_t>(slots[slot] >> 1);
+    free_count--;
+  } else if (used < kTidSlots) {
+    slot = used;
+    store_release(&used, used + 1);
+  } else {
+    return false;
+  }
+  td->td_slot = slot;
+  td->td_tid = kTidBase + static_cast<int32_t>(slot);
+  store_release(&slots[slot], reinterpret_cast<uint64_t>(td));
+  return true;
+}
+
+void tid_release(thread* td) {
+  if (td == main_thread) {
+    main_thread = nullptr;
+    return;
+  }
+  Guard g(lock);
+  uint32_t slot = td->td_slot;
+  store_release(&slots[slot], free_link(0));
+  if (free_count == 0) {
+    free_first = slot;
+  } else {
+    slots[free_last] = free_link(slot);
+  }
+  free_last = slot;
+  free_count++;
+}
+
+uint32_t tid_slots_used() { return load_acquire(&used); }
+
+thread* tid_at(uint32_t slot) {
+  uint64_t v = load_acquire(&slots[slot]);
+  return (v & 1) != 0 ? nullptr : reinterpret_cast<thread*>(v);
+}
+
+thread* tid_main() { return load_acquire(&main_thread); }
+
+thread* tid_find(int32_t tid) {
+  thread* m = tid_main();
+  if (m != nullptr && m->td_tid == tid) return m;
+  if (tid < kTidBase) return nullptr;
+  auto slot = static_cast<uint32_t>(tid - kTidBase);
+  return slot < tid_slots_used() ? tid_at(slot) : nullptr;
+}
+
+void tid_atfork_child(thread* td) {
+  lock = GlobalLock{};
+  if (slots != nullptr) {
+    raw3(SYS_madvise, reinterpret_cast<long>(slots),
+         static_cast<long>(kTidSlots * sizeof(uint64_t)), MADV_DONTNEED);
+  }
+  used = free_count = 0;
+  tid_init(td);
+}
+
+}  // namespace cr

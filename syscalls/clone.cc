@@ -1,0 +1,229 @@
+// clone, clone3, exit and what NPTL tells the kernel of a thread: set_tid_address, robust
+// lists, rseq, gettid.
+//
+// A clone with exactly the flags of a POSIX thread makes an LWKT on the stack and TLS block
+// that NPTL allocated. Any other clone with CLONE_THREAD is refused (EINVAL: no kernel thread
+// that libcr knows nothing of); without CLONE_THREAD it is a process (syscalls/process.cc).
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/rseq.h>
+#include <linux/sched.h>
+#include <sys/syscall.h>
+
+#include "../arch/x86_64/context.h"
+#include "../arch/x86_64/rawcall.h"
+#include "../arch/x86_64/usercopy.h"
+#include "../src/lwkt/assert.h"
+#include "../src/lwkt/rfork.h"
+#include "../src/mem/arena.h"
+#include "../src/signal/signal.h"
+#include "../src/sysport/sysport.h"
+#include "../src/sysport/tid.h"
+#include "futex.h"
+#include "process.h"
+#include "sysent.h"
+
+namespace cr {
+
+namespace {
+
+struct CloneRequest {
+  uint64_t flags;
+  uint64_t stack;  // the initial stack pointer
+  uint64_t tls;
+  uint64_t parent_tid;
+  uint64_t child_tid;
+};
+
+inline constexpr uint64_t kThreadFlags =
+    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
+inline constexpr uint64_t kThreadOptional = CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |
+                                            CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID |
+                                            CLONE_DETACHED;
+// Robust list limit, as in the kernel: a circular list must end some time.
+inline constexpr int kRobustLimit = 2048;
+inline constexpr uint32_t kRseqSig = 0x53053053;
+
+int thread_clone(union sysunion* m, const CloneRequest& r) {
+  if ((r.flags & ~(kThreadFlags | kThreadOptional)) != 0) return EINVAL;
+  if (r.stack == 0) return EINVAL;
+  thread* self = curthread();
+  thread* td = thread_alloc();
+  if (td == nullptr) return EAGAIN;
+  if (!tid_assign(td)) {
+    thread_free(td);
+    return EAGAIN;
+  }
+  if ((r.flags & CLONE_PARENT_SETTID) != 0) {
+    user_store32(reinterpret_cast<uint32_t*>(r.parent_tid), static_cast<uint32_t>(td->td_tid));
+  }
+  // The child's trap frame on its own stack: the caller's registers, 0 as the result.
+  uint64_t at = (r.stack - 128 - sizeof(trapframe)) & ~15ull;
+  auto* tf = reinterpret_cast<trapframe*>(at);
+  *tf = *sysport_frame(m);
+  tf->rax = 0;
+  tf->rsp = r.stack;
+  td->td_flags = TDF_NPTL;
+  td->td_fsbase = (r.flags & CLONE_SETTLS) != 0 ? r.tls : read_fsbase();
+  td->td_sp = context_trapframe(tf);
+  td->td_sigmask = self->td_sigmask;
+  for (int i = 0; i < 16; i++) td->td_comm[i] = self->td_comm[i];
+  if ((r.flags & CLONE_CHILD_CLEARTID) != 0) td->td_cleartid = r.child_tid;
+  if ((r.flags & CLONE_CHILD_SETTID) != 0) {
+    user_store32(reinterpret_cast<uint32_t*>(r.child_tid), static_cast<uint32_t>(td->td_tid));
+  }
+  arena_stack_in_use(r.stack);
+  sched_thread_added();
+  m->sm.sm_result = td->td_tid;
+  td->td_state = TDS_RUNNABLE;
+  sched_enqueue(td);
+  return 0;
+}
+
+// What the kernel does for each mutex on a dead thread's robust list.
+void robust_death(uint64_t word_at, int32_t tid) {
+  auto* word = reinterpret_cast<uint32_t*>(word_at);
+  uint32_t seen;
+  if ((word_at & 3) != 0 || user_load32(&seen, word) != 0) return;
+  for (;;) {
+    if ((seen & FUTEX_TID_MASK) != static_cast<uint32_t>(tid)) return;
+    int r = user_cas32(word, &seen, (seen & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
+    if (r < 0) return;
+    if (r == 1) break;
+  }
+  if ((seen & FUTEX_WAITERS) == 0) return;
+  futex_wake_all(word_at, 1);
+  raw3(SYS_futex, static_cast<long>(word_at), FUTEX_WAKE, 1);  // waiters in other processes
+}
+
+void robust_walk(const thread* td) {
+  robust_list_head head;
+  if (td->td_robust == 0 ||
+      user_copy(&head, reinterpret_cast<const void*>(td->td_robust), sizeof head) != 0) {
+    return;
+  }
+  uint64_t entry = reinterpret_cast<uint64_t>(head.list.next);
+  uint64_t pending = reinterpret_cast<uint64_t>(head.list_op_pending);
+  for (int i = 0; entry != td->td_robust && i < kRobustLimit; i++) {
+    // Bit 0 marks a PI mutex.
+    uint64_t next = 0;
+    int failed = user_load64(&next, reinterpret_cast<const uint64_t*>(entry & ~1ull));
+    if (entry != pending) {
+      robust_death((entry & ~1ull) + static_cast<uint64_t>(head.futex_offset), td->td_tid);
+    }
+    if (failed != 0) return;
+    entry = next;
+  }
+  if (pending != 0) {
+    robust_death((pending & ~1ull) + static_cast<uint64_t>(head.futex_offset), td->td_tid);
+  }
+}
+
+// On another stack, once the dead LWKT's own is no longer in use: from the moment its tid is
+// cleared a joiner may unmap or reuse it.
+void reap(thread* td) {
+  if ((td->td_flags & TDF_NPTL) == 0 && (td->td_flags & TDF_MAIN) == 0) {
+    lwkt_reap(td);
+    return;
+  }
+  robust_walk(td);
+  uint64_t clear = td->td_cleartid;
+  tid_release(td);
+  if (clear != 0) {
+    user_store32(reinterpret_cast<uint32_t*>(clear), 0);
+    futex_wake_all(clear, 1);
+  }
+  if ((td->td_flags & TDF_MAIN) == 0) thread_free(td);
+}
+
+}  // namespace
+
+void clone_init() { sched_set_reap_hook(reap); }
+
+int sys_clone(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  CloneRequest r{a[0], a[1], a[4], a[2], a[3]};
+  if ((r.flags & CLONE_THREAD) != 0) {
+    r.flags &= ~static_cast<uint64_t>(CSIGNAL);
+    return thread_clone(m, r);
+  }
+  return process_clone(m, r.flags);
+}
+
+int sys_clone3(union sysunion* m) {
+  clone_args args{};
+  uint64_t size = m->raw.arg[1];
+  if (size < CLONE_ARGS_SIZE_VER0) return EINVAL;
+  if (size > sizeof args) size = sizeof args;
+  if (user_copy(&args, reinterpret_cast<const void*>(m->raw.arg[0]), size) != 0) return EFAULT;
+  if ((args.flags & CLONE_THREAD) == 0) return process_clone(m, args.flags);
+  if (args.exit_signal != 0 || args.set_tid_size != 0) return EINVAL;
+  if ((args.stack == 0) != (args.stack_size == 0)) return EINVAL;
+  return thread_clone(m, {args.flags, args.stack + args.stack_size, args.tls, args.parent_tid,
+                          args.child_tid});
+}
+
+int sys_exit(union sysunion* m) {
+  sig_thread_exit(curthread());
+  if (__atomic_sub_fetch(&nthreads, 1, __ATOMIC_SEQ_CST) == 0) {
+    // The last one: its status is the process's.
+    process_report_at_exit();
+    raw1(SYS_exit_group, static_cast<long>(m->raw.arg[0]));
+  }
+  sched_exit();
+}
+
+int sys_exit_group(union sysunion* m) {
+  process_report_at_exit();
+  return sysport_trap(m);
+}
+
+int sys_gettid(union sysunion* m) {
+  m->sm.sm_result = curthread()->td_tid;
+  return 0;
+}
+
+int sys_set_tid_address(union sysunion* m) {
+  thread* td = curthread();
+  td->td_cleartid = m->raw.arg[0];
+  m->sm.sm_result = td->td_tid;
+  return 0;
+}
+
+int sys_set_robust_list(union sysunion* m) {
+  if (m->raw.arg[1] != sizeof(robust_list_head)) return EINVAL;
+  curthread()->td_robust = m->raw.arg[0];
+  m->sm.sm_result = 0;
+  return 0;
+}
+
+int sys_get_robust_list(union sysunion* m) {
+  auto pid = static_cast<int32_t>(m->raw.arg[0]);
+  thread* td = pid == 0 ? curthread() : tid_find(pid);
+  if (td == nullptr) return sysport_trap(m);
+  uint64_t size = sizeof(robust_list_head);
+  if (user_copy(reinterpret_cast<void*>(m->raw.arg[1]), &td->td_robust, 8) != 0 ||
+      user_copy(reinterpret_cast<void*>(m->raw.arg[2]), &size, 8) != 0) {
+    return EFAULT;
+  }
+  m->sm.sm_result = 0;
+  return 0;
+}
+
+// glibc ends the program if a thread's registration fails while the first one's worked, and
+// nothing may use it: an LWKT moves between kernel threads. So: success, no registration, and
+// an area that says "not registered", upon which sched_getcpu asks the vdso.
+int sys_rseq(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (static_cast<uint32_t>(a[3]) != kRseqSig) return EINVAL;
+  if (static_cast<int>(a[2]) == 0) {
+    auto* area = reinterpret_cast<struct rseq*>(a[0]);
+    auto none = static_cast<uint32_t>(RSEQ_CPU_ID_UNINITIALIZED);
+    if (user_store32(&area->cpu_id, none) != 0) return EFAULT;
+  }
+  m->sm.sm_result = 0;
+  return 0;
+}
+
+}  // namespace cr

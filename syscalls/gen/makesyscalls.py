@@ -1,0 +1,861 @@
+#!/usr/bin/env python3
+"""makesyscalls.py: syscalls.master -> message types, dispatch table, descriptions, wrappers.
+
+  makesyscalls.py [--arch x86_64|i386] MASTER OUTDIR
+
+writes into OUTDIR, for the given architecture (default x86_64):
+
+  libcr/sysunion.h   public: struct NAME_msg for each call, union sysunion, CR_SYS_NAME
+  sysent.h           below the boundary: Serve, SysEnt, prototypes of the handlers of `user` rows
+  sysent.inc         the dispatch table, for the one file that defines it
+  sysdesc.inc        rows of cr::SysDesc (sysdesc.h), both architectures
+  wrappers.c/.map    exported wrappers and their version script (x86_64 only)
+
+The master's own head defines its format. Reading is strict: a table that is read by guessing sends a
+program's call to the wrong place. Every fault found is reported as FILE:LINE: text, all of them in one
+run, and nothing is written. Standard library only, no state: the same master gives the same bytes.
+
+Three stages, in the order of this file: read rows (Master), check what only the whole table shows
+(check_*), emit (emit_*). The bodies of wrappers that are more than "pass the arguments on" are in
+SPECIAL; everything else about a wrapper is in the table.
+"""
+
+import argparse
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+
+ARCHES = ("i386", "x86_64")
+SERVE = ("trap", "block", "user", "gone")
+WRAPPER_FLAGS = ("cancel", "poserr", "noreturn", "special")
+MAX_ARGS = 6
+
+IDENT = r"[A-Za-z_]\w*"
+PROTO = re.compile(rf"(?P<ret>[\w ]+?[\s*]+)(?P<name>{IDENT})\((?P<args>[^()]*)\)\Z")
+ARG = re.compile(rf"(?P<type>(?:const )?(?:(?:struct|union|enum) )?{IDENT}(?: {IDENT})*?(?: \*(?:const \*?)?\**| ))(?P<name>{IDENT})\Z")
+ROW = re.compile(r"(?P<i386>\S+)\s+(?P<x86_64>\S+)\s+(?P<serve>\S+)\s+\{(?P<proto>[^{}]*)\}(?P<wrap>.*)\Z")
+EQUALS = re.compile(r"=\s+\{(?P<proto>[^{}]*)\}(?P<rest>.*)\Z")
+LIB = re.compile(r"lib\s+\{(?P<proto>[^{}]*)\}\s+(?P<wrap>\S+)\Z")
+HOLE = re.compile(r"hole\s+(?P<arch>\S+)\s+(?P<first>\d+)(?:-(?P<last>\d+))?\s+(?P<why>\S.*)\Z")
+NOWRAP = re.compile(r"nowrap\s+(?P<names>\S+)\s+(?P<why>\S.*)\Z")
+SYMBOL = re.compile(rf"(?P<name>{IDENT})@(?P<version>GLIBC_\d+(?:\.\d+)+)\Z")
+TAGGED = re.compile(rf"\b(struct|union) ({IDENT})")
+
+
+# ---------------------------------------------------------------- reading
+
+
+class Malformed(Exception):
+    """One row can't be read. The text says what was expected."""
+
+
+@dataclass
+class Arg:
+    type: str
+    name: str
+
+    def __str__(self):
+        return self.type + self.name if self.type.endswith("*") else f"{self.type} {self.name}"
+
+
+@dataclass
+class Proto:
+    ret: str
+    name: str
+    args: list
+    varargs: bool = False
+
+    def arglist(self):
+        args = [str(a) for a in self.args] + (["..."] if self.varargs else [])
+        return ", ".join(args) or "void"
+
+    def __str__(self):
+        gap = "" if self.ret.endswith("*") else " "
+        return f"{self.ret}{gap}{self.name}({self.arglist()})"
+
+
+@dataclass
+class Wrapper:
+    line: int
+    proto: Proto
+    symbols: list  # (name, version); the first is the function, the others are aliases
+    flags: set
+    args: list = None  # C expressions for the trap's arguments; None: the parameters as they are
+
+
+@dataclass
+class Row:
+    line: int
+    nr: dict  # arch -> number or None
+    serve: dict  # arch -> one of SERVE or None
+    proto: Proto
+    wrappers: list = field(default_factory=list)
+
+    @property
+    def name(self):
+        return self.proto.name
+
+
+def parse_arg(text):
+    m = ARG.match(text)
+    if not m:
+        raise Malformed(f"argument '{text}' is not 'type name' (no arrays, no function pointers)")
+    return Arg(m["type"].strip(), m["name"])
+
+
+def parse_proto(text, varargs_allowed):
+    text = text.strip()
+    if not text.endswith(";"):
+        raise Malformed(f"prototype '{text}' does not end with ';'")
+    text = text[:-1].rstrip()
+    m = PROTO.match(text)
+    if not m:
+        raise Malformed(f"'{text}' is not a prototype 'type name(arguments)'")
+    inside = m["args"].strip()
+    if not inside:
+        raise Malformed(f"{m['name']}: write (void) for no arguments")
+    pieces = [] if inside == "void" else [p.strip() for p in inside.split(",")]
+    varargs = bool(pieces) and pieces[-1] == "..."
+    if varargs:
+        if not varargs_allowed:
+            raise Malformed(f"{m['name']}: a trap has no variable arguments")
+        pieces.pop()
+    args = [parse_arg(p) for p in pieces]
+    if len(args) > MAX_ARGS:
+        raise Malformed(f"{m['name']}: {len(args)} arguments, a trap has at most {MAX_ARGS}")
+    names = [a.name for a in args]
+    if len(set(names)) != len(names):
+        raise Malformed(f"{m['name']}: two arguments have the same name")
+    return Proto(m["ret"].strip(), m["name"], args, varargs)
+
+
+def parse_symbols(text):
+    symbols, flags = [], set()
+    for token in text.split(","):
+        m = SYMBOL.match(token)
+        if m:
+            if flags:
+                raise Malformed(f"symbol '{token}' stands after a flag")
+            symbols.append((m["name"], m["version"]))
+        elif token in WRAPPER_FLAGS:
+            flags.add(token)
+        else:
+            raise Malformed(f"'{token}' is neither NAME@GLIBC_x.y nor one of {', '.join(WRAPPER_FLAGS)}")
+    if not symbols:
+        raise Malformed("wrapper without a symbol")
+    return symbols, flags
+
+
+def parse_number(text):
+    if text == "-":
+        return None
+    if not text.isdecimal():
+        raise Malformed(f"'{text}' is neither a call number nor '-'")
+    return int(text)
+
+
+def parse_serve(text, nr):
+    words = text.split("/")
+    for word in words:
+        if word not in SERVE:
+            raise Malformed(f"serve '{word}' is not one of {', '.join(SERVE)}")
+    if len(words) == 2:
+        if None in nr.values():
+            raise Malformed(f"serve '{text}' for two architectures, but the call has one")
+        if words[0] == words[1]:
+            raise Malformed(f"serve '{text}' says the same twice")
+    elif len(words) != 1:
+        raise Malformed(f"serve '{text}' is not SERVE or SERVE/SERVE")
+    return {a: words[i % len(words)] if nr[a] is not None else None for i, a in enumerate(ARCHES)}
+
+
+def split_expressions(text):
+    """'(a, b ? c : d, 0)' -> its expressions. No nested commas: the table has no use for them."""
+    return [e.strip() for e in text[1:-1].split(",")]
+
+
+class Master:
+    """The table as read. Faults are collected in `errors`, in the order of the lines."""
+
+    def __init__(self, path):
+        self.path = path
+        self.errors = []
+        self.rows = []
+        self.lib = []
+        self.holes = []  # (line, arch, first, last)
+        self.nowrap = {}  # name -> (line, reason)
+        with open(path, encoding="ascii", errors="backslashreplace") as f:
+            for number, text in enumerate(f, 1):
+                text = text.strip()
+                if text and not text.startswith("#"):
+                    try:
+                        self.read_line(number, text)
+                    except Malformed as e:
+                        self.error(number, str(e))
+
+    def error(self, line, text):
+        self.errors.append((line, text))
+
+    def read_line(self, line, text):
+        keyword = text.split()[0]
+        reader = {"=": self.read_equals, "lib": self.read_lib, "hole": self.read_hole, "nowrap": self.read_nowrap}
+        reader.get(keyword, self.read_row)(line, text)
+
+    def read_row(self, line, text):
+        m = ROW.match(text)
+        if not m:
+            raise Malformed("expected: i386 x86_64 serve { prototype; } [wrappers]")
+        nr = {a: parse_number(m[a]) for a in ARCHES}
+        if all(n is None for n in nr.values()):
+            raise Malformed("a row needs a number on one architecture")
+        row = Row(line, nr, parse_serve(m["serve"], nr), parse_proto(m["proto"], varargs_allowed=False))
+        self.rows.append(row)
+        if m["wrap"].strip():
+            self.add_wrapper(row, line, row.proto, m["wrap"].strip(), None)
+
+    def read_equals(self, line, text):
+        m = EQUALS.match(text)
+        if not m:
+            raise Malformed("expected: = { prototype; } [(arguments)] wrappers")
+        if not self.rows:
+            raise Malformed("'=' belongs to a row, and there is none above")
+        proto = parse_proto(m["proto"], varargs_allowed=True)
+        rest, args = m["rest"].strip(), None
+        if rest.startswith("("):
+            close = rest.rfind(")")
+            args, rest = split_expressions(rest[: close + 1]), rest[close + 1 :].strip()
+        self.add_wrapper(self.rows[-1], line, proto, rest, args)
+
+    def add_wrapper(self, row, line, proto, text, args):
+        if row.nr["x86_64"] is None:
+            raise Malformed(f"{row.name}: wrappers are generated for x86_64, and the call has no number there")
+        symbols, flags = parse_symbols(text)
+        if "special" not in flags:
+            given = len(proto.args if args is None else args)
+            if given != len(row.proto.args):
+                raise Malformed(f"{proto.name}: {given} arguments for the {len(row.proto.args)} of {row.name}")
+            if proto.varargs:
+                raise Malformed(f"{proto.name}: variable arguments need a 'special' body")
+        row.wrappers.append(Wrapper(line, proto, symbols, flags, args))
+
+    def read_lib(self, line, text):
+        m = LIB.match(text)
+        if not m:
+            raise Malformed("expected: lib { prototype; } wrappers")
+        symbols, flags = parse_symbols(m["wrap"])
+        if "special" not in flags:
+            raise Malformed("a lib wrapper belongs to no call and so must be 'special'")
+        self.lib.append(Wrapper(line, parse_proto(m["proto"], varargs_allowed=True), symbols, flags))
+
+    def read_hole(self, line, text):
+        m = HOLE.match(text)
+        if not m or m["arch"] not in ARCHES:
+            raise Malformed("expected: hole i386|x86_64 N[-M] reason")
+        first = int(m["first"])
+        last = int(m["last"] or first)
+        if last < first:
+            raise Malformed(f"hole {first}-{last} is empty")
+        self.holes.append((line, m["arch"], first, last))
+
+    def read_nowrap(self, line, text):
+        m = NOWRAP.match(text)
+        if not m:
+            raise Malformed("expected: nowrap name[,name...] reason")
+        for name in m["names"].split(","):
+            if not re.fullmatch(IDENT, name):
+                raise Malformed(f"'{name}' is not a function's name")
+            if name in self.nowrap:
+                raise Malformed(f"{name} has a nowrap row already, at line {self.nowrap[name][0]}")
+            self.nowrap[name] = (line, m["why"])
+
+    def wrappers(self):
+        return self.lib + [w for row in self.rows for w in row.wrappers]
+
+
+# ---------------------------------------------------------------- checks on the whole table
+
+
+def check_numbers(master, arch):
+    """Each number and each name once; every gap declared as a hole, and no hole where a call is."""
+    by_number, by_name = {}, {}
+    for row in master.rows:
+        nr = row.nr[arch]
+        if nr is None:
+            continue
+        if nr in by_number:
+            master.error(row.line, f"{arch} {nr} is {by_number[nr].name} already, at line {by_number[nr].line}")
+        if row.name in by_name:
+            master.error(row.line, f"{arch} {row.name} has a row already, at line {by_name[row.name].line}")
+        by_number.setdefault(nr, row)
+        by_name.setdefault(row.name, row)
+    declared = {}
+    for line, hole_arch, first, last in master.holes:
+        if hole_arch != arch:
+            continue
+        for nr in range(first, last + 1):
+            if nr in by_number:
+                master.error(line, f"{arch} {nr} is no hole: {by_number[nr].name}, line {by_number[nr].line}")
+            if nr in declared:
+                master.error(line, f"{arch} {nr} is declared a hole at line {declared[nr]} too")
+            declared[nr] = line
+    highest = max(by_number, default=-1)
+    for nr, line in declared.items():
+        if nr > highest:
+            master.error(line, f"{arch} {nr} is past the last call, not a hole")
+    previous = -1
+    for nr in sorted(by_number):
+        gap = [n for n in range(previous + 1, nr) if n not in declared]
+        if gap:
+            span = str(gap[0]) if len(gap) == 1 else f"{gap[0]}-{gap[-1]}"
+            master.error(by_number[nr].line, f"{arch} {span} before {by_number[nr].name} is neither a row nor a hole")
+        previous = nr
+
+
+def check_wrappers(master):
+    seen, special = {}, set()
+    for w in master.wrappers():
+        for name, _ in w.symbols:
+            if name in seen:
+                master.error(w.line, f"symbol {name} is exported already, at line {seen[name]}")
+            seen.setdefault(name, w.line)
+            if name in master.nowrap:
+                master.error(w.line, f"symbol {name} has a nowrap row, at line {master.nowrap[name][0]}")
+        if "special" in w.flags:
+            special.add(w.symbols[0][0])
+            if w.symbols[0][0] not in SPECIAL:
+                master.error(w.line, f"{w.symbols[0][0]} is special, but the generator has no body for it")
+            if w.args is not None or w.flags != {"special"}:
+                master.error(w.line, f"{w.symbols[0][0]} is special: its body decides on arguments and flags")
+        elif w.flags - {"cancel"} and len(w.flags) > 1:
+            master.error(w.line, f"{w.symbols[0][0]}: flags {', '.join(sorted(w.flags))} exclude each other")
+
+
+# ---------------------------------------------------------------- emitting
+
+
+def banner(what):
+    return f"/*\n * Generated by makesyscalls.py from syscalls.master. Do not edit: edit the table.\n *\n{what} */\n"
+
+
+def rows_of(master, arch):
+    return sorted((r for r in master.rows if r.nr[arch] is not None), key=lambda r: r.nr[arch])
+
+
+def quote(text):
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+SYSUNION_HEAD = """\
+ * The typed messages. struct NAME_msg is the message of the call NAME: struct sysmsg and then an
+ * 8-byte slot for each argument, in the order of the trap's registers. The member `fd` of a slot
+ * has the argument's C type; `fd_slot` is the whole slot. Only the typed part of a slot has a
+ * meaning (the kernel too reads 32 bits of an int), so to compare whole slots extend them first.
+ *
+ * union sysunion is what each LWKT carries as td_sysmsg and what a port is handed:
+ *
+ *     static int my_beginmsg(union sysunion *m)
+ *     {
+ *             if (m->sm.sm_nr == CR_SYS_read && m->read_.fd == 0) ...
+ *     }
+ *
+ * sm and raw are the untyped views. The member of a call is its name and an underscore (read_, break_):
+ * bare names would collide with keywords, with macros of libc's headers and with sm and raw.
+ * sm_nr tells which member is valid, and a call that is not listed here (a kernel newer than this
+ * header) has raw alone. sigset_t * points to the kernel's 8 bytes, struct kernel_sigaction,
+ * struct siginfo and struct sigaltstack are the kernel's layouts.
+"""
+
+SYSUNION_TOP = """\
+#ifndef LIBCR_SYSUNION_H
+#define LIBCR_SYSUNION_H
+
+#include <libcr/sysmsg.h>
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#ifndef __%(arch)s__
+#error "this sysunion.h was generated for %(arch)s"
+#endif
+"""
+
+
+def emit_sysunion(master, arch):
+    rows = rows_of(master, arch)
+    out = [banner(SYSUNION_HEAD), SYSUNION_TOP % {"arch": arch}]
+    tags = sorted({m for r in rows for a in r.proto.args for m in TAGGED.findall(a.type)}, key=lambda t: t[1])
+    out.append("\n".join(f"{kind} {tag};" for kind, tag in tags) + "\n")
+    out.append("\n".join(f"#define CR_SYS_{r.name} {r.nr[arch]}" for r in rows))
+    out.append(f"#define CR_SYS_max {rows[-1].nr[arch]} /* the highest number in the table */\n")
+    for r in rows:
+        slots = "".join(f"\tSYSARG({a.type}, {a.name});\n" for a in r.proto.args)
+        out.append(f"/* {r.proto} */\nstruct {r.name}_msg {{\n\tstruct sysmsg sm;\n{slots}}};\n")
+    members = "".join(f"\tstruct {r.name}_msg {r.name}_;\n" for r in rows)
+    out.append(f"union sysunion {{\n\tstruct sysmsg sm;\n\tstruct sysmsg_raw raw;\n{members}}};\n")
+    out.append("#define CR_SYSMSG_SIZE(nargs) (sizeof(struct sysmsg) + 8 * (nargs))")
+    for r in rows:
+        want = f"CR_SYSMSG_SIZE({len(r.proto.args)})"
+        out.append(f'static_assert(sizeof(struct {r.name}_msg) == {want}, "slots of {r.name}");')
+    out.append('static_assert(sizeof(union sysunion) == sizeof(struct sysmsg_raw), "six slots");')
+    out.append("#undef CR_SYSMSG_SIZE\n\n#endif /* LIBCR_SYSUNION_H */")
+    return "\n".join(out) + "\n"
+
+
+SYSENT_HEAD = """\
+ * The dispatch table's types and the handlers of the `user` rows. sysent.inc has the tables themselves.
+ *
+ * A handler gets the calling LWKT's message and answers as mp_beginmsg does: 0 or a positive errno (the
+ * call is finished, the result in the message) or EASYNC. It starts with a typed reference:
+ *
+ *     int cr::sys_futex(union sysunion *m) { struct futex_msg &msg = m->futex_; ... }
+ *
+ * A prototype here without a function somewhere is a link error, by intent.
+"""
+
+
+def emit_sysent_h(master, arch):
+    rows = rows_of(master, arch)
+    user = [r for r in rows if r.serve[arch] == "user"]
+    protos = "\n".join(f"int sys_{r.name}(union sysunion *m); /* {r.proto} */" for r in user)
+    return f"""{banner(SYSENT_HEAD)}#pragma once
+
+#include <libcr/sysunion.h>
+
+#include <cstdint>
+
+#include "sysdesc.h"
+
+namespace cr {{
+
+using SysHandler = int (*)(union sysunion *);
+
+/* Six bytes a row and no pointer, so that the table needs no relocation. */
+struct SysEnt {{
+	uint16_t name;   /* offset in kSysNames */
+	uint8_t nargs;   /* slots that have a meaning */
+	Serve serve;
+	uint8_t handler; /* index in kSysHandlers, 0 if the row is not `user` */
+}};
+
+constexpr uint32_t kSysCount = {rows[-1].nr[arch] + 1}; /* numbers in the table: 0 to kSysCount - 1 */
+constexpr unsigned kSysUserCount = {len(user)};  /* handlers */
+
+{protos}
+
+}} // namespace cr
+"""
+
+
+SYSENT_INC_HEAD = """\
+ * The dispatch tables. Include this once, inside namespace cr, after sysent.h.
+ *
+ * kSysEnt is indexed by call number; check it against kSysCount first. A number in a hole holds kNosys,
+ * which is also the entry for every number past the end: Serve::none is trapped with all six arguments,
+ * because the kernel may be newer than the table. Of the three tables only kSysHandlers has relocations.
+"""
+
+
+def emit_sysent_inc(master, arch):
+    rows = {r.nr[arch]: r for r in rows_of(master, arch)}
+    names, offset = [], {}
+    at = 0
+    for name in ["nosys"] + sorted({r.name for r in rows.values()}):
+        offset[name] = at
+        names.append(f"\t{quote(name)} \"\\0\"")
+        at += len(name) + 1
+    handlers = [r.name for r in rows.values() if r.serve[arch] == "user"]
+    entries = []
+    for nr in range(max(rows) + 1):
+        r = rows.get(nr)
+        if r is None:
+            entries.append(f"\tkNosys, /* {nr} */")
+            continue
+        index = handlers.index(r.name) + 1 if r.name in handlers else 0
+        entries.append(f"\t{{{offset[r.name]}, {len(r.proto.args)}, Serve::{r.serve[arch]}, {index}}}, /* {nr} {r.name} */")
+    names_text = "\n".join(names)
+    handlers_text = "\n".join(f"\tsys_{name}," for name in handlers)
+    entries_text = "\n".join(entries)
+    return f"""{banner(SYSENT_INC_HEAD)}constexpr char kSysNames[] =
+{names_text};
+
+constexpr SysEnt kNosys = {{0, {MAX_ARGS}, Serve::none, 0}};
+
+constexpr SysEnt kSysEnt[kSysCount] = {{
+{entries_text}
+}};
+
+constexpr SysHandler kSysHandlers[kSysUserCount + 1] = {{
+	nullptr,
+{handlers_text}
+}};
+"""
+
+
+SYSDESC_HEAD = """\
+ * Rows of cr::SysDesc, which sysdesc.h documents. Include this between the braces of an array.
+"""
+
+
+def emit_sysdesc(master):
+    out = [banner(SYSDESC_HEAD)]
+    for r in master.rows:
+        nr = {a: -1 if r.nr[a] is None else r.nr[a] for a in ARCHES}
+        serve = {a: f"cr::Serve::{r.serve[a] or 'none'}" for a in ARCHES}
+        args = ", ".join(f"{{.type = {quote(a.type)}, .name = {quote(a.name)}}}" for a in r.proto.args)
+        symbols = " ".join(name for w in r.wrappers for name, _ in w.symbols)
+        out.append(
+            f"{{.name = {quote(r.name)}, .nr_i386 = {nr['i386']}, .nr_x86_64 = {nr['x86_64']},\n"
+            f" .serve_i386 = {serve['i386']}, .serve_x86_64 = {serve['x86_64']},\n"
+            f" .nargs = {len(r.proto.args)}, .ret = {quote(r.proto.ret)}, .proto = {quote(str(r.proto))},\n"
+            f" .args = {{{args}}},\n"
+            f" .wrappers = {quote(symbols)}}},\n"
+        )
+    return "".join(out)
+
+
+# ---------------------------------------------------------------- wrappers
+
+# Bodies of wrappers that do a little more than the trap, by their first symbol. Each says what glibc
+# (2.36, sysdeps/unix/sysv/linux) does beyond it; the semantics are glibc's to the letter. In these texts
+# call() and cancel_call() return the raw kernel result, done() turns it into -1 and errno.
+SPECIAL = {
+    "syscall": """
+	/* Six longs whatever was passed: the kernel ignores those that the call does not have. */
+	long a[6];
+	va_list ap;
+	va_start(ap, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(ap, long);
+	va_end(ap);
+	return done(call(number, a[0], a[1], a[2], a[3], a[4], a[5]));
+""",
+    "open": """
+	return done(cancel_call(NR(openat), AT_FDCWD, (long)path, flags, OPEN_MODE(flags), 0, 0));
+""",
+    "openat": """
+	return done(cancel_call(NR(openat), dirfd, (long)path, flags, OPEN_MODE(flags), 0, 0));
+""",
+    "ioctl": """
+	VARARG(unsigned long, arg, request);
+	return done(call(NR(ioctl), fd, request, arg, 0, 0, 0));
+""",
+    "fcntl": """
+	VARARG(unsigned long, arg, cmd);
+	if (cmd == F_SETLKW || cmd == F_OFD_SETLKW)
+		return done(cancel_call(NR(fcntl), fd, cmd, arg, 0, 0, 0));
+	if (cmd != F_GETOWN)
+		return done(call(NR(fcntl), fd, cmd, arg, 0, 0, 0));
+	/* A process group is a negative result, which F_GETOWN's own trap can't tell from an error. */
+	struct f_owner_ex owner;
+	long result = call(NR(fcntl), fd, F_GETOWN_EX, (long)&owner, 0, 0, 0);
+	if (result < 0)
+		return done(result);
+	return owner.type == F_OWNER_PGRP ? -owner.pid : owner.pid;
+""",
+    "prctl": """
+	unsigned long a[4];
+	va_list ap;
+	va_start(ap, option);
+	for (int i = 0; i < 4; i++)
+		a[i] = va_arg(ap, unsigned long);
+	va_end(ap);
+	return done(call(NR(prctl), option, a[0], a[1], a[2], a[3], 0));
+""",
+    "mremap": """
+	void *new_address = NULL;
+	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) {
+		va_list ap;
+		va_start(ap, flags);
+		new_address = va_arg(ap, void *);
+		va_end(ap);
+	}
+	return (void *)done(call(NR(mremap), (long)old_address, old_size, new_size, flags, (long)new_address, 0));
+""",
+    "sched_getaffinity": """
+	/* The kernel returns how many bytes it wrote; the caller gets 0 and a set without garbage. */
+	size_t size = cpusetsize < INT_MAX ? cpusetsize : INT_MAX;
+	long result = call(NR(sched_getaffinity), pid, size, (long)mask, 0, 0, 0);
+	if (result < 0)
+		return done(result);
+	memset((char *)mask + result, 0, cpusetsize - result);
+	return 0;
+""",
+    "sigtimedwait": """
+	return wait_for_signal(set, info, timeout);
+""",
+    "sigwaitinfo": """
+	return wait_for_signal(set, info, NULL);
+""",
+    "clock_nanosleep": """
+	/* Returns the error. A thread can't wait for its own cpu clock; the process's is a pid-0 clock. */
+	if (clockid == CLOCK_THREAD_CPUTIME_ID)
+		return EINVAL;
+	clockid_t id = clockid == CLOCK_PROCESS_CPUTIME_ID ? PROCESS_CPU_CLOCK_OF_PID_0 : clockid;
+	return -cancel_call(NR(clock_nanosleep), id, flags, (long)req, (long)rem, 0, 0);
+""",
+    "select": """
+	/* A pselect6, normalised as the old call did it, and the time left written back. */
+	if (timeout == NULL)
+		return done(cancel_call(NR(pselect6), nfds, (long)readfds, (long)writefds, (long)exceptfds, 0, 0));
+	struct timespec ts;
+	int64_t seconds = timeout->tv_sec;
+	int32_t micros = timeout->tv_usec;
+	if (seconds < 0 || micros < 0)
+		return done(-EINVAL);
+	if (micros / 1000000 > INT64_MAX - seconds) {
+		ts.tv_sec = INT64_MAX;
+		ts.tv_nsec = 999999999;
+	} else {
+		ts.tv_sec = seconds + micros / 1000000;
+		ts.tv_nsec = micros % 1000000 * 1000;
+	}
+	int result = done(
+	    cancel_call(NR(pselect6), nfds, (long)readfds, (long)writefds, (long)exceptfds, (long)&ts, 0));
+	timeout->tv_sec = ts.tv_sec;
+	timeout->tv_usec = ts.tv_nsec / 1000;
+	return result;
+""",
+    "pselect": """
+	/* The kernel writes the time left; POSIX's pselect leaves it alone. */
+	struct timespec copy;
+	if (timeout != NULL) {
+		copy = *timeout;
+		timeout = &copy;
+	}
+	unsigned long mask[] = {(unsigned long)sigmask, KERNEL_SIGSET_SIZE};
+	return done(cancel_call(NR(pselect6), nfds, (long)readfds, (long)writefds, (long)exceptfds, (long)timeout,
+	    (long)mask));
+""",
+    "ppoll": """
+	struct timespec copy; /* as in pselect */
+	if (timeout != NULL) {
+		copy = *timeout;
+		timeout = &copy;
+	}
+	return done(
+	    cancel_call(NR(ppoll), (long)fds, nfds, (long)timeout, (long)sigmask, KERNEL_SIGSET_SIZE, 0));
+""",
+    "utimensat": """
+	if (path == NULL) /* the kernel would take it for futimens */
+		return done(-EINVAL);
+	return done(call(NR(utimensat), dirfd, (long)path, (long)times, flags, 0, 0));
+""",
+    "futimens": """
+	if (fd < 0) /* AT_FDCWD must not mean the current directory here */
+		return done(-EBADF);
+	return done(call(NR(utimensat), fd, 0, (long)times, 0, 0, 0));
+""",
+}
+
+WRAPPERS_HEAD = """\
+ * The exported system calls of libcr: glibc's names, prototypes and semantics, through cr_call.
+ *
+ * For programs that are linked with libcr, shared or static, and wherever libc's text can't be rewritten.
+ * The rewritten trap sites in libc serve everything else, so a function that is more than its trap is
+ * not here at all (the nowrap rows of syscalls.master say which and why).
+ *
+ * All symbols are weak: in a static link libc.a's member may come in for another of its symbols, and
+ * must not clash. Cancellation points do what glibc 2.36 does: nothing in a single-threaded process, else
+ * asynchronous cancellation for the time of the call. So this file is compiled with -fexceptions and
+ * -fasynchronous-unwind-tables (the cancellation unwinds out of cr_call) and without stack protector.
+ *
+ * Cost over the trap: a call and six register moves; a cancellation point in a threaded process adds
+ * two calls of pthread_setcanceltype.
+"""
+
+WRAPPERS_TOP = """\
+#define _GNU_SOURCE
+#include <sys/cdefs.h>
+/* Or the compiler would take the NULL checks for dead code. glibc compiles itself without it, too. */
+#undef __nonnull
+#define __nonnull(params)
+#undef __attribute_nonnull__
+#define __attribute_nonnull__(params)
+
+%(includes)s
+
+#ifndef __clang__ /* the table writes int *fds where libc has int fds[2] */
+#pragma GCC diagnostic ignored "-Warray-parameter"
+#endif
+
+#define WRAPPER __attribute__((weak))
+#if __has_attribute(copy) /* gcc; clang neither knows it nor misses it */
+#define ALIAS(name, of) extern __typeof(of) name __attribute__((weak, alias(#of), copy(of)))
+#else
+#define ALIAS(name, of) extern __typeof(of) name __attribute__((weak, alias(#of)))
+#endif
+#define NR(name) CR_SYS_##name
+#define KERNEL_SIGSET_SIZE 8
+#define PROCESS_CPU_CLOCK_OF_PID_0 ((clockid_t)-6) /* ~pid << 3 | CPUCLOCK_SCHED */
+
+/*
+ * arch/x86_64/gate.S: the call as a message, in the registers' order with the number last. Returns
+ * the raw kernel result, -4095 to -1 for an error. Preserves what a C function preserves.
+ */
+extern long cr_call(long a1, long a2, long a3, long a4, long a5, long a6, long nr);
+
+static inline long call(long nr, long a1, long a2, long a3, long a4, long a5, long a6)
+{
+	return cr_call(a1, a2, a3, a4, a5, a6, nr);
+}
+
+static __attribute__((noinline)) long cancel_call(long nr, long a1, long a2, long a3, long a4, long a5, long a6)
+{
+	int type;
+
+	if (__libc_single_threaded)
+		return call(nr, a1, a2, a3, a4, a5, a6);
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+	long result = call(nr, a1, a2, a3, a4, a5, a6);
+	pthread_setcanceltype(type, NULL);
+	return result;
+}
+
+static inline long done(long result)
+{
+	if ((unsigned long)result < -4095UL)
+		return result;
+	errno = -result;
+	return -1;
+}
+
+/* The mode argument of open is there if the flags say so, and must not be read otherwise. */
+#define OPEN_MODE(flags)                                \\
+	({                                              \\
+		mode_t mode_ = 0;                       \\
+		if (__OPEN_NEEDS_MODE(flags)) {         \\
+			va_list ap_;                    \\
+			va_start(ap_, flags);           \\
+			mode_ = va_arg(ap_, mode_t);    \\
+			va_end(ap_);                    \\
+		}                                       \\
+		mode_;                                  \\
+	})
+
+/* Read the optional argument even if the command has none, as glibc does: the kernel decides. */
+#define VARARG(type, name, last)                        \\
+	type name;                                      \\
+	do {                                            \\
+		va_list ap_;                            \\
+		va_start(ap_, last);                    \\
+		name = va_arg(ap_, type);               \\
+		va_end(ap_);                            \\
+	} while (0)
+
+/* tgkill is not told from kill in the siginfo: POSIX knows only SI_USER. */
+static int wait_for_signal(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)
+{
+	int result = done(cancel_call(
+	    NR(rt_sigtimedwait), (long)set, (long)info, (long)timeout, KERNEL_SIGSET_SIZE, 0, 0));
+	if (result != -1 && info != NULL && info->si_code == SI_TKILL)
+		info->si_code = SI_USER;
+	return result;
+}
+"""
+
+WRAPPER_INCLUDES = """\
+libcr/sysunion.h errno.h fcntl.h limits.h mqueue.h poll.h pthread.h sched.h signal.h stdarg.h stdlib.h
+string.h sys/epoll.h sys/eventfd.h sys/fanotify.h sys/file.h sys/fsuid.h sys/inotify.h sys/io.h sys/ioctl.h
+sys/klog.h sys/mman.h sys/mount.h sys/msg.h sys/personality.h sys/pidfd.h sys/prctl.h sys/quota.h
+sys/random.h sys/reboot.h sys/resource.h sys/select.h sys/sem.h sys/sendfile.h sys/shm.h sys/signalfd.h
+sys/single_threaded.h sys/socket.h sys/stat.h sys/statfs.h sys/swap.h sys/sysinfo.h sys/time.h
+sys/timerfd.h sys/timex.h sys/uio.h sys/utsname.h sys/wait.h sys/xattr.h termios.h threads.h time.h unistd.h
+""".split()
+
+
+def wrapper_body(row, w):
+    nargs = len(row.proto.args)
+    args = w.args if w.args is not None else [a.name for a in w.proto.args]
+    values = [f"(long)({e})" if not e.isidentifier() else f"(long){e}" for e in args] + ["0"] * (MAX_ARGS - nargs)
+    function = "cancel_call" if "cancel" in w.flags else "call"
+    trap = f"{function}(NR({row.name}), {', '.join(values)})"
+    if "noreturn" in w.flags:
+        return f"\n\tfor (;;)\n\t\t{trap};\n"
+    if "poserr" in w.flags:
+        return f"\n\treturn -{trap};\n"
+    if w.proto.ret == "void":
+        return f"\n\t{trap};\n"
+    return f"\n\treturn ({w.proto.ret})done({trap});\n"
+
+
+def emit_wrapper(row, w):
+    first = w.symbols[0][0]
+    proto = Proto(w.proto.ret, first, w.proto.args, w.proto.varargs)
+    body = SPECIAL[first] if "special" in w.flags else wrapper_body(row, w)
+    aliases = "".join(f"ALIAS({name}, {first});\n" for name, _ in w.symbols[1:])
+    return f"WRAPPER {proto}\n{{{body}}}\n{aliases}"
+
+
+def emit_wrappers_c(master):
+    left_out = {}
+    for name, (line, why) in master.nowrap.items():
+        left_out.setdefault((line, why), []).append(name)
+    comment = "".join(f" *   {', '.join(names)}: {why}\n" for (_, why), names in left_out.items())
+    includes = "\n".join(f"#include <{name}>" for name in WRAPPER_INCLUDES)
+    out = [banner(WRAPPERS_HEAD + " *\n * Not here:\n" + comment), WRAPPERS_TOP % {"includes": includes}]
+    out += [emit_wrapper(None, w) for w in master.lib]
+    for row in rows_of(master, "x86_64"):
+        out += [emit_wrapper(row, w) for w in row.wrappers]
+    return "\n".join(out)
+
+
+def emit_wrappers_map(master):
+    versions = {}
+    for w in master.wrappers():
+        for name, version in w.symbols:
+            versions.setdefault(version, []).append(name)
+    out = ["/* Generated by makesyscalls.py from syscalls.master: glibc's symbol versions of the wrappers. */\n"]
+    for version in sorted(versions, key=lambda v: [int(n) for n in v.split("_")[1].split(".")]):
+        names = "".join(f"\t\t{name};\n" for name in sorted(versions[version]))
+        out.append(f"{version} {{\n\tglobal:\n{names}}};\n")
+    return "".join(out)
+
+
+# ---------------------------------------------------------------- main
+
+
+def emit_all(master, arch):
+    files = {
+        "libcr/sysunion.h": emit_sysunion(master, arch),
+        "sysent.h": emit_sysent_h(master, arch),
+        "sysent.inc": emit_sysent_inc(master, arch),
+        "sysdesc.inc": emit_sysdesc(master),
+    }
+    if arch == "x86_64":
+        files["wrappers.c"] = emit_wrappers_c(master)
+        files["wrappers.map"] = emit_wrappers_map(master)
+    return files
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Generate message types, tables and wrappers from syscalls.master.")
+    parser.add_argument("--arch", choices=ARCHES, default="x86_64")
+    parser.add_argument("master")
+    parser.add_argument("outdir")
+    options = parser.parse_args()
+
+    master = Master(options.master)
+    for arch in ARCHES:
+        check_numbers(master, arch)
+    check_wrappers(master)
+    if not master.errors and not rows_of(master, options.arch):
+        master.error(1, f"no row for {options.arch}")
+    if master.errors:
+        for line, text in sorted(master.errors):
+            print(f"{options.master}:{line}: {text}", file=sys.stderr)
+        return 1
+    for name, text in emit_all(master, options.arch).items():
+        path = os.path.join(options.outdir, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+// Memory calls. Three things are watched as they pass: thread stacks (served from arenas),
+// shared mappings (their futexes belong to the kernel) and executable file mappings (their
+// trap sites are rewritten before they can run).
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/syscall.h>
+
+#include "../arch/x86_64/rawcall.h"
+#include "../src/gate/mapped.h"
+#include "../src/mem/arena.h"
+#include "../src/mem/shared.h"
+#include "../src/sysport/sysport.h"
+#include "sysent.h"
+
+namespace cr {
+
+int sys_mmap(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  uint64_t length = a[1];
+  auto prot = static_cast<int>(a[2]);
+  auto flags = static_cast<int>(a[3]);
+  constexpr int kStackMask = MAP_STACK | MAP_ANONYMOUS | MAP_PRIVATE;
+  if ((flags & (kStackMask | MAP_SHARED | MAP_FIXED | MAP_GROWSDOWN)) == kStackMask && a[0] == 0 &&
+      (prot & PROT_EXEC) == 0) {
+    uint64_t stack = arena_alloc((length + 4095) & ~4095ull);
+    if (stack != 0) {
+      m->sm.sm_result = static_cast<long>(stack);
+      return 0;
+    }
+  }
+  int error = (flags & MAP_ANONYMOUS) != 0 ? sysport_trap(m) : sysport_trap_block(m);
+  if (error != 0) return error;
+  auto at = static_cast<uint64_t>(m->sm.sm_result);
+  bool file = (flags & MAP_ANONYMOUS) == 0;
+  if ((flags & MAP_TYPE) != MAP_PRIVATE) {
+    shared_add(at, length);
+  } else {
+    if ((flags & MAP_FIXED) != 0) shared_remove(at, length);
+    if (file && (prot & PROT_EXEC) != 0) {
+      gate_object_mapped(at, length, static_cast<int>(a[4]), a[5]);
+    }
+  }
+  m->sm.sm_result = static_cast<long>(at);
+  return 0;
+}
+
+int sys_munmap(union sysunion* m) {
+  uint64_t at = m->raw.arg[0], length = (m->raw.arg[1] + 4095) & ~4095ull;
+  if (arena_free(at, length)) {
+    m->sm.sm_result = 0;
+    return 0;
+  }
+  // Before the trap: from then on somebody else's mapping may stand there.
+  gate_object_unmapped(at, length);
+  shared_remove(at, length);
+  return sysport_trap(m);
+}
+
+int sys_mprotect(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  int r = arena_protect(a[0], (a[1] + 4095) & ~4095ull, static_cast<int>(a[2]));
+  if (r < 0) return -r;
+  if (r == 1) {
+    m->sm.sm_result = 0;
+    return 0;
+  }
+  return sysport_trap(m);
+}
+
+int sys_mremap(union sysunion* m) {
+  uint64_t from = m->raw.arg[0], old = m->raw.arg[1], length = m->raw.arg[2];
+  bool shared = shared_contains(from);
+  int error = sysport_trap(m);
+  if (error == 0 && shared) {
+    if (old != 0) shared_remove(from, old);
+    shared_add(static_cast<uint64_t>(m->sm.sm_result), length);
+  }
+  return error;
+}
+
+int sys_madvise(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (static_cast<int>(a[2]) == MADV_DONTNEED && arena_dontneed(a[0], a[1])) {
+    m->sm.sm_result = 0;
+    return 0;
+  }
+  return sysport_trap(m);
+}
+
+int sys_shmat(union sysunion* m) {
+  int error = sysport_trap(m);
+  if (error != 0) return error;
+  long at = m->sm.sm_result;
+  struct shmid_ds ds;
+  if (raw3(SYS_shmctl, static_cast<long>(m->raw.arg[0]), IPC_STAT, reinterpret_cast<long>(&ds)) == 0) {
+    shared_add(static_cast<uint64_t>(at), ds.shm_segsz);
+  }
+  return 0;
+}
+
+// The range stays marked: whatever is mapped there next says anew what it is if it is shared,
+// and a private futex taken for a shared one still works within the process through the kernel.
+int sys_shmdt(union sysunion* m) { return sysport_trap(m); }
+
+}  // namespace cr

@@ -1,0 +1,352 @@
+// fork, vfork, exec and their kin.
+//
+// fork: the child has the calling LWKT alone. The kernel thread that forked is its only one; it
+// takes cpu 0 and everything the others had is forgotten (their stacks stay allocated in the
+// child's copy, as natively).
+//
+// vfork, and any clone that shares our memory without being a thread: the child gets a
+// pass-through area behind %gs, so that its calls trap in place and touch nothing of ours
+// (arch/x86_64/gate.S). The parent's frame is kept outside the stack meanwhile.
+
+#include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "../arch/x86_64/context.h"
+#include "../arch/x86_64/rawcall.h"
+#include "../arch/x86_64/usercopy.h"
+#include "../src/async/timer.h"
+#include "../src/gate/start.h"
+#include "../src/lwkt/assert.h"
+#include "../src/lwkt/ipiq.h"
+#include "../src/lwkt/rfork.h"
+#include "../src/lwkt/slab.h"
+#include "../src/mem/arena.h"
+#include "../src/mem/shared.h"
+#include "../src/shim/shim.h"
+#include "../src/signal/signal.h"
+#include "../src/sysport/process.h"
+#include "../src/sysport/sysport.h"
+#include "../src/sysport/tid.h"
+#include "futex.h"
+#include "process.h"
+#include "sysent.h"
+
+extern "C" {
+void gate_passthru();
+[[noreturn]] void gate_vfork(cr::trapframe* copy, cr::globaldata* gd);
+}
+
+namespace cr {
+
+namespace {
+
+// What a child on our memory runs with. `busy` while a child may use it.
+struct PassThru {
+  globaldata gd;
+  thread td;
+  trapframe frame;
+  bool in_trap;   // the parent has offered its cpu
+  bool vfork;     // the child is done with our memory when the parent goes on
+  void* scratch;  // the environment of an exec
+  uint64_t scratch_size;
+};
+
+PassThru* passthru_make(const trapframe* tf) {
+  auto* p = static_cast<PassThru*>(slab_alloc(sizeof(PassThru)));
+  if (p == nullptr) return nullptr;
+  __builtin_memset(p, 0, sizeof *p);
+  p->gd.gd_self = &p->gd;
+  p->gd.gd_curthread = &p->td;
+  p->gd.gd_gate = gate_passthru;
+  p->gd.gd_flags = GDF_PASSTHRU;
+  p->gd.gd_pt_retpc = tf->rip;
+  p->gd.gd_pt_parent = mygd();
+  p->gd.gd_pt_frame = &p->frame;
+  p->td.td_flags = TDF_PASSTHRU | TDF_NOTLS;
+  p->frame = *tf;
+  return p;
+}
+
+[[noreturn]] void share_memory(const trapframe* tf, PassThru* p, bool vfork) {
+  p->vfork = vfork;
+  // The child must start with the program's mask, and the parent must not take a signal with
+  // the child's area in its register.
+  sig_kernel_mask_set(curthread()->td_sigmask);
+  p->in_trap = vfork && sched_others();
+  if (p->in_trap) sched_trap_enter_handoff(mygd());
+  gate_vfork(&p->frame, &p->gd);
+}
+
+void rebuild_child() {
+  thread* td = curthread();
+  slab_atfork_child();
+  ipiq_atfork_child();
+  timer_atfork_child();
+  shared_atfork_child();
+  futex_atfork_child();
+  td->td_flags |= TDF_MAIN;
+  tid_atfork_child(td);
+  td->td_robust = 0;  // as the kernel: the child's list is empty until it says otherwise
+  sched_atfork_child();
+  sig_atfork_child(td);
+}
+
+int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, long a4) {
+  uint64_t all = ~0ull, old = 0;
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
+       8);
+  siglock.lock();
+  arena_lock();
+  long r = raw6(nr, a0, a1, a2, a3, a4, 0);
+  arena_unlock();
+  siglock.unlock();
+  if (r == 0) rebuild_child();
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
+  return sysport_result(m, r);
+}
+
+}  // namespace
+
+extern "C" [[gnu::visibility("hidden")]] void gate_vfork_parent(trapframe* to, trapframe* from) {
+  globaldata* pt = mygd();
+  write_gsbase(pt->gd_pt_parent);
+  auto* p = reinterpret_cast<PassThru*>(pt);
+  *to = *from;
+  if (p->in_trap) sched_trap_leave();
+  sig_kernel_mask_restore();
+  if (p->scratch != nullptr) {
+    raw2(SYS_munmap, reinterpret_cast<long>(p->scratch), static_cast<long>(p->scratch_size));
+  }
+  // A child that shares the memory for good keeps its area for good.
+  bool failed = static_cast<int64_t>(to->rax) < 0;
+  if (p->vfork || failed) slab_free(p, sizeof(PassThru));
+}
+
+int process_clone(union sysunion* m, uint64_t flags) {
+  trapframe* tf = sysport_frame(m);
+  const uint64_t* a = m->raw.arg;
+  bool is_clone3 = m->sm.sm_nr == SYS_clone3;
+  if ((flags & CLONE_VM) != 0) {
+    PassThru* p = passthru_make(tf);
+    if (p == nullptr) return ENOMEM;
+    share_memory(tf, p, (flags & CLONE_VFORK) != 0);
+  }
+  // A stack of its own: the child's copy of the frame says so; the kernel is not told, because
+  // the child has to come back through this very code.
+  if (is_clone3) {
+    clone_args args{};
+    uint64_t size = a[1] > sizeof args ? sizeof args : a[1];
+    if (user_copy(&args, reinterpret_cast<const void*>(a[0]), size) != 0) return EFAULT;
+    uint64_t stack = args.stack + args.stack_size;
+    args.stack = args.stack_size = 0;
+    int error = fork_with(m, SYS_clone3, reinterpret_cast<long>(&args), static_cast<long>(size), 0,
+                          0, 0);
+    if (error == 0 && m->sm.sm_result == 0 && stack != 0) tf->rsp = stack;
+    return error;
+  }
+  int error = fork_with(m, SYS_clone, static_cast<long>(flags), 0, static_cast<long>(a[2]),
+                        static_cast<long>(a[3]), static_cast<long>(a[4]));
+  if (error == 0 && m->sm.sm_result == 0 && a[1] != 0) tf->rsp = a[1];
+  return error;
+}
+
+int sys_fork(union sysunion* m) { return fork_with(m, SYS_fork, 0, 0, 0, 0, 0); }
+
+int sys_vfork(union sysunion* m) {
+  const trapframe* tf = sysport_frame(m);
+  PassThru* p = passthru_make(tf);
+  if (p == nullptr) return ENOMEM;
+  share_memory(tf, p, true);
+}
+
+// ---- exec --------------------------------------------------------------------------------------
+
+namespace {
+
+char preload[4096];    // the LD_PRELOAD word that names libcr.so, "" if linked in
+char** initial_env;
+
+bool starts(const char* s, const char* prefix) {
+  while (*prefix != '\0') {
+    if (*s++ != *prefix++) return false;
+  }
+  return true;
+}
+
+const char* find(const char* s, const char* word) {
+  for (; *s != '\0'; s++) {
+    if (starts(s, word)) return s;
+  }
+  return nullptr;
+}
+
+size_t length(const char* s) {
+  size_t n = 0;
+  while (s[n] != '\0') n++;
+  return n;
+}
+
+// 32 or 64 by the file's ELF class, following one #! line; 0: unknown.
+int elf_class(const char* path, int depth = 0) {
+  long fd = raw3(SYS_open, reinterpret_cast<long>(path), 02000000 /* O_CLOEXEC */, 0);
+  if (raw_failed(fd)) return 0;
+  char buf[256];
+  long n = raw3(SYS_read, fd, reinterpret_cast<long>(buf), sizeof buf - 1);
+  raw1(SYS_close, fd);
+  if (n < 5) return 0;
+  buf[n] = '\0';
+  if (buf[0] == 0x7f && buf[1] == 'E') return buf[4] == 1 ? 32 : 64;
+  if (buf[0] != '#' || buf[1] != '!' || depth > 3) return 0;
+  char* at = buf + 2;
+  while (*at == ' ' || *at == '\t') at++;
+  char* end = at;
+  while (*end != '\0' && *end != ' ' && *end != '\t' && *end != '\n') end++;
+  *end = '\0';
+  return elf_class(at, depth + 1);
+}
+
+struct Env {
+  void* memory = nullptr;
+  uint64_t size = 0;
+  char** envp = nullptr;
+};
+
+// The new image's environment: the program's, with libcr's LD_PRELOAD in it (or out of it, for
+// a 32-bit program that has no libcr).
+bool build_env(char* const* env, bool keep, Env* out) {
+  size_t n = 0, preload_at = ~0ul;
+  for (; env[n] != nullptr; n++) {
+    if (starts(env[n], "LD_PRELOAD=")) preload_at = n;
+  }
+  const char* old = preload_at != ~0ul ? env[preload_at] + 11 : "";
+  const char* present = find(old, preload);
+  if (keep == (present != nullptr)) return true;  // as it should be
+  bool bare = preload_at == ~0ul;
+  size_t extra = 1;
+  if (keep && bare) {
+    // A scrubbed environment lost our options too.
+    for (char** e = initial_env; *e != nullptr; e++) extra += starts(*e, "LIBCR_") ? 1 : 0;
+  }
+  size_t text = 11 + length(preload) + 1 + length(old) + 1;
+  uint64_t size = (n + extra + 1) * sizeof(char*) + text;
+  long p = raw6(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (raw_failed(p)) return false;
+  out->memory = reinterpret_cast<void*>(p);
+  out->size = size;
+  out->envp = reinterpret_cast<char**>(p);
+  char* str = reinterpret_cast<char*>(out->envp + n + extra + 1);
+  char* w = str;
+  for (const char* s = "LD_PRELOAD="; *s != '\0';) *w++ = *s++;
+  if (keep) {
+    for (const char* s = preload; *s != '\0';) *w++ = *s++;
+    if (*old != '\0') *w++ = ':';
+    for (const char* s = old; *s != '\0';) *w++ = *s++;
+  } else {
+    for (const char* s = old; *s != '\0';) {
+      if (s == present) {
+        s += length(preload);
+        if (*s == ':') s++;
+        continue;
+      }
+      *w++ = *s++;
+    }
+  }
+  *w = '\0';
+  size_t k = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (i == preload_at) {
+      if (keep || str[11] != '\0') out->envp[k++] = str;
+    } else {
+      out->envp[k++] = env[i];
+    }
+  }
+  if (keep && bare) {
+    out->envp[k++] = str;
+    for (char** e = initial_env; *e != nullptr; e++) {
+      if (starts(*e, "LIBCR_")) out->envp[k++] = *e;
+    }
+  }
+  out->envp[k] = nullptr;
+  return true;
+}
+
+// Makes the exec with its environment completed. *env is what may have to be unmapped.
+long exec_with(long nr, const uint64_t args[6], Env* env) {
+  int at = nr == SYS_execveat ? 3 : 2;
+  auto* envp = reinterpret_cast<char* const*>(args[at]);
+  uint64_t a[5];
+  for (int i = 0; i < 5; i++) a[i] = args[i];
+  uint64_t probe;
+  bool readable = envp != nullptr && user_load64(&probe, args + at) == 0 &&
+                  user_load64(&probe, reinterpret_cast<const uint64_t*>(envp)) == 0;
+  static char* const empty[] = {nullptr};
+  if (preload[0] != '\0' && (readable || envp == nullptr)) {
+    bool is32 = nr == SYS_execve && elf_class(reinterpret_cast<const char*>(args[0])) == 32;
+    if (build_env(envp != nullptr ? envp : empty, !is32 || find(preload, "$LIB") == nullptr ? !is32 : false, env) &&
+        env->envp != nullptr) {
+      a[at] = reinterpret_cast<uint64_t>(env->envp);
+    }
+  }
+  return raw6(nr, static_cast<long>(a[0]), static_cast<long>(a[1]), static_cast<long>(a[2]),
+              static_cast<long>(a[3]), static_cast<long>(a[4]), 0);
+}
+
+}  // namespace
+
+long process_passthru_exec(trapframe* tf) {
+  auto* p = reinterpret_cast<PassThru*>(mygd());
+  uint64_t args[6] = {tf->rdi, tf->rsi, tf->rdx, tf->r10, tf->r8, tf->r9};
+  Env env;
+  long r = exec_with(static_cast<long>(tf->nr), args, &env);
+  // Failed: the child may try another path. The parent frees what a success leaves behind.
+  if (env.memory != nullptr) raw2(SYS_munmap, reinterpret_cast<long>(env.memory), static_cast<long>(env.size));
+  (void)p;
+  return r;
+}
+
+namespace {
+int exec_call(union sysunion* m) {
+  thread* td = curthread();
+  Env env;
+  sig_prepare_exec(td);
+  long r = exec_with(m->sm.sm_nr, m->raw.arg, &env);
+  sig_unprepare_exec();
+  if (env.memory != nullptr) {
+    raw2(SYS_munmap, reinterpret_cast<long>(env.memory), static_cast<long>(env.size));
+  }
+  return sysport_result(m, r);
+}
+}  // namespace
+
+int sys_execve(union sysunion* m) { return exec_call(m); }
+int sys_execveat(union sysunion* m) { return exec_call(m); }
+
+void process_init(char** envp) {
+  initial_env = envp;
+  for (char** e = envp; *e != nullptr; e++) {
+    if (!starts(*e, "LD_PRELOAD=")) continue;
+    // The word (between colons or blanks) that ends in libcr.so.
+    const char* s = *e + 11;
+    while (*s != '\0') {
+      const char* end = s;
+      while (*end != '\0' && *end != ':' && *end != ' ') end++;
+      auto n = static_cast<size_t>(end - s);
+      if (n >= 8 && n < sizeof preload && starts(end - 8, "libcr.so")) {
+        for (size_t i = 0; i < n; i++) preload[i] = s[i];
+        preload[n] = '\0';
+        return;
+      }
+      s = *end == '\0' ? end : end + 1;
+    }
+  }
+}
+
+int sys_unshare(union sysunion* m) { return sysport_trap(m); }
+
+void process_report_at_exit() { shim_at_exit(); }
+
+}  // namespace cr

@@ -1,0 +1,280 @@
+// The signal calls. What they mean is in src/signal/signal.h.
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include "../arch/x86_64/rawcall.h"
+#include "../arch/x86_64/usercopy.h"
+#include "../src/async/timer.h"
+#include "../src/lwkt/assert.h"
+#include "../src/signal/signal.h"
+#include "../src/sysport/sysport.h"
+#include "../src/sysport/tid.h"
+#include "futex.h"
+#include "sysent.h"
+
+namespace cr {
+
+namespace {
+
+inline constexpr uint64_t kSetSize = 8;
+
+template <typename T>
+int copy_in(T* to, uint64_t from) {
+  return user_copy(to, reinterpret_cast<const void*>(from), sizeof(T)) != 0 ? EFAULT : 0;
+}
+template <typename T>
+int copy_out(uint64_t to, const T& from) {
+  return user_copy(reinterpret_cast<void*>(to), &from, sizeof(T)) != 0 ? EFAULT : 0;
+}
+
+int32_t own_pid() { return static_cast<int32_t>(raw0(SYS_getpid)); }
+
+void fill_sender(siginfo_t* info, int sig, int code) {
+  *info = siginfo_t{};
+  info->si_signo = sig;
+  info->si_code = code;
+  info->si_pid = own_pid();
+  info->si_uid = static_cast<uid_t>(raw0(SYS_getuid));
+}
+
+// A signal from this process to one of its LWKTs (td) or to itself (null).
+int send_own(thread* td, int sig, const siginfo_t* info) {
+  if (sig == 0) return 0;
+  if (sig == SIGKILL || sig == SIGSTOP) {
+    return static_cast<int>(-raw2(SYS_kill, own_pid(), sig));
+  }
+  return sig_post(td, sig, info);
+}
+
+bool valid(uint64_t sig) { return sig <= static_cast<uint64_t>(kNsig); }
+
+int to_thread(int32_t tid, int sig, union sysunion* m) {
+  thread* td = tid_find(tid);
+  if (td == nullptr) return -1;
+  siginfo_t info;
+  fill_sender(&info, sig, SI_TKILL);
+  m->sm.sm_result = 0;
+  return send_own(td, sig, &info);
+}
+
+}  // namespace
+
+int sys_rt_sigaction(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (a[3] != kSetSize) return EINVAL;
+  ksigaction act, old;
+  if (a[1] != 0 && copy_in(&act, a[1]) != 0) return EFAULT;
+  int error = sig_action(static_cast<int>(a[0]), a[1] != 0 ? &act : nullptr, &old);
+  if (error == 0 && a[2] != 0) error = copy_out(a[2], old);
+  m->sm.sm_result = 0;
+  return error;
+}
+
+int sys_rt_sigprocmask(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (a[3] != kSetSize) return EINVAL;
+  thread* td = curthread();
+  uint64_t old = td->td_sigmask;
+  if (a[1] != 0) {
+    uint64_t set;
+    if (user_load64(&set, reinterpret_cast<const uint64_t*>(a[1])) != 0) return EFAULT;
+    switch (static_cast<int>(a[0])) {
+      case SIG_BLOCK: set = old | set; break;
+      case SIG_UNBLOCK: set = old & ~set; break;
+      case SIG_SETMASK: break;
+      default: return EINVAL;
+    }
+    set &= ~kUnblockable;
+    if (set != old) sig_setmask(td, set);
+  }
+  m->sm.sm_result = 0;
+  return a[2] != 0 ? copy_out(a[2], old) : 0;
+}
+
+int sys_rt_sigpending(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (a[1] > kSetSize) return EINVAL;
+  thread* td = curthread();
+  uint64_t kernel = 0;
+  raw2(SYS_rt_sigpending, reinterpret_cast<long>(&kernel), 8);
+  uint64_t set = (sig_pending_for(td) | kernel) & td->td_sigmask;
+  m->sm.sm_result = 0;
+  return user_copy(reinterpret_cast<void*>(a[0]), &set, a[1]) != 0 ? EFAULT : 0;
+}
+
+namespace {
+
+// Sleeps until a signal for this LWKT. With one LWKT it sleeps in the kernel, which then
+// needs no second kernel thread to take the signal.
+int sleep_for_signal(thread* td) {
+  sched_block(td);
+  sched_sleep_interruptible();
+  return ERESTARTNOHAND;
+}
+
+}  // namespace
+
+int sys_rt_sigsuspend(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (a[1] != kSetSize) return EINVAL;
+  uint64_t mask;
+  if (copy_in(&mask, a[0]) != 0) return EFAULT;
+  thread* td = curthread();
+  td->td_savedmask = td->td_sigmask;
+  td->td_flags |= TDF_SUSPENDMASK;
+  sig_want(~mask & td->td_savedmask);
+  sig_setmask(td, mask);
+  sig_recalc(td);
+  return sleep_for_signal(td);
+}
+
+int sys_pause(union sysunion*) { return sleep_for_signal(curthread()); }
+
+int sys_rt_sigtimedwait(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (a[3] != kSetSize) return EINVAL;
+  uint64_t set;
+  if (copy_in(&set, a[0]) != 0) return EFAULT;
+  set &= ~kUnblockable;
+  uint64_t deadline = kNever;
+  bool poll = false;
+  if (a[2] != 0) {
+    timespec ts;
+    if (copy_in(&ts, a[2]) != 0) return EFAULT;
+    if (ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<long>(kSecond)) return EINVAL;
+    poll = ts.tv_sec == 0 && ts.tv_nsec == 0;
+    deadline = time_deadline(ts, true, false);
+  }
+  thread* td = curthread();
+  sig_want(set);
+  siginfo_t info;
+  int error = 0;
+  td->td_sigwait = set;  // from here on td is chosen for these though it blocks them
+  for (;;) {
+    if (!sig_inbox_empty()) sig_route();
+    if (sig_take(td, set, &info)) break;
+    if (poll) {
+      error = EAGAIN;
+      break;
+    }
+    sched_block(td);
+    if (deadline != kNever && !timer_arm(td, deadline)) {
+      td->td_state = TDS_RUNNING;
+      error = EAGAIN;
+      break;
+    }
+    int64_t why = sched_sleep_interruptible();
+    if (deadline != kNever) timer_cancel(td);
+    if (sig_take(td, set, &info)) break;
+    if (why == -ETIMEDOUT) {
+      error = EAGAIN;
+      break;
+    }
+    sig_recalc(td);
+    if ((td->td_ast & AST_SIGNAL) != 0) {
+      error = EINTR;
+      break;
+    }
+  }
+  td->td_sigwait = 0;
+  sig_recalc(td);
+  if (error != 0) return error;
+  m->sm.sm_result = info.si_signo;
+  return a[1] != 0 ? copy_out(a[1], info) : 0;
+}
+
+// A bare rt_sigreturn from the program (its own restorer): the frame stands at its stack
+// pointer as the kernel's would; cr_restore_rt does the same for ours.
+int sys_rt_sigreturn(union sysunion* m) {
+  signal_return_to(sysport_frame(m)->rsp);
+}
+
+int sys_sigaltstack(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  thread* td = curthread();
+  uint64_t sp = sysport_frame(m)->rsp;
+  bool on = td->td_altsize != 0 && sp > td->td_altsp && sp - td->td_altsp <= td->td_altsize;
+  kstack old{td->td_altsp, static_cast<int32_t>(td->td_altflags) | (on ? SS_ONSTACK : 0), 0,
+             td->td_altsize};
+  if (td->td_altsize == 0) old.flags = SS_DISABLE;
+  if (a[0] != 0) {
+    kstack ss;
+    if (copy_in(&ss, a[0]) != 0) return EFAULT;
+    if (on) return EPERM;
+    auto flags = static_cast<uint32_t>(ss.flags);
+    uint32_t mode = flags & ~(1u << 31);
+    if (mode != 0 && mode != SS_ONSTACK && mode != SS_DISABLE) return EINVAL;
+    if (mode == SS_DISABLE) {
+      td->td_altsp = td->td_altsize = 0;
+      td->td_altflags = 0;
+    } else {
+      if (ss.size < 2048) return ENOMEM;
+      td->td_altsp = ss.sp;
+      td->td_altsize = ss.size;
+      td->td_altflags = flags & (1u << 31);
+    }
+  }
+  m->sm.sm_result = 0;
+  return a[1] != 0 ? copy_out(a[1], old) : 0;
+}
+
+int sys_kill(union sysunion* m) {
+  auto pid = static_cast<int32_t>(m->raw.arg[0]);
+  auto sig = static_cast<int>(m->raw.arg[1]);
+  if (pid != own_pid() || !valid(m->raw.arg[1])) return sysport_trap(m);
+  siginfo_t info;
+  fill_sender(&info, sig, SI_USER);
+  m->sm.sm_result = 0;
+  return send_own(nullptr, sig, &info);
+}
+
+int sys_tkill(union sysunion* m) {
+  if (!valid(m->raw.arg[1])) return EINVAL;
+  int error = to_thread(static_cast<int32_t>(m->raw.arg[0]), static_cast<int>(m->raw.arg[1]), m);
+  return error < 0 ? sysport_trap(m) : error;
+}
+
+int sys_tgkill(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (static_cast<int32_t>(a[0]) != own_pid()) return sysport_trap(m);
+  if (!valid(a[2])) return EINVAL;
+  int error = to_thread(static_cast<int32_t>(a[1]), static_cast<int>(a[2]), m);
+  return error < 0 ? ESRCH : error;
+}
+
+int sys_rt_sigqueueinfo(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (static_cast<int32_t>(a[0]) != own_pid() || !valid(a[1])) return sysport_trap(m);
+  siginfo_t info;
+  if (copy_in(&info, a[2]) != 0) return EFAULT;
+  m->sm.sm_result = 0;
+  return send_own(nullptr, static_cast<int>(a[1]), &info);
+}
+
+int sys_rt_tgsigqueueinfo(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (static_cast<int32_t>(a[0]) != own_pid() || !valid(a[2])) return sysport_trap(m);
+  thread* td = tid_find(static_cast<int32_t>(a[1]));
+  if (td == nullptr) return ESRCH;
+  siginfo_t info;
+  if (copy_in(&info, a[3]) != 0) return EFAULT;
+  m->sm.sm_result = 0;
+  return send_own(td, static_cast<int>(a[2]), &info);
+}
+
+namespace {
+int signalfd_mask(union sysunion* m) {
+  uint64_t set;
+  if (m->raw.arg[2] != kSetSize) return EINVAL;
+  if (copy_in(&set, m->raw.arg[1]) != 0) return EFAULT;
+  sig_leave_to_kernel(set);
+  return sysport_trap(m);
+}
+}  // namespace
+
+int sys_signalfd(union sysunion* m) { return signalfd_mask(m); }
+int sys_signalfd4(union sysunion* m) { return signalfd_mask(m); }
+
+}  // namespace cr

@@ -1,0 +1,116 @@
+// Sleeping, and the clocks of an LWKT.
+//
+// With one LWKT a sleep is a plain trap. With several the LWKT parks on the timer queue and
+// its cpu goes on.
+
+#include <errno.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "../arch/x86_64/rawcall.h"
+#include "../arch/x86_64/usercopy.h"
+#include "../src/async/timer.h"
+#include "../src/signal/signal.h"
+#include "../src/sysport/sysport.h"
+#include "futex.h"
+#include "sysent.h"
+
+namespace cr {
+
+uint64_t time_deadline(const timespec& ts, bool relative, bool realtime) {
+  // Far enough away is never: also keeps the sums below from overflowing.
+  constexpr int64_t kForever = 1ll << 33;  // seconds
+  if (ts.tv_sec > kForever) return kNever;
+  uint64_t ns = static_cast<uint64_t>(ts.tv_sec) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
+  uint64_t now = clock_monotonic();
+  if (relative) return now + ns;
+  if (!realtime) return ns;
+  uint64_t real = clock_realtime();
+  return ns <= real ? now : now + (ns - real);
+}
+
+namespace {
+
+bool bad(const timespec& ts) {
+  return ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<long>(kSecond);
+}
+
+// Sleeps until `deadline`. 0 or EINTR.
+int sleep_until(uint64_t deadline) {
+  thread* td = curthread();
+  if (clock_monotonic() >= deadline) {
+    sched_yield_cpu();
+    return 0;
+  }
+  sched_block(td);
+  if (!timer_arm(td, deadline)) {
+    td->td_state = TDS_RUNNING;
+    return ENOMEM;
+  }
+  int64_t why = sched_sleep_interruptible();
+  timer_cancel(td);
+  return why == -EINTR ? EINTR : 0;
+}
+
+// The rest of an interrupted relative sleep.
+int report_rest(uint64_t rem, uint64_t deadline) {
+  if (rem == 0) return EINTR;
+  uint64_t now = clock_monotonic();
+  uint64_t left = deadline > now ? deadline - now : 0;
+  timespec ts{static_cast<time_t>(left / kSecond), static_cast<long>(left % kSecond)};
+  return user_copy(reinterpret_cast<void*>(rem), &ts, sizeof ts) != 0 ? EFAULT : EINTR;
+}
+
+// A signal that runs no handler (another LWKT took it, or it is ignored) does not end a sleep.
+int sleep_through(uint64_t deadline) {
+  for (;;) {
+    int error = sleep_until(deadline);
+    if (error != EINTR) return error;
+    thread* td = curthread();
+    sig_recalc(td);
+    if ((td->td_ast & AST_SIGNAL) != 0) return EINTR;
+  }
+}
+
+}  // namespace
+
+int sys_nanosleep(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (nthreads == 1) return sysport_trap_block(m);
+  timespec ts;
+  if (user_copy(&ts, reinterpret_cast<const void*>(a[0]), sizeof ts) != 0) return EFAULT;
+  if (bad(ts)) return EINVAL;
+  uint64_t deadline = time_deadline(ts, true, false);
+  m->sm.sm_result = 0;
+  int error = sleep_through(deadline);
+  return error == EINTR ? report_rest(a[1], deadline) : error;
+}
+
+int sys_clock_nanosleep(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  auto clock = static_cast<int>(a[0]);
+  bool monotonic = clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME;
+  if (nthreads == 1 || (!monotonic && clock != CLOCK_REALTIME)) return sysport_trap_sleep(m);
+  timespec ts;
+  if (user_copy(&ts, reinterpret_cast<const void*>(a[2]), sizeof ts) != 0) return EFAULT;
+  if (bad(ts)) return EINVAL;
+  bool absolute = (a[1] & TIMER_ABSTIME) != 0;
+  m->sm.sm_result = 0;
+  if (absolute && clock == CLOCK_BOOTTIME) return sysport_trap_sleep(m);
+  for (;;) {
+    uint64_t deadline = time_deadline(ts, !absolute, clock == CLOCK_REALTIME);
+    int error = sleep_through(deadline);
+    if (error == EINTR) return absolute ? EINTR : report_rest(a[3], deadline);
+    if (error != 0 || !absolute || clock != CLOCK_REALTIME) return error;
+    // The clock may have been set back meanwhile.
+    uint64_t want = static_cast<uint64_t>(ts.tv_sec) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
+    if (clock_realtime() >= want) return 0;
+  }
+}
+
+int sys_clock_gettime(union sysunion* m) { return sysport_trap(m); }
+int sys_getrusage(union sysunion* m) { return sysport_trap(m); }
+int sys_timer_create(union sysunion* m) { return sysport_trap(m); }
+
+}  // namespace cr

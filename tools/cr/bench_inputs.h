@@ -1,0 +1,29 @@
+// Files that the benchmarked commands read, made afresh for each run in a directory of their own.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace cr::bench {
+
+// A private directory under $TMPDIR that goes away with everything in it.
+class ScratchDir {
+ public:
+  ScratchDir();  // throws std::runtime_error when there is no room for one
+  ~ScratchDir();
+  ScratchDir(const ScratchDir&) = delete;
+  ScratchDir& operator=(const ScratchDir&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// 8 MB of words for a compressor, the same on every machine: `words` in the directory.
+void write_words(const std::filesystem::path& directory);
+
+// Inserts, updates and queries in memory and in a file of the directory: `script`. It can be run
+// any number of times.
+void write_sqlite_script(const std::filesystem::path& directory);
+
+}  // namespace cr::bench

@@ -1,0 +1,167 @@
+// cr run: check the program, set the environment, exec it.
+//
+// cr is gone once the program runs: same process id, same parent, no supervisor. Everything that the
+// runtime needs to know travels in the environment (environment.h).
+#include <elf.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+
+#include "elf_file.h"
+#include "environment.h"
+#include "prefix.h"
+#include "quantity.h"
+#include "subcommand.h"
+#include "target.h"
+
+namespace cr::tool {
+namespace {
+
+constexpr char kFooter[] = R"(
+PROGRAM is looked for in PATH. Options after PROGRAM are the program's own.
+
+Examples:
+  cr run -- xz -T4 big.tar            run xz, its threads as LWKTs
+  cr run --cpus 1 python3 server.py   all threads on one kernel thread
+  cr run --shim count make -j8        count the system calls by name
+  cr run --shim ./my.so --stats prog  a shim of your own, counters at exit
+
+Environment (set by the options; with LD_PRELOAD=.../libcr.so you can set them yourself):
+  LIBCR_CPUS         --cpus
+  LIBCR_STACK_SIZE   --stack-size, in bytes
+  LIBCR_SHIM         --shim, absolute paths separated by colons, first one nearest the program
+  LIBCR_STATS        1 for --stats
+  LD_PRELOAD         libcr.so is put before what is there
+
+Exit status: the program's own, or
+  125  cr can't go on: a bad option, libcr.so or a shim missing
+  126  the program is there but can't be run; the message says why
+  127  there is no such program)";
+
+struct RunOptions {
+  std::string cpus;
+  std::string stack_size;
+  std::vector<std::string> shims;
+  bool stats = false;
+};
+
+int fail(const std::string& subject, const std::string& message, int status) {
+  fprintf(stderr, "cr: %s: %s\n", subject.c_str(), message.c_str());
+  return status;
+}
+
+// A shim that was asked for but can't be used. `name` is what the user wrote.
+struct ShimError {
+  std::string name;
+  std::string message;
+};
+
+std::string find_shim(const std::string& name, const Prefix& prefix) {
+  namespace fs = std::filesystem;
+  std::string path = name;
+  if (name.find('/') == std::string::npos && !fs::is_regular_file(name)) {
+    path = prefix.shipped_shim(name);
+    if (!fs::exists(path)) {
+      throw ShimError{name, "no such shim: neither a file nor shipped as " + path + "; check the name"};
+    }
+  }
+  path = fs::absolute(path).lexically_normal().string();
+  if (path.find(':') != std::string::npos) {
+    throw ShimError{name, "its path holds a colon, which separates shims; move it"};
+  }
+  try {
+    const auto elf = read_elf(path);
+    if (!elf || !elf->interpreter.empty() || elf->type != ET_DYN) {
+      throw ShimError{name, "is not a shared object; build it with cc -shared -fPIC"};
+    }
+  } catch (const std::system_error& error) {
+    throw ShimError{name, error.code().message() + "; give the path of a shared object"};
+  } catch (const std::runtime_error& error) {
+    throw ShimError{name, std::string(error.what()) + "; build it again"};
+  }
+  return path;
+}
+
+void set_options(const RunOptions& options, const Prefix& prefix) {
+  if (!options.cpus.empty()) setenv("LIBCR_CPUS", options.cpus.c_str(), 1);
+  if (!options.stack_size.empty()) {
+    const uint64_t bytes = parse_size(options.stack_size).value();
+    setenv("LIBCR_STACK_SIZE", std::to_string(bytes).c_str(), 1);
+  }
+  if (!options.shims.empty()) {
+    std::string list;
+    for (const auto& name : options.shims) {
+      if (!list.empty()) list += ':';
+      list += find_shim(name, prefix);
+    }
+    setenv("LIBCR_SHIM", list.c_str(), 1);
+  }
+  if (options.stats) setenv("LIBCR_STATS", "1", 1);
+}
+
+// Returns only if the exec fails.
+int exec_target(const Target& target, const std::string& name) {
+  std::vector<char*> argv;
+  for (const auto& argument : target.argv) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  execve(target.path.c_str(), argv.data(), environ);
+  const int error = errno;
+  return fail(name, std::system_category().message(error) + "; the kernel refused to execute it",
+              error == ENOENT ? kExitNoProgram : kExitNotRunnable);
+}
+
+int run(const RunOptions& options, const std::vector<std::string>& program) {
+  if (program.empty()) {
+    fprintf(stderr, "cr: run: no program given; say cr run -- PROGRAM [ARGS...]\n");
+    return kExitRunFailed;
+  }
+  const Prefix prefix = find_prefix();
+  Target target;
+  try {
+    target = find_target(program, prefix);
+  } catch (const TargetError& error) {
+    return fail(program.front(), error.message, error.status);
+  }
+  if (!std::filesystem::exists(prefix.preload())) {
+    return fail(prefix.preload(), std::string("no such file; ") + kHowToBuild, kExitRunFailed);
+  }
+  if (prefix.root.find_first_of(": ") != std::string::npos) {
+    return fail(prefix.preload(),
+                "its path holds a colon or a space, which LD_PRELOAD can't carry; move it",
+                kExitRunFailed);
+  }
+  try {
+    set_options(options, prefix);
+  } catch (const ShimError& error) {
+    return fail("--shim " + error.name, error.message, kExitRunFailed);
+  }
+  set_preload(preload_entry(prefix));
+  return exec_target(target, program.front());
+}
+
+}  // namespace
+
+Subcommand make_run(CLI::App& cr) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* app = cr.add_subcommand("run", "Run a program on libcr");
+  app->add_option("--cpus", options->cpus, "Kernel threads that run LWKTs (default: the affinity mask)")
+      ->check(check_cpus)->type_name("N");
+  app->add_option("--stack-size", options->stack_size,
+                  "Stack of a thread that asks for no size; K, M or G may follow (from 16K)")
+      ->check(check_stack_size)->type_name("SIZE");
+  app->add_option("--shim", options->shims,
+                  "Shared object stacked before the system call port, or the name of a shipped shim "
+                  "(count); may be repeated, the first one is nearest the program")
+      ->allow_extra_args(false)->type_name("PATH");
+  app->add_flag("--stats", options->stats, "Print the runtime's counters on standard error at exit");
+  app->footer(kFooter);
+  return {app, true, kExitRunFailed,
+          [options](const std::vector<std::string>& program) { return run(*options, program); }};
+}
+
+}  // namespace cr::tool

@@ -1,0 +1,28 @@
+// The environment by which cr hands its options to the runtime inside the program.
+//
+//   LD_PRELOAD        our entry first, then what was there
+//   LIBCR_CPUS        number of rforks, 1 to 1024
+//   LIBCR_STACK_SIZE  default stack of a thread, bytes
+//   LIBCR_SHIM        absolute paths of shims, colon separated, the first one nearest to the program
+//   LIBCR_STATS       1: counters on standard error at exit
+//
+// An option that is not given leaves its variable as it was found. docs/cr.1 lists the variables that
+// have no option.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace cr::tool {
+
+// LD_PRELOAD entries are separated by colons and spaces. Returns `value` without those that name a
+// libcr.so, so that a native run is native and a nested `cr run` does not load the preload twice.
+std::string without_preload(std::string_view value);
+
+// Puts `entry` before what LD_PRELOAD holds.
+void set_preload(const std::string& entry);
+
+// Makes the environment that of a native run: no preload, no LIBCR_ variable.
+void clear_libcr_environment();
+
+}  // namespace cr::tool

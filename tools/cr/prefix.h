@@ -1,0 +1,34 @@
+// Where libcr is installed, found from the running cr's own location: <prefix>/bin/cr goes with
+// <prefix>/lib/x86_64-linux-gnu/libcr.so. A build tree has the same shape as an installation.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace cr::tool {
+
+// Advice for every message about a missing preload.
+inline constexpr char kHowToBuild[] =
+    "build it: cmake --preset release && cmake --build --preset release";
+
+struct Prefix {
+  std::string root;  // absolute, without a trailing slash
+
+  std::string command() const { return root + "/bin/cr"; }
+  std::string library_directory() const { return root + "/lib/x86_64-linux-gnu"; }
+  std::string preload() const { return library_directory() + "/libcr.so"; }
+  std::string archive() const { return library_directory() + "/libcr.a"; }
+  std::string shipped_shim(std::string_view name) const {
+    return library_directory() + "/libcr-shim-" + std::string(name) + ".so";
+  }
+};
+
+// Resolves /proc/self/exe. Throws std::system_error where /proc is not mounted.
+Prefix find_prefix();
+
+// The LD_PRELOAD entry that names the preload. It is written with ld.so's $LIB token, so that the
+// same value serves 64-bit and 32-bit children, if this machine's ld.so expands that to our
+// directory; otherwise it is the plain path.
+std::string preload_entry(const Prefix& prefix);
+
+}  // namespace cr::tool
