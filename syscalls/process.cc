@@ -23,6 +23,7 @@
 #include "../src/lwkt/ipiq.h"
 #include "../src/lwkt/rfork.h"
 #include "../src/lwkt/slab.h"
+#include "../src/lwkt/stats.h"
 #include "../src/mem/arena.h"
 #include "../src/mem/shared.h"
 #include "../src/shim/shim.h"
@@ -347,6 +348,13 @@ void process_init(char** envp) {
 
 int sys_unshare(union sysunion* m) { return sysport_trap(m); }
 
-void process_report_at_exit() { shim_at_exit(); }
+// The reports' own calls pass no shim, and leave the message of the exit alone.
+void process_report_at_exit() {
+  thread* td = curthread();
+  td->td_flags |= TDF_INPORT;
+  shim_at_exit();
+  if (options.stats) stats_print();
+  td->td_flags &= ~TDF_INPORT;
+}
 
 }  // namespace cr

@@ -22,6 +22,8 @@
 #include "start.h"
 #include "stub.h"
 
+extern "C" [[gnu::visibility("hidden")]] char __start_crtext[], __stop_crtext[];
+
 namespace cr {
 
 uint32_t sites_rewritten;
@@ -99,6 +101,12 @@ bool patchable(const Site& s) {
   return true;
 }
 
+// In a program that has libcr.a linked in, the traps that end all messages are among the sites.
+bool in_runtime(uint64_t trap) {
+  return trap >= reinterpret_cast<uint64_t>(__start_crtext) &&
+         trap < reinterpret_cast<uint64_t>(__stop_crtext);
+}
+
 bool same_bytes(const Site& s, const uint8_t* text) {
   size_t n = static_cast<size_t>(s.pre) + 2 + s.post;
   for (size_t i = 0; i < n; i++) {
@@ -125,7 +133,7 @@ int patch_segment(const ObjectView& o, const Site* first, const Site* last, Text
   for (const Site* s = first; s < last; s++) {
     uint64_t trap = o.bias + s->trap;
     const auto* text = reinterpret_cast<const uint8_t*>(trap - s->pre);
-    if (!patchable(*s) || !same_bytes(*s, text)) continue;
+    if (!patchable(*s) || in_runtime(trap) || !same_bytes(*s, text)) continue;
     StubResult r = stub_write(*s, trap, stub, &descs[done]);
     if (r.size == 0) continue;
     patched[done] = {trap, &descs[done], reinterpret_cast<uint64_t>(stub) + r.reenter};

@@ -1,12 +1,15 @@
 // Start-up in an unmodified process: the constructor that ld.so runs before every other one
-// (-z initfirst), or cr_init in a program that links libcr.
+// (-z initfirst), or that of a program that has libcr.a linked in.
+//
+// Such a program carries a note (PT_NOTE, owner "libcr"). A preloaded libcr.so that finds it
+// steps aside: two runtimes would fight for the per-cpu register.
 //
 // Above the boundary until the last line: libc may be used, there is one thread, and no call of
 // the program has been seen. Order matters: the runtime first, the text of libc last.
 
 #include "start.h"
 
-#include <dlfcn.h>
+#include <elf.h>
 #include <errno.h>
 #include <libcr/thread.h>
 #include <link.h>
@@ -40,7 +43,17 @@ extern "C" {
 [[gnu::visibility("hidden")]] bool cr_gate_ready;
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
+extern char __libc_single_threaded __attribute__((weak));
 }
+
+// The note of a program that has the runtime linked in.
+asm(".pushsection .note.libcr, \"a\", @note\n"
+    ".balign 4\n"
+    ".long 6, 4, 1\n"  // the owner's length, the content's length, the type
+    ".asciz \"libcr\"\n"
+    ".balign 4\n"
+    ".long 1\n"        // version of the linked-in ABI
+    ".popsection");
 
 namespace cr {
 
@@ -57,18 +70,19 @@ inline constexpr uint32_t kRseqSig = 0x53053053;
 char analyser[4096 + 16];
 bool initialised;
 
+// secure_getenv: a setuid program with libcr linked in must not load a user's shim.
 bool flag(const char* name) {
-  const char* v = getenv(name);
+  const char* v = secure_getenv(name);
   return v != nullptr && v[0] != '\0' && strcmp(v, "0") != 0;
 }
 
 void read_options() {
-  if (const char* v = getenv("LIBCR_CPUS")) options.cpus = atoi(v);
-  if (const char* v = getenv("LIBCR_STACK_SIZE")) options.stack_size = strtoull(v, nullptr, 10);
-  options.shims = getenv("LIBCR_SHIM");
-  options.cache = getenv("LIBCR_CACHE");
-  options.home = getenv("HOME");
-  options.xdg_cache = getenv("XDG_CACHE_HOME");
+  if (const char* v = secure_getenv("LIBCR_CPUS")) options.cpus = atoi(v);
+  if (const char* v = secure_getenv("LIBCR_STACK_SIZE")) options.stack_size = strtoull(v, nullptr, 10);
+  options.shims = secure_getenv("LIBCR_SHIM");
+  options.cache = secure_getenv("LIBCR_CACHE");
+  options.home = secure_getenv("HOME");
+  options.xdg_cache = secure_getenv("XDG_CACHE_HOME");
   options.stats = flag("LIBCR_STATS");
   options.verbose = flag("LIBCR_VERBOSE");
   options.no_guard = flag("LIBCR_NO_GUARD_INSTALL");
@@ -97,26 +111,82 @@ void drop_rseq() {
       static_cast<uint32_t>(RSEQ_CPU_ID_UNINITIALIZED);
 }
 
-void find_self() {
-  Dl_info info;
-  if (dladdr(reinterpret_cast<void*>(&find_self), &info) != 0 && info.dli_fname != nullptr) {
-    if (realpath(info.dli_fname, self_path) == nullptr) self_path[0] = '\0';
+struct Self {
+  bool linked_in = false;  // we are part of the program's own file
+  bool other = false;      // the program has a runtime of its own linked in
+};
+
+bool holds(const dl_phdr_info* info, uint64_t addr) {
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const auto& p = info->dlpi_phdr[i];
+    uint64_t lo = info->dlpi_addr + p.p_vaddr;
+    if (p.p_type == PT_LOAD && addr >= lo && addr < lo + p.p_memsz) return true;
   }
-  const char* env = getenv("LIBCR_ANALYSER");
-  if (env != nullptr && env[0] == '/') {
-    snprintf(analyser, sizeof analyser, "%s", env);
-    return;
+  return false;
+}
+
+bool has_note(const dl_phdr_info* info) {
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const auto& p = info->dlpi_phdr[i];
+    if (p.p_type != PT_NOTE) continue;
+    uint64_t at = info->dlpi_addr + p.p_vaddr;
+    uint64_t end = at + p.p_memsz;
+    uint64_t align = p.p_align == 8 ? 7 : 3;
+    while (at + sizeof(ElfW(Nhdr)) <= end) {
+      auto* n = reinterpret_cast<const ElfW(Nhdr)*>(at);
+      if (n->n_namesz == 6 && memcmp(n + 1, "libcr", 6) == 0) return true;
+      uint64_t desc = (at + sizeof(*n) + n->n_namesz + align) & ~align;
+      at = (desc + n->n_descsz + align) & ~align;
+    }
   }
-  // PREFIX/lib/x86_64-linux-gnu/libcr.so -> PREFIX/bin/cr
-  char prefix[4096];
-  snprintf(prefix, sizeof prefix, "%s", self_path);
-  for (int i = 0; i < 3; i++) {
-    char* slash = strrchr(prefix, '/');
-    if (slash == nullptr) return;
-    *slash = '\0';
+  return false;
+}
+
+// The first object is the program itself; in a static one there is no other. (dladdr would
+// say the same, but a static program is not to drag in the loader.)
+int find_self_in(dl_phdr_info* info, size_t, void* arg) {
+  auto* self = static_cast<Self*>(arg);
+  bool program = info->dlpi_name == nullptr || info->dlpi_name[0] == '\0';
+  bool here = holds(info, reinterpret_cast<uint64_t>(&find_self_in));
+  if (program && !here && has_note(info)) self->other = true;
+  if (!here) return 0;
+  if (program) {
+    self->linked_in = true;
+  } else if (realpath(info->dlpi_name, self_path) == nullptr) {
+    self_path[0] = '\0';
   }
-  snprintf(analyser, sizeof analyser, "%s/bin/cr", prefix);
-  if (access(analyser, X_OK) != 0) analyser[0] = '\0';
+  return 1;
+}
+
+bool try_analyser(const char* dir, size_t dir_len, const char* name) {
+  if (dir_len == 0 || dir[0] != '/') return false;
+  int n = snprintf(analyser, sizeof analyser, "%.*s%s", static_cast<int>(dir_len), dir, name);
+  if (n > 0 && static_cast<size_t>(n) < sizeof analyser && access(analyser, X_OK) == 0) return true;
+  analyser[0] = '\0';
+  return false;
+}
+
+// `cr` makes the site tables that are not in the cache: named by the environment, at
+// PREFIX/bin/cr for PREFIX/lib/x86_64-linux-gnu/libcr.so, where this libcr was configured to be
+// installed, or in PATH.
+void find_analyser() {
+  const char* env = secure_getenv("LIBCR_ANALYSER");
+  if (env != nullptr && try_analyser(env, strlen(env), "")) return;
+  size_t n = strlen(self_path);
+  for (int i = 0; i < 3 && n > 0; i++) {
+    while (n > 0 && self_path[--n] != '/') {
+    }
+  }
+  if (try_analyser(self_path, n, "/bin/cr")) return;
+#ifdef CR_INSTALLED_BIN
+  if (try_analyser(CR_INSTALLED_BIN, strlen(CR_INSTALLED_BIN), "/cr")) return;
+#endif
+  const char* path = secure_getenv("PATH");
+  while (path != nullptr && *path != '\0') {
+    const char* end = strchrnul(path, ':');
+    if (try_analyser(path, static_cast<size_t>(end - path), "/cr")) return;
+    path = *end == '\0' ? end : end + 1;
+  }
 }
 
 struct AttachTotals {
@@ -163,11 +233,19 @@ const char* analyser_path() { return analyser[0] != '\0' ? analyser : nullptr; }
 
 int start(char** envp) {
   if (initialised) return 0;
+  Self self;
+  dl_iterate_phdr(find_self_in, &self);
+  if (self.other) return 0;  // that one starts, or has started; our wrappers trap
+  // Kernel threads from before us have no per-cpu register: their calls can't be messages.
+  if (&__libc_single_threaded != nullptr && __libc_single_threaded == 0) {
+    dprintf(2, "libcr: threads were made before it could start: they stay the kernel's\n");
+    return EBUSY;
+  }
   initialised = true;
   read_options();
   cr_have_fsgsbase = (getauxval(AT_HWCAP2) & kHwcap2Fsgsbase) != 0 && !options.no_fsgsbase;
   clock_init(reinterpret_cast<void*>(getauxval(AT_SYSINFO_EHDR)));
-  find_self();
+  find_analyser();
   process_init(envp);
   drop_rseq();
 
@@ -194,6 +272,14 @@ int start(char** envp) {
 
   AttachTotals totals;
   dl_iterate_phdr(attach_one, &totals);
+  if (totals.sites == 0) {
+    // Without libc's sites NPTL would make kernel threads behind our back, and their calls
+    // through the wrappers would find no per-cpu register: the gate stays shut.
+    dprintf(2, "libcr: no system call site could be rewritten%s: the program's threads stay the "
+               "kernel's\n",
+            analyser[0] == '\0' ? " (no cr to analyse libc; set LIBCR_ANALYSER)" : "");
+    return 0;
+  }
   cr_gate_ready = true;
   if (options.verbose) {
     dprintf(2, "libcr: %d sites in %d objects, %d cpus\n", totals.sites, totals.objects, ncpus);
@@ -207,6 +293,7 @@ extern "C" {
 
 CR_API int cr_init(void) { return cr::start(environ); }
 
-[[gnu::constructor]] static void cr_constructor(int, char**, char** envp) { cr::start(envp); }
+// 101: before the program's own when linked in.
+[[gnu::constructor(101)]] static void cr_constructor(int, char**, char** envp) { cr::start(envp); }
 
 }  // extern "C"

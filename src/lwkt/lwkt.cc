@@ -67,10 +67,14 @@ thread* thread_alloc() {
 
 void thread_free(thread* td) { slab_free(td, sizeof(thread)); }
 
-// td_joiner: null while nobody waits, the joiner while one does, kEnded once td has ended
-// first.
+// td_joiner: null while nobody waits, the joiner while one does, kDetached when nobody ever
+// will, kEnded once td has ended. One compare-and-swap on each side decides who frees it. With
+// a joiner, kEnding comes first: a joiner that a signal woke stays until kEnded, or the late
+// lwkt_wake would hit it in some other sleep.
 namespace {
+thread* const kEnding = reinterpret_cast<thread*>(3);
 thread* const kEnded = reinterpret_cast<thread*>(1);
+thread* const kDetached = reinterpret_cast<thread*>(2);
 
 void release(thread* td) {
   stack_put(td->td_stack, td->td_stacksize);
@@ -78,15 +82,36 @@ void release(thread* td) {
 }
 }  // namespace
 
-// An LWKT of lwkt_create has left its stack.
-void lwkt_reap(thread* td) {
-  if ((td->td_flags & TDF_DETACHED) != 0) {
-    release(td);
-    return;
-  }
-  thread* joiner = __atomic_exchange_n(&td->td_joiner, kEnded, __ATOMIC_ACQ_REL);
-  if (joiner != nullptr && joiner != kEnded) lwkt_wake(joiner, 0);
+// A detached LWKT of lwkt_create has left its stack.
+void lwkt_reap(thread* td) { release(td); }
+
+namespace {
+
+// Tells td's joiner, if there is one. td is still running: whoever joins it waits for the end of
+// that (td_running) before the memory goes, so a waiting joiner can be switched to at once,
+// without the idle thread in between. False: detached, nobody will free it.
+bool end_joinable(thread* td) {
+  if (atomic_cas<thread*>(&td->td_joiner, nullptr, kEnded)) return true;
+  thread* joiner = td->td_joiner;  // it stays: nobody else writes it now
+  if (joiner == kDetached) return false;
+  __atomic_store_n(&td->td_joiner, kEnding, __ATOMIC_SEQ_CST);
+  lwkt_wake(joiner, 0);
+  store_release(&td->td_joiner, kEnded);
+  return true;
 }
+
+void free_ended(thread* td) {
+  for (int n = 1; load_acquire(&td->td_running) != 0; n++) {
+    if (n % kSpinLimit != 0) {
+      cpu_pause();
+    } else {
+      raw0(SYS_sched_yield);
+    }
+  }
+  release(td);
+}
+
+}  // namespace
 
 }  // namespace cr
 
@@ -128,29 +153,41 @@ CR_API int lwkt_create(void (*fn)(void*), void* arg, thread_t* tdp, size_t stack
 }
 
 CR_API void lwkt_exit(void) {
-  __atomic_sub_fetch(&nthreads, 1, __ATOMIC_SEQ_CST);
-  sched_exit();
+  if (__atomic_sub_fetch(&nthreads, 1, __ATOMIC_SEQ_CST) == 0) {
+    // The main thread went by pthread_exit before: this was the last.
+    cr_call(0, 0, 0, 0, 0, 0, SYS_exit_group);
+  }
+  thread* td = curthread();
+  KASSERT(td->td_toks == nullptr);
+  if (!end_joinable(td)) sched_exit();
+  td->td_state = TDS_DEAD;
+  sched_switch();
+  CR_PANIC("a dead LWKT was scheduled");
 }
 
 CR_API void lwkt_join(thread_t td) {
   thread* self = curthread();
-  sched_block(self);
-  thread* expect = nullptr;
-  if (__atomic_compare_exchange_n(&td->td_joiner, &expect, self, false, __ATOMIC_ACQ_REL,
-                                  __ATOMIC_ACQUIRE)) {
-    sched_sleep();
-  } else {
-    KASSERT(expect == kEnded);
-    self->td_state = TDS_RUNNING;
+  bool first = true;
+  for (thread* now; (now = load_acquire(&td->td_joiner)) != kEnded;) {
+    if (now == kEnding) {
+      cpu_pause();
+      continue;
+    }
+    sched_block(self);
+    if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    bool wait = first ? atomic_cas<thread*>(&td->td_joiner, nullptr, self)
+                      : load_acquire(&td->td_joiner) == self;
+    first = false;
+    // Blocking can't be undone, since a signal may have won us already: be our own waker.
+    if (!wait) lwkt_wake(self, 0);
+    sched_sleep();  // a signal ends the sleep, not the wait
   }
-  // It has left its stack, but its context is complete only when td_running is clear.
-  while (load_acquire(&td->td_running) != 0) cpu_pause();
-  release(td);
+  free_ended(td);
 }
 
 CR_API void lwkt_detach(thread_t td) {
-  td->td_flags |= TDF_DETACHED;
-  if (__atomic_load_n(&td->td_joiner, __ATOMIC_ACQUIRE) == kEnded) release(td);
+  if (atomic_cas<thread*>(&td->td_joiner, nullptr, kDetached)) return;
+  free_ended(td);
 }
 
 CR_API void lwkt_switch(void) { sched_switch(); }

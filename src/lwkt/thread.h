@@ -153,6 +153,9 @@ struct alignas(kCacheLine) cpu {
   uint64_t c_nswitch;    // switches so far
   uint64_t c_slice;      // c_nswitch when the monitor last looked
   slab_cpu* c_slab;
+  uint64_t c_nmade;      // counters for --stats: LWKTs made here,
+  uint64_t c_nsteal;     // taken from other cpus,
+  uint64_t c_nhandoff;   // and how often the cpu left a holder that sat in a trap
   // -- the run queue --
   alignas(kCacheLine) uint32_t c_head;  // consumers
   alignas(kCacheLine) uint32_t c_tail;  // the holder

@@ -2,11 +2,12 @@
 //
 // One counter for each number, bumped without a lock prefix (a lost count under heavy
 // parallelism is cheaper than a slow call; with one cpu none is lost). A forked child starts
-// from zero. Output goes to standard error by raw calls, since the program may have closed or
-// buffered anything.
+// from zero. Output goes to standard error in one write, so that the lists of processes that end
+// together don't mix; not through stdio, which the program may have closed.
 
 #include <libcr/shim.h>
 #include <stdint.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace {
@@ -19,11 +20,16 @@ uint64_t counts[kMax];
 int count(struct lwkt_port* self, struct lwkt_msg* msg) {
   uint32_t nr = reinterpret_cast<struct sysmsg*>(msg)->sm_nr;
   if (nr < kMax) counts[nr]++;
-  return cr_shim_forward(self, msg);
+  int error = cr_shim_forward(self, msg);
+  bool forks = nr == SYS_fork || nr == SYS_clone || nr == SYS_clone3;
+  if (forks && error == 0 && reinterpret_cast<struct sysmsg*>(msg)->sm_result == 0) {
+    for (uint64_t& c : counts) c = 0;
+  }
+  return error;
 }
 
-struct Line {
-  char text[96];
+struct Report {
+  char text[kMax * 40];
   size_t n = 0;
   void put(const char* s) {
     while (*s != '\0' && n < sizeof text) text[n++] = *s++;
@@ -38,12 +44,14 @@ struct Line {
     for (size_t i = k; i < width; i++) put(" ");
     while (k > 0 && n < sizeof text) text[n++] = digits[--k];
   }
-  void flush() {
+  void line(uint64_t v, const char* what) {
+    number(v, 12);
+    put("  ");
+    put(what);
     put("\n");
-    if (write(2, text, n) < 0) return;
-    n = 0;
   }
 };
+Report report;
 
 }  // namespace
 
@@ -54,7 +62,6 @@ extern "C" int cr_shim_init(void) {
 
 extern "C" void cr_shim_exit(void) {
   uint64_t total = 0;
-  Line line;
   for (;;) {
     // Largest first; a count that was printed is cleared.
     uint32_t best = kMax;
@@ -62,15 +69,10 @@ extern "C" void cr_shim_exit(void) {
       if (counts[i] != 0 && (best == kMax || counts[i] > counts[best])) best = i;
     }
     if (best == kMax) break;
-    line.number(counts[best], 12);
-    line.put("  ");
-    const char* name = cr_syscall_name(best);
-    line.put(name);
-    line.flush();
+    report.line(counts[best], cr_syscall_name(best));
     total += counts[best];
     counts[best] = 0;
   }
-  line.number(total, 12);
-  line.put("  total");
-  line.flush();
+  report.line(total, "total");
+  if (write(2, report.text, report.n) < 0) return;
 }

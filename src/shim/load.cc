@@ -1,11 +1,16 @@
 // Loading shims. Runs in the constructor, above the boundary and before the gate is open: libc
 // may be used.
+//
+// dlopen itself is looked up: a static program that does not use it has none, and a reference
+// would drag the loader in, with a warning at every link. dlsym, weak, has neither effect.
 
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "shim.h"
+
+#pragma weak dlsym
 
 namespace cr {
 
@@ -17,10 +22,21 @@ using ExitFunction = void (*)();
 ExitFunction exits[kMaxShims];
 int nexits;
 
+template <typename F>
+F* find(const char* name) {
+  return &dlsym != nullptr ? reinterpret_cast<F*>(dlsym(RTLD_DEFAULT, name)) : nullptr;
+}
+
 bool load(const char* path) {
-  void* lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  auto* open = find<void*(const char*, int)>("dlopen");
+  auto* error_text = find<char*()>("dlerror");
+  if (open == nullptr || error_text == nullptr) {
+    fprintf(stderr, "libcr: shim %s: a static program can't load it; call cr_shim_push\n", path);
+    return false;
+  }
+  void* lib = open(path, RTLD_NOW | RTLD_LOCAL);
   if (lib == nullptr) {
-    fprintf(stderr, "libcr: shim %s: %s\n", path, dlerror());
+    fprintf(stderr, "libcr: shim %s: %s\n", path, error_text());
     return false;
   }
   auto init = reinterpret_cast<int (*)()>(dlsym(lib, "cr_shim_init"));

@@ -87,9 +87,32 @@ const char* sysport_name(uint32_t nr) {
 
 namespace {
 
+// TDF_INPORT says that the LWKT is in a shim's code: from the first shim's begin to its end, but
+// for the time in syscall_port. Calls made meanwhile go straight down, and what is pending for
+// the LWKT waits until the shims are through.
+[[gnu::noinline]] int send_through_shims(lwkt_port* port, union sysunion* m) {
+  thread* td = curthread();
+  // A call that left by another way (rt_sigreturn, vfork) never came back to end its message.
+  m->sm.sm_lmsg.ms_flags = MSGF_DONE;
+  m->sm.sm_lmsg.ms_target_port = nullptr;
+  td->td_flags |= TDF_INPORT;
+  int error = lwkt_domsg(port, &m->sm.sm_lmsg, LWKT_PCATCH);
+  curthread()->td_flags &= ~TDF_INPORT;  // in a fork's child, too
+  return error;
+}
+
 inline int send(lwkt_port* port, union sysunion* m) {
   if (__builtin_expect(port == &syscall_port, 1)) return sysport_begin(port, &m->sm.sm_lmsg);
-  return lwkt_domsg(port, &m->sm.sm_lmsg, 0);
+  return send_through_shims(port, m);
+}
+
+// syscall_port's own mp_beginmsg, where a shim's forward ends.
+int port_begin(lwkt_port* port, lwkt_msg* msg) {
+  uint32_t inport = curthread()->td_flags & TDF_INPORT;
+  curthread()->td_flags &= ~TDF_INPORT;
+  int error = sysport_begin(port, msg);
+  curthread()->td_flags |= inport;
+  return error;
 }
 
 inline void fill(union sysunion* m, const trapframe* tf) {
@@ -110,7 +133,7 @@ inline void fill(union sysunion* m, const trapframe* tf) {
   fill(&m, tf);
   int error = sysport_begin(&syscall_port, &m.sm.sm_lmsg);
   *result = m.sm.sm_result;
-  return error;
+  return error >= ERESTARTSYS && error <= 516 ? EINTR : error;  // nobody restarts it here
 }
 
 }  // namespace
@@ -141,10 +164,11 @@ extern "C" [[gnu::visibility("hidden")]] void gate_syscall(trapframe* tf) {
   tf->rax = static_cast<uint64_t>(m->sm.sm_result);
 }
 
-// Something is pending on the way out. 1: the frame must be restored in full.
+// Something is pending on the way out. 1: the frame must be restored in full; 2: not now.
 extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
   thread* td = curthread();
   if ((td->td_flags & TDF_PASSTHRU) != 0) return 0;
+  if ((td->td_flags & TDF_INPORT) != 0) return 2;  // back into a shim: its call looks later
   if (mygd()->gd_ast != 0) sig_route();
   uint32_t ast = __atomic_load_n(&td->td_ast, __ATOMIC_ACQUIRE);
   if ((ast & AST_RESCHED) != 0) {
@@ -161,7 +185,7 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
 }
 
 void sysport_init() {
-  lwkt_initport_putonly(&syscall_port, sysport_begin);
+  lwkt_initport_putonly(&syscall_port, port_begin);
 }
 
 }  // namespace cr
