@@ -8,7 +8,6 @@
 struct thread;
 
 extern "C" {
-void cpu_switch(thread* old, thread* next);
 void cpu_thread_start();
 void gate_clone_start();
 uint64_t cpu_fpcontrol();
@@ -18,27 +17,30 @@ extern bool cr_have_fsgsbase;
 
 namespace cr {
 
-// What cpu_switch pops, lowest address first.
+// What the switch finds on a parked stack, lowest address first.
 struct switchframe {
   uint64_t fpcontrol;
-  uint64_t r15, r14, r13, r12, rbx, rbp;
   uint64_t rip;
+  uint64_t rbp;
 };
 
 // A context at `top` (16-byte aligned) that runs fn(arg) and then lwkt_exit.
 inline uint64_t context_function(uint64_t top, void (*fn)(void*), void* arg) {
-  auto* f = reinterpret_cast<switchframe*>(top - sizeof(switchframe));
-  *f = switchframe{cpu_fpcontrol(), 0,
-                   0, 0,
-                   reinterpret_cast<uint64_t>(arg), reinterpret_cast<uint64_t>(fn),
-                   0, reinterpret_cast<uint64_t>(&cpu_thread_start)};
-  return reinterpret_cast<uint64_t>(f);
+  struct Start {
+    switchframe f;
+    void (*fn)(void*);
+    void* arg;
+    uint64_t align;
+  };
+  auto* s = reinterpret_cast<Start*>(top - sizeof(Start));
+  *s = Start{{cpu_fpcontrol(), reinterpret_cast<uint64_t>(&cpu_thread_start), 0}, fn, arg, 0};
+  return reinterpret_cast<uint64_t>(s);
 }
 
 // A context that leaves the gate through the trap frame `tf`, which stands on the new stack.
 inline uint64_t context_trapframe(trapframe* tf) {
   auto* f = reinterpret_cast<switchframe*>(reinterpret_cast<uint64_t>(tf) - sizeof(switchframe));
-  *f = switchframe{cpu_fpcontrol(), 0, 0, 0, 0, 0, 0, reinterpret_cast<uint64_t>(&gate_clone_start)};
+  *f = switchframe{cpu_fpcontrol(), reinterpret_cast<uint64_t>(&gate_clone_start), 0};
   return reinterpret_cast<uint64_t>(f);
 }
 

@@ -4,7 +4,7 @@
 //   in:      %rax the call's number, the arguments in %rdi %rsi %rdx %r10 %r8 %r9, %r11 the
 //            site's descriptor. %rcx is free (the trap destroys it). %rsp is the program's, any
 //            alignment, with 128 live bytes below it (the red zone).
-//   frame:   a struct trapframe below rsp - 128, 16-byte aligned.
+//   frame:   a struct trapframe below rsp - 128, 16-byte aligned (not for plain traps, below).
 //   out:     at the descriptor's retpc with the result in %rax; every other register, the
 //            flags and the vectors as they were; %rcx = retpc as the kernel leaves it.
 //
@@ -39,18 +39,9 @@
 	CFI_SAVED_FAR(15, TF_R15)
 	.endm
 
-	.globl	gate_entry
-	.hidden	gate_entry
-	.type	gate_entry, @function
-	.p2align 6
-gate_entry:
-	.cfi_startproc simple
-	.cfi_def_cfa %rsp, 0
-	.cfi_undefined %rip
-	endbr64
-	movq	%rsp, %rcx
-	leaq	-128(%rsp), %rsp
-	pushfq
+	// In: %rcx the program's %rsp, %r11 the descriptor, the flags at -136(%rcx), %rsp at or
+	// above there. Out: the frame, %rsp its base. Clobbers %rdx and, after saving it, %rax.
+	.macro BUILD_FRAME
 	leaq	-(TF_SIZE + 24)(%rsp), %rsp
 	andq	$-16, %rsp		// the flags are already in memory
 	movq	%rdi, TF_RDI(%rsp)
@@ -60,7 +51,6 @@ gate_entry:
 	movq	%r8, TF_R8(%rsp)
 	movq	%r9, TF_R9(%rsp)
 	movq	%rax, TF_RAX(%rsp)
-	movq	%rax, TF_NR(%rsp)
 	movq	%rbx, TF_RBX(%rsp)
 	movq	%rbp, TF_RBP(%rsp)
 	movq	%r12, TF_R12(%rsp)
@@ -75,6 +65,81 @@ gate_entry:
 	movq	%rdx, TF_UNWINDPC(%rsp)
 	movq	%rcx, TF_RSP(%rsp)
 	movq	%r11, TF_DESC(%rsp)
+	.endm
+
+// A call that is a plain trap and has no shim before it needs no frame: its message is filled
+// and the trap made right here, with no return after the trap that the processor would have to
+// predict anew. What a signal finds is restartable like the long way out: gate_fast_check to
+// gate_fast_last change %rcx alone.
+	.globl	gate_entry
+	.hidden	gate_entry
+	.type	gate_entry, @function
+	.p2align 6
+gate_entry:
+	.cfi_startproc simple
+	.cfi_def_cfa %rsp, 0
+	.cfi_undefined %rip
+	endbr64
+	leaq	-128(%rsp), %rsp
+	pushfq
+	pushq	%r11
+	cmpl	$GATE_PLAIN_MAX, %eax
+	jae	gate_long
+	movl	%eax, %r11d
+	movq	cr_plain_calls(%rip), %rcx
+	cmpb	$0, (%rcx, %r11)
+	je	gate_long
+	movq	%gs:GD_CURTHREAD, %rcx
+	movl	%eax, TD_MSG_NR(%rcx)
+	movq	%rdi, TD_MSG_ARGS(%rcx)
+	movq	%rsi, TD_MSG_ARGS + 8(%rcx)
+	movq	%rdx, TD_MSG_ARGS + 16(%rcx)
+	movq	%r10, TD_MSG_ARGS + 24(%rcx)
+	movq	%r8, TD_MSG_ARGS + 32(%rcx)
+	movq	%r9, TD_MSG_ARGS + 40(%rcx)
+	syscall
+	movq	%gs:GD_CURTHREAD, %rcx
+	movq	%rax, TD_MSG_RESULT(%rcx)
+	movq	%rax, %r11
+	movq	8(%rsp), %rax		// the flags
+	btl	$11, %eax		// OF
+	setc	%cl
+	movb	%al, %ah
+	addb	$0x7f, %cl		// sets OF as it was
+	sahf				// the other arithmetic flags; OF untouched
+	movq	%r11, %rax
+	.globl	gate_fast_check, gate_fast_last
+	.hidden	gate_fast_check, gate_fast_last
+gate_fast_check:
+	movq	%gs:GD_CURTHREAD, %rcx
+	movl	TD_AST(%rcx), %ecx
+	jrcxz	1f			// no test: the flags are the program's again
+	jmp	gate_fast_ast
+1:	movl	%gs:GD_AST, %ecx
+	jrcxz	2f
+	jmp	gate_fast_ast
+2:	movq	(%rsp), %rcx
+	movq	SD_RETPC(%rcx), %rcx
+	leaq	144(%rsp), %rsp
+gate_fast_last:
+	jmp	*%rcx
+
+// Something is pending after a fast call: go out the long way.
+gate_fast_ast:
+	popq	%r11
+	leaq	136(%rsp), %rcx
+	BUILD_FRAME
+	movq	%gs:GD_CURTHREAD, %rcx
+	movl	TD_MSG_NR(%rcx), %eax
+	movq	%rax, TF_NR(%rsp)
+	jmp	gate_exit_check
+
+gate_long:
+	popq	%r11
+	leaq	136(%rsp), %rcx
+	BUILD_FRAME
+	movq	TF_RAX(%rsp), %rdx
+	movq	%rdx, TF_NR(%rsp)
 	CFI_TRAPFRAME
 	testl	$0x400, %eax		// DF: C++ needs it clear
 	jnz	gate_entry_df
@@ -93,6 +158,7 @@ gate_exit_check:
 	jne	gate_exit_ast
 	cmpl	$0, %gs:GD_AST
 	jne	gate_exit_ast
+gate_exit_restore:
 	movq	TF_RFLAGS(%rsp), %rax
 	btl	$11, %eax		// OF
 	setc	%cl
@@ -124,6 +190,8 @@ gate_exit_ast:
 	call	gate_ast
 	testl	%eax, %eax
 	jz	gate_exit_check
+	cmpl	$2, %eax
+	je	gate_exit_restore
 	// fall through: restore everything (a clone's child)
 
 	.globl	gate_exit_full
@@ -218,6 +286,7 @@ gate_clone_start:
 	.cfi_startproc simple
 	CFI_TRAPFRAME
 	endbr64
+	addq	$8, %rsp		// the word for %rbp
 	call	cr_switch_return
 	jmp	gate_exit_full
 	.cfi_endproc
@@ -356,6 +425,41 @@ cr_call:
 	endbr64
 	movq	8(%rsp), %rax
 	movq	%rcx, %r10
+	cmpl	$GATE_PLAIN_MAX, %eax
+	jae	cr_call_long
+	movl	%eax, %r11d
+	movq	cr_plain_calls(%rip), %rcx
+	cmpb	$0, (%rcx, %r11)
+	je	cr_call_long
+	// A plain trap, as in gate_entry; a C call's registers and flags are free afterwards.
+	movq	%gs:GD_CURTHREAD, %rcx
+	movl	%eax, TD_MSG_NR(%rcx)
+	movq	%rdi, TD_MSG_ARGS(%rcx)
+	movq	%rsi, TD_MSG_ARGS + 8(%rcx)
+	movq	%rdx, TD_MSG_ARGS + 16(%rcx)
+	movq	%r10, TD_MSG_ARGS + 24(%rcx)
+	movq	%r8, TD_MSG_ARGS + 32(%rcx)
+	movq	%r9, TD_MSG_ARGS + 40(%rcx)
+	syscall
+	movq	%gs:GD_CURTHREAD, %rcx
+	movq	%rax, TD_MSG_RESULT(%rcx)
+	.globl	cr_call_check, cr_call_last
+	.hidden	cr_call_check, cr_call_last
+cr_call_check:
+	movq	%gs:GD_CURTHREAD, %rcx
+	cmpl	$0, TD_AST(%rcx)
+	jne	cr_call_ast
+	cmpl	$0, %gs:GD_AST
+	jne	cr_call_ast
+cr_call_last:
+	ret
+cr_call_ast:
+	leaq	wrapper_desc(%rip), %r11
+	leaq	-128(%rsp), %rsp
+	pushfq
+	pushq	%r11
+	jmp	gate_fast_ast
+cr_call_long:
 	leaq	wrapper_desc(%rip), %r11
 	cmpb	$0, cr_gate_ready(%rip)
 	je	cr_call_trap

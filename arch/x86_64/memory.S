@@ -43,10 +43,25 @@ END memmove
 
 FUNC memset
 	movq	%rdi, %r8
-	movl	%esi, %eax
-	movq	%rdx, %rcx
+	movzbl	%sil, %eax
+	movabsq	$0x0101010101010101, %rcx
+	imulq	%rcx, %rax
+	cmpq	$1024, %rdx
+	ja	3f			// the string instruction has a long start-up
+	subq	$32, %rdx
+	jb	2f
+1:	movq	%rax, (%rdi)
+	movq	%rax, 8(%rdi)
+	movq	%rax, 16(%rdi)
+	movq	%rax, 24(%rdi)
+	addq	$32, %rdi
+	subq	$32, %rdx
+	jae	1b
+2:	addq	$32, %rdx
+3:	movq	%rdx, %rcx
+	jrcxz	4f
 	rep stosb
-	movq	%r8, %rax
+4:	movq	%r8, %rax
 	ret
 END memset
 

@@ -45,8 +45,21 @@ FUNC user_cas32
 	movzbl	%al, %eax
 	ret
 FUNC user_copy
-	movq	%rdx, %rcx
+	cmpq	$128, %rdx
+	ja	3f
+	subq	$8, %rdx
+	jb	2f
+1:	movq	(%rsi), %rax
+	movq	%rax, (%rdi)
+	addq	$8, %rsi
+	addq	$8, %rdi
+	subq	$8, %rdx
+	jae	1b
+2:	addq	$8, %rdx
+3:	movq	%rdx, %rcx
+	jrcxz	4f
 	rep movsb
+4:
 	xorl	%eax, %eax
 	ret
 usercopy_end:

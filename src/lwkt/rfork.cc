@@ -26,7 +26,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/context.h"
+#include "../../arch/x86_64/switch.h"
 #include "../../arch/x86_64/rawcall.h"
 #include "assert.h"
 #include "clock.h"
@@ -217,6 +217,7 @@ globaldata* rfork_create(cpu* c) {
 }
 
 void rfork_assign(cpu* c) {
+  if (c->c_gd != nullptr) c->c_nhandoff++;  // it had a holder, which sits in a trap
   globaldata* gd;
   {
     Guard g(spare_lock);
@@ -391,6 +392,7 @@ void sched_init(int ncpus_wanted, thread* main_td) {
 
 void sched_thread_added() {
   __atomic_add_fetch(&nthreads, 1, __ATOMIC_SEQ_CST);
+  mycpu()->c_nmade++;
   if (!monitor_running()) {
     sched_hooks.threads_start();
     if (ncpus > 1) smp = true;
@@ -406,6 +408,7 @@ void sched_atfork_child() {
     c->c_head = c->c_tail = 0;
     c->c_ipipending = 0;
     c->c_gd = nullptr;
+    c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = 0;
   }
   spare_lock = GlobalLock{};
   spares = nullptr;

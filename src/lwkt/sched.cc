@@ -18,7 +18,7 @@
 
 #include <errno.h>
 
-#include "../../arch/x86_64/context.h"
+#include "../../arch/x86_64/switch.h"
 #include "../../arch/x86_64/rawcall.h"
 #include "assert.h"
 #include "ipiq.h"
@@ -94,6 +94,7 @@ thread* steal_from(cpu* victim, cpu* self) {
     }
     if (!atomic_cas(&victim->c_head, h, h + n)) continue;
     store_release(&self->c_tail, mine + n - 1);
+    self->c_nsteal += n;
     return first;
   }
 }

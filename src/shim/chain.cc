@@ -24,6 +24,7 @@ CR_API int cr_shim_push(lwkt_port_t port) {
   }
   port->mp_next = sysport_head;
   store_release(&sysport_head, port);
+  sysport_head_changed();
   return 0;
 }
 
@@ -33,6 +34,7 @@ CR_API int cr_shim_pop(lwkt_port_t port) {
   for (lwkt_port_t* p = &sysport_head; *p != nullptr; p = &(*p)->mp_next) {
     if (*p != port) continue;
     store_release(p, port->mp_next);
+    sysport_head_changed();
     return 0;
   }
   return ENOENT;

@@ -24,6 +24,10 @@ extern "C" {
 [[gnu::visibility("hidden")]] extern char __start_crtext[], __stop_crtext[];
 void gate_exit_check();
 void gate_exit_last();
+void gate_fast_check();
+void gate_fast_last();
+void cr_call_check();
+void cr_call_last();
 void cr_trap_window();
 void cr_trap_insn();
 void cr_trap_interrupted();
@@ -54,7 +58,7 @@ bool in_libcr(uint64_t pc) { return pc >= addr(__start_crtext) && pc < addr(__st
 // Moves the context to where it may stop. True if it is then the program's.
 bool settle(thread* td, kucontext* uc) {
   uint64_t& pc = uc->mc.ip;
-  if (pc == addr(gate_exit_last)) {
+  if (pc == addr(gate_exit_last) || pc == addr(gate_fast_last)) {
     pc = uc->mc.cx;
     return true;
   }
@@ -67,6 +71,10 @@ bool settle(thread* td, kucontext* uc) {
   if (in_libcr(pc)) {
     if (pc >= addr(gate_exit_check) && pc < addr(gate_exit_last)) {
       pc = addr(gate_exit_check);
+    } else if (pc >= addr(gate_fast_check) && pc < addr(gate_fast_last)) {
+      pc = addr(gate_fast_check);
+    } else if (pc >= addr(cr_call_check) && pc <= addr(cr_call_last)) {
+      pc = addr(cr_call_check);
     } else if (pc >= addr(cr_sigreturn_check) && pc <= addr(cr_sigreturn_insn)) {
       pc = addr(cr_sigreturn_check);
     } else if (pc >= addr(cr_trap_window) && pc <= addr(cr_trap_insn)) {
@@ -85,7 +93,7 @@ void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
     return;
   }
   bool blocked = (td->td_sigmask & sigbit(sig)) != 0;
-  bool ours = in_libcr(pc) && pc != addr(gate_exit_last);
+  bool ours = in_libcr(pc) && pc != addr(gate_exit_last) && pc != addr(gate_fast_last);
   if (blocked || ours || sigactions[sig].handler <= 1) {
     // The kernel ends the process with the genuine context when the instruction is run again.
     sig_kernel_default(sig);

@@ -26,6 +26,20 @@ namespace cr {
 
 lwkt_port* sysport_head = &syscall_port;
 
+namespace {
+// One byte a call number: 1 where the gate may trap by itself (gate.S).
+uint8_t plain_calls[GATE_PLAIN_MAX];
+const uint8_t no_plain_calls[GATE_PLAIN_MAX] = {};
+}  // namespace
+
+extern "C" {
+[[gnu::visibility("hidden"), gnu::used]] const uint8_t* cr_plain_calls = no_plain_calls;
+}
+
+void sysport_head_changed() {
+  store_release(&cr_plain_calls, sysport_head == &syscall_port ? plain_calls : no_plain_calls);
+}
+
 int sysport_trap(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   return sysport_result(m, raw6(m->sm.sm_nr, static_cast<long>(a[0]), static_cast<long>(a[1]),
@@ -186,6 +200,11 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
 
 void sysport_init() {
   lwkt_initport_putonly(&syscall_port, port_begin);
+  for (uint32_t nr = 0; nr < kSysCount && nr < GATE_PLAIN_MAX; nr++) {
+    Serve how = kSysEnt[nr].serve;
+    plain_calls[nr] = how != Serve::user && how != Serve::block;
+  }
+  sysport_head_changed();
 }
 
 }  // namespace cr

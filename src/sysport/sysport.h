@@ -38,6 +38,8 @@ inline trapframe* sysport_frame(union sysunion* m) {
 
 // The first port a call goes to: syscall_port, or the shim in front of it.
 extern lwkt_port* sysport_head;
+// To be called after the head has changed: with a shim in front no call is a plain trap.
+void sysport_head_changed();
 
 void sysport_init();
 // The dispatch itself: what syscall_port's mp_beginmsg does.

@@ -142,12 +142,19 @@ void choose_sites(const ElfObject& elf, Code& code, const std::vector<Trap>& tra
   }
 }
 
+// glibc's own two objects, by the names that every distribution gives them.
+bool is_glibc(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  return name.starts_with("libc.so.") || name.starts_with("libc-2.") ||
+         name.starts_with("ld-linux-") || name.starts_with("ld-2.");
+}
+
 void classify_vectors(Code& code, const Targets& targets, const std::vector<Trap>& traps,
-                      AnalyzeResult& result) {
+                      bool integer_traps, AnalyzeResult& result) {
   std::vector<size_t> fns;
   for (const Trap& t : traps)
     if (fns.empty() || fns.back() != t.function) fns.push_back(t.function);
-  VectorLiveness liveness(code, targets, fns);
+  VectorLiveness liveness(code, targets, fns, integer_traps);
   std::vector<VectorSet> after;
   for (size_t n = 0; n < traps.size(); n++) {
     if (n == 0 || traps[n].function != traps[n - 1].function)
@@ -189,7 +196,7 @@ AnalyzeResult analyze_object(const std::filesystem::path& object) {
   choose_sites(elf, code, traps, TargetSet(std::move(targets.addrs)), result);
   result.timing.targets_ms = watch.lap_ms();
 
-  classify_vectors(code, targets, traps, result);
+  classify_vectors(code, targets, traps, is_glibc(object), result);
   result.timing.vector_ms = watch.lap_ms();
   return result;
 }

@@ -24,8 +24,11 @@ VectorSet pending(const Function& fn, uint32_t at) {
 }  // namespace
 
 VectorLiveness::VectorLiveness(Code& code, const Targets& targets,
-                               const std::vector<size_t>& trap_functions)
-    : code_(code), cases_(targets.cases), reaches_(code.count()), return_live_(code.count()) {
+                               const std::vector<size_t>& trap_functions, bool integer_traps)
+    : code_(code),
+      cases_(targets.cases),
+      integer_traps_(integer_traps),
+      reaches_(code.count()), return_live_(code.count()) {
   find_reaching(targets.edges, trap_functions);
   follow_callers();
 }
@@ -177,7 +180,7 @@ VectorSet VectorLiveness::indirect(const Function& fn, size_t i, uint32_t at, Mo
 }
 
 VectorSet VectorLiveness::arguments(const Function& fn, size_t i, uint32_t at, Mode mode) {
-  if (mode == Mode::kSite) return fn.touched & kVectorArgs;
+  if (mode == Mode::kSite) return integer_traps_ ? 0 : fn.touched & kVectorArgs;
   if ((fn.touched & kVectorArgs) == 0) return 0;
   std::vector<VectorSet>& known = pending_[i];
   if (known.empty()) {

@@ -26,7 +26,10 @@ namespace cr {
 class VectorLiveness {
  public:
   // `trap_functions`: indices of the functions that hold traps, ascending.
-  VectorLiveness(Code& code, const Targets& targets, const std::vector<size_t>& trap_functions);
+  // `integer_traps`: no function that holds a trap passes or returns vector values (glibc's
+  // libc and ld.so: a zeroed xmm0 before a trap must not count as somebody's result).
+  VectorLiveness(Code& code, const Targets& targets, const std::vector<size_t>& trap_functions,
+                 bool integer_traps);
 
   // Registers live after each instruction of function `i`, by instruction index.
   std::vector<VectorSet> live_after(size_t i);
@@ -53,6 +56,7 @@ class VectorLiveness {
 
   Code& code_;
   const std::vector<uint64_t>& cases_;
+  const bool integer_traps_;
   std::vector<bool> reaches_;          // a trap is reachable by direct calls
   std::vector<VectorSet> return_live_; // kept by a caller across the call
   std::vector<size_t> work_;
