@@ -1,0 +1,164 @@
+/* What a system call must leave alone: the red zone, every register but rax, rcx and r11, the
+ * flags, the vectors. The calls go through libc's own (rewritten) `syscall`, whose caller-saved
+ * registers the C ABI gives up, and through a trap of this program's own. */
+#include "case.h"
+
+#include <dlfcn.h>
+#include <fenv.h>
+#include <immintrin.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+
+/* libc's sched_yield site, called with everything set: returns a mask of what changed. */
+static unsigned probe(void* fn) {
+  unsigned changed = 0;
+  uint64_t out[6];
+  __asm__ volatile(
+      "movq $0x1111, %%rbx\n movq $0x2222, %%r12\n movq $0x3333, %%r13\n"
+      "movq $0x4444, %%r14\n movq $0x5555, %%r15\n movq $0x6666, %%r10\n"
+      "movq $0x7777, %%r8\n movq $0x8888, %%r9\n"
+      "subq $256, %%rsp\n call *%1\n addq $256, %%rsp\n"
+      "movq %%rbx, 0(%0)\n movq %%r12, 8(%0)\n movq %%r13, 16(%0)\n movq %%r14, 24(%0)\n"
+      "movq %%r15, 32(%0)\n movq %%r10, 40(%0)\n"
+      : : "D"(out), "S"(fn)
+      : "rbx", "r12", "r13", "r14", "r15", "r10", "r8", "r9", "rax", "rcx", "r11", "rdx", "memory",
+        "cc");
+  static const uint64_t want[6] = {0x1111, 0x2222, 0x3333, 0x4444, 0x5555, 0x6666};
+  for (int i = 0; i < 6; i++) changed |= (unsigned)(out[i] != want[i]) << i;
+  return changed;
+}
+/* Not the wrapper that libcr exports, which is a C function like any other. */
+static void* libc_yield(void) {
+  void* fn = dlsym(dlopen("libc.so.6", RTLD_NOW), "sched_yield");
+  CHECK(fn != NULL);
+  return fn;
+}
+static void general_registers(void) {
+  CHECK(probe(libc_yield()) == 0);
+  puts("ok");
+}
+
+static volatile int stop;
+static void* noise(void* arg) {
+  volatile double x = 1;
+  while (!stop) {
+    for (int i = 0; i < 100; i++) x = x * 1.0001 + 0.1;
+    sched_yield();
+  }
+  return arg;
+}
+
+__attribute__((target("avx"))) static void ymm_round(void) {
+  double in[4] = {1.5, 2.5, 3.5, 4.5}, out[4] = {0};
+  /* Yield through libc's rewritten site with ymm7 live: the kernel would keep it. */
+  __asm__ volatile(
+      "subq $256, %%rsp\n" /* the call's return address stays out of our red zone */
+      "vmovupd (%0), %%ymm7\n call *%2\n vmovupd %%ymm7, (%1)\n vzeroupper\n"
+      "addq $256, %%rsp\n"
+      : : "b"(in), "r"(out), "r"(libc_yield())
+      : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "xmm7", "memory", "cc");
+  CHECK(memcmp(in, out, sizeof in) == 0);
+}
+static void ymm_over_a_call(void) {
+  if (__builtin_cpu_supports("avx")) {
+    for (int i = 0; i < 1000; i++) ymm_round();
+  }
+  puts("ok");
+}
+
+__attribute__((noinline)) static long red_zone_round(void) {
+  long bad = 0;
+  /* The program's own `syscall`, with 128 bytes below the stack pointer in use. */
+  __asm__ volatile(
+      "movq $1, -8(%%rsp)\n movq $2, -64(%%rsp)\n movq $3, -128(%%rsp)\n"
+      "movl $24, %%eax\n syscall\n"
+      "cmpq $1, -8(%%rsp)\n jne 1f\n cmpq $2, -64(%%rsp)\n jne 1f\n cmpq $3, -128(%%rsp)\n je 2f\n"
+      "1: movq $1, %0\n 2:\n"
+      : "+r"(bad) : : "rax", "rcx", "r11", "memory", "cc");
+  return bad;
+}
+static void red_zone(void) {
+  for (int i = 0; i < 1000; i++) CHECK(red_zone_round() == 0);
+  puts("ok");
+}
+
+static void flags(void) {
+  uint64_t before = 0, after = 0;
+  __asm__ volatile(
+      "subq $256, %%rsp\n"
+      "movq $-1, %%rcx\n addq $1, %%rcx\n stc\n pushfq\n popq %0\n"
+      "movl $39, %%eax\n syscall\n pushfq\n popq %1\n addq $256, %%rsp\n"
+      : "=&r"(before), "=&r"(after) : : "rax", "rcx", "r11", "memory", "cc");
+  CHECK((before & 0xcd5) == (after & 0xcd5));
+  puts("ok");
+}
+
+static void* rounding_body(void* arg) {
+  int mode = (intptr_t)arg % 2 ? FE_UPWARD : FE_DOWNWARD;
+  CHECK(fesetround(mode) == 0);
+  for (int i = 0; i < 500; i++) {
+    sched_yield();
+    CHECK(fegetround() == mode);
+  }
+  return arg;
+}
+static void rounding_mode_is_the_threads(void) {
+  pthread_t t[8];
+  for (intptr_t i = 0; i < 8; i++) CHECK(pthread_create(&t[i], NULL, rounding_body, (void*)i) == 0);
+  for (int i = 0; i < 8; i++) pthread_join(t[i], NULL);
+  CHECK(fegetround() == FE_TONEAREST);
+  puts("ok");
+}
+
+static void registers_beside_threads(void) {
+  pthread_t t[3];
+  for (int i = 0; i < 3; i++) CHECK(pthread_create(&t[i], NULL, noise, NULL) == 0);
+  for (int i = 0; i < 300; i++) {
+    CHECK(probe(libc_yield()) == 0);
+    CHECK(red_zone_round() == 0);
+  }
+  stop = 1;
+  for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+  puts("ok");
+}
+
+static void bad_call_numbers(void) {
+  static const long numbers[] = {-1, 100000, 335, 1000, 0x7fffffff, -100, 512, 547};
+  for (unsigned i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+    errno = 0;
+    long r = syscall(numbers[i], 0, 0, 0, 0, 0, 0);
+    printf("%ld: %ld %d\n", numbers[i], r, errno);
+  }
+}
+
+/* Threads that are preempted keep everything: a computation with known vectors and registers. */
+static void* compute_body(void* arg) {
+  double s = 0;
+  uint64_t h = 1;
+  for (int r = 0; r < 40; r++) {
+    s = 0;
+    for (int i = 1; i < 200000; i++) s += 1.0 / i;
+    for (int i = 0; i < 100000; i++) h = h * 6364136223846793005ull + 1442695040888963407ull;
+  }
+  static double first;
+  static uint64_t first_h;
+  static pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+  pthread_mutex_lock(&m);
+  if (first == 0) first = s, first_h = h;
+  CHECK(first == s && first_h == h);
+  pthread_mutex_unlock(&m);
+  return arg;
+}
+static void preempted_computations(void) {
+  pthread_t t[6];
+  for (int i = 0; i < 6; i++) CHECK(pthread_create(&t[i], NULL, compute_body, NULL) == 0);
+  for (int i = 0; i < 6; i++) pthread_join(t[i], NULL);
+  puts("ok");
+}
+
+static const struct test_case cases[] = {
+    CASE(general_registers), CASE(ymm_over_a_call), CASE(red_zone), CASE(flags),
+    CASE(rounding_mode_is_the_threads), CASE(registers_beside_threads), CASE(bad_call_numbers),
+    CASE(preempted_computations),
+};
+CASE_MAIN(cases)
