@@ -9,8 +9,8 @@ readonly BUILD_PACKAGES=(g++ cmake ninja-build python3 binutils libzydis-dev lib
 
 # What the tests run under libcr or look at it with. A Rust compiler is used if there is one, but is
 # not worth its download.
-readonly TEST_PACKAGES=(xz-utils zstd pigz sqlite3 git make perl bash procps file gdb
-  libcap2-bin python3-dev libpython3.11-testsuite)
+readonly TEST_PACKAGES=(xz-utils zstd pigz sqlite3 git make perl procps libcap2-bin
+  libpython3.11-testsuite)
 
 # What the demonstration runs.
 readonly DEMO_PACKAGES=(xz-utils util-linux)
