@@ -11,6 +11,10 @@
  *     could hold, no malloc; calls of its own go straight to syscall_port and pass no shim;
  *   - it must not keep the message after it has answered; to answer later it returns EASYNC
  *     and ends the message with lwkt_replymsg();
+ *   - a signal handler of the program does not run before the call is through all shims. A
+ *     blocking call of the shim's own that a signal interrupts fails with EINTR; the caller of an
+ *     EASYNC shim goes on waiting, and the target port's mp_abortmsg, if it has one, is told once;
+ *   - a fork's child has the calling LWKT alone: LWKTs that a shim made are not in it;
  *   - vector registers are the program's at some calls: build shims with -mgeneral-regs-only,
  *     or have them save what they use.
  *

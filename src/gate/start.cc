@@ -70,19 +70,31 @@ inline constexpr uint32_t kRseqSig = 0x53053053;
 char analyser[4096 + 16];
 bool initialised;
 
-// secure_getenv: a setuid program with libcr linked in must not load a user's shim.
+char** environment;
+
+// Not getenv: libc's own initialisation, which sets environ, comes after the preload's. Blind
+// in a setuid program (that has libcr linked in): it must not load its user's shim.
+const char* setting(const char* name) {
+  if (getauxval(AT_SECURE) != 0) return nullptr;
+  size_t n = strlen(name);
+  for (char** e = environment; e != nullptr && *e != nullptr; e++) {
+    if (strncmp(*e, name, n) == 0 && (*e)[n] == '=') return *e + n + 1;
+  }
+  return nullptr;
+}
+
 bool flag(const char* name) {
-  const char* v = secure_getenv(name);
+  const char* v = setting(name);
   return v != nullptr && v[0] != '\0' && strcmp(v, "0") != 0;
 }
 
 void read_options() {
-  if (const char* v = secure_getenv("LIBCR_CPUS")) options.cpus = atoi(v);
-  if (const char* v = secure_getenv("LIBCR_STACK_SIZE")) options.stack_size = strtoull(v, nullptr, 10);
-  options.shims = secure_getenv("LIBCR_SHIM");
-  options.cache = secure_getenv("LIBCR_CACHE");
-  options.home = secure_getenv("HOME");
-  options.xdg_cache = secure_getenv("XDG_CACHE_HOME");
+  if (const char* v = setting("LIBCR_CPUS")) options.cpus = atoi(v);
+  if (const char* v = setting("LIBCR_STACK_SIZE")) options.stack_size = strtoull(v, nullptr, 10);
+  options.shims = setting("LIBCR_SHIM");
+  options.cache = setting("LIBCR_CACHE");
+  options.home = setting("HOME");
+  options.xdg_cache = setting("XDG_CACHE_HOME");
   options.stats = flag("LIBCR_STATS");
   options.verbose = flag("LIBCR_VERBOSE");
   options.no_guard = flag("LIBCR_NO_GUARD_INSTALL");
@@ -170,7 +182,7 @@ bool try_analyser(const char* dir, size_t dir_len, const char* name) {
 // PREFIX/bin/cr for PREFIX/lib/x86_64-linux-gnu/libcr.so, where this libcr was configured to be
 // installed, or in PATH.
 void find_analyser() {
-  const char* env = secure_getenv("LIBCR_ANALYSER");
+  const char* env = setting("LIBCR_ANALYSER");
   if (env != nullptr && try_analyser(env, strlen(env), "")) return;
   size_t n = strlen(self_path);
   for (int i = 0; i < 3 && n > 0; i++) {
@@ -181,7 +193,7 @@ void find_analyser() {
 #ifdef CR_INSTALLED_BIN
   if (try_analyser(CR_INSTALLED_BIN, strlen(CR_INSTALLED_BIN), "/cr")) return;
 #endif
-  const char* path = secure_getenv("PATH");
+  const char* path = setting("PATH");
   while (path != nullptr && *path != '\0') {
     const char* end = strchrnul(path, ':');
     if (try_analyser(path, static_cast<size_t>(end - path), "/cr")) return;
@@ -242,6 +254,7 @@ int start(char** envp) {
     return EBUSY;
   }
   initialised = true;
+  environment = envp;
   read_options();
   cr_have_fsgsbase = (getauxval(AT_HWCAP2) & kHwcap2Fsgsbase) != 0 && !options.no_fsgsbase;
   clock_init(reinterpret_cast<void*>(getauxval(AT_SYSINFO_EHDR)));
@@ -278,6 +291,7 @@ int start(char** envp) {
     dprintf(2, "libcr: no system call site could be rewritten%s: the program's threads stay the "
                "kernel's\n",
             analyser[0] == '\0' ? " (no cr to analyse libc; set LIBCR_ANALYSER)" : "");
+    if (options.shims != nullptr) _exit(126);  // a shim that sees nothing is not what was asked for
     return 0;
   }
   cr_gate_ready = true;

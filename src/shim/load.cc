@@ -56,25 +56,33 @@ bool load(const char* path) {
 
 }  // namespace
 
+// From the last to the first: the first one in the list is pushed last, so that it stands
+// nearest the program.
 bool shim_load_all(const char* list) {
   char path[4096];
-  while (list != nullptr && *list != '\0') {
-    const char* end = strchrnul(list, ':');
-    auto n = static_cast<size_t>(end - list);
-    if (n > 0 && n < sizeof path) {
-      memcpy(path, list, n);
+  size_t end = strlen(list);
+  for (;;) {
+    size_t start = end;
+    while (start > 0 && list[start - 1] != ':') start--;
+    size_t n = end - start;
+    if (n >= sizeof path) {
+      fprintf(stderr, "libcr: a shim's path is too long\n");
+      return false;
+    }
+    if (n > 0) {
+      memcpy(path, list + start, n);
       path[n] = '\0';
       if (!load(path)) return false;
     }
-    list = *end == '\0' ? end : end + 1;
+    if (start == 0) return true;
+    end = start - 1;
   }
-  return true;
 }
 
 void shim_at_exit() {
   int n = nexits;
   nexits = 0;
-  for (int i = 0; i < n; i++) exits[i]();
+  while (n > 0) exits[--n]();  // the one nearest the program first
 }
 
 }  // namespace cr

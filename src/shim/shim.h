@@ -3,7 +3,7 @@
 
 namespace cr {
 
-// Loads the libraries that LIBCR_SHIM names, in order: the last one is asked first. Above the
+// Loads the libraries that LIBCR_SHIM names: the first one in the list is asked first. Above the
 // boundary (it uses dlopen); returns false after saying on stderr what failed.
 bool shim_load_all(const char* list);
 // The shims' cr_shim_exit, once.
