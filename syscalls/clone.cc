@@ -166,7 +166,7 @@ int sys_clone3(union sysunion* m) {
 
 int sys_exit(union sysunion* m) {
   sig_thread_exit(curthread());
-  if (__atomic_sub_fetch(&nthreads, 1, __ATOMIC_SEQ_CST) == 0) {
+  if (atomic_add(&nthreads, ~0u) == 0) {
     // The last one: its status is the process's.
     process_report_at_exit();
     raw1(SYS_exit_group, static_cast<long>(m->raw.arg[0]));

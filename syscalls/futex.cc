@@ -37,10 +37,10 @@ inline constexpr uint32_t kTidMask = FUTEX_TID_MASK;
 
 struct Bucket {
   SpinLock lock;
-  thread* head;
-  thread** tail;  // null while the bucket was never used
+  thread* head = nullptr;
+  thread** tail = nullptr;  // null while the bucket was never used
 };
-Bucket buckets[kBuckets];  // in .bss: pages come as they are used
+constinit Bucket buckets[kBuckets];  // in .bss: pages come as they are used
 
 Bucket* bucket_of(uint64_t addr) {
   uint64_t h = (addr >> 2) * 0x9e3779b97f4a7c15ull;

@@ -29,6 +29,13 @@ template <typename T>
   return seen == expect;
 }
 
+// The new value.
+template <typename T>
+[[gnu::always_inline]] inline T atomic_add(T* p, T n) {
+  if (smp) return __atomic_add_fetch(p, n, __ATOMIC_SEQ_CST);
+  return *p += n;
+}
+
 template <typename T>
 [[gnu::always_inline]] inline T load_acquire(const T* p) {
   return __atomic_load_n(p, __ATOMIC_ACQUIRE);

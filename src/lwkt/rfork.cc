@@ -391,7 +391,7 @@ void sched_init(int ncpus_wanted, thread* main_td) {
 }
 
 void sched_thread_added() {
-  __atomic_add_fetch(&nthreads, 1, __ATOMIC_SEQ_CST);
+  atomic_add(&nthreads, 1u);
   mycpu()->c_nmade++;
   if (!monitor_running()) {
     sched_hooks.threads_start();

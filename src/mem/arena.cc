@@ -48,7 +48,7 @@ struct Region {
 
 Region regions[kMaxRegions];
 uint32_t nregions;
-GlobalLock lock;
+SpinLock lock;
 bool guard_install;
 
 struct PutOff {

@@ -14,7 +14,7 @@ namespace {
 uint64_t* slots;
 uint32_t used;  // slots ever handed out
 uint32_t free_first, free_last, free_count;
-GlobalLock lock;
+SpinLock lock;
 thread* main_thread;
 
 inline constexpr uint32_t kReuseAfter = 512;  // keep a freed id unused for this many others
@@ -89,7 +89,7 @@ thread* tid_find(int32_t tid) {
 }
 
 void tid_atfork_child(thread* td) {
-  lock = GlobalLock{};
+  lock = SpinLock{};
   if (slots != nullptr) {
     raw3(SYS_madvise, reinterpret_cast<long>(slots),
          static_cast<long>(kTidSlots * sizeof(uint64_t)), MADV_DONTNEED);
