@@ -143,7 +143,7 @@ VectorSet VectorLiveness::live_out(const Function& fn, size_t i, uint32_t at, Mo
       if (callee == Code::kNone || mode == Mode::kLeaf) return live;
       const VectorSet after = following();
       if (after != 0) live |= after & ~clobbered(callee, kClobberDepth);
-      if (mode == Mode::kSite && code_.may_touch_vectors(callee))
+      if (mode == Mode::kSite && !integer_traps_ && code_.may_touch_vectors(callee))
         live |= entry_reads(callee, insn.target) & kVectorArgs;
       return live;
     }
@@ -165,7 +165,9 @@ VectorSet VectorLiveness::outside(const Function& fn, size_t i, uint32_t at, uin
     return live;
   }
   live |= return_live_[i];
-  if (other != Code::kNone && code_.may_touch_vectors(other)) live |= entry_reads(other, target);
+  if (!integer_traps_ && other != Code::kNone && code_.may_touch_vectors(other)) {
+    live |= entry_reads(other, target);
+  }
   return live;
 }
 
