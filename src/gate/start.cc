@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -72,8 +73,7 @@ bool initialised;
 
 char** environment;
 
-// Not getenv: libc's own initialisation, which sets environ, comes after the preload's. Blind
-// in a setuid program (that has libcr linked in): it must not load its user's shim.
+// Blind in a setuid program (that has libcr linked in): it must not load its user's shim.
 const char* setting(const char* name) {
   if (getauxval(AT_SECURE) != 0) return nullptr;
   size_t n = strlen(name);
@@ -81,6 +81,51 @@ const char* setting(const char* name) {
     if (strncmp(*e, name, n) == 0 && (*e)[n] == '=') return *e + n + 1;
   }
   return nullptr;
+}
+
+bool holds(const dl_phdr_info* info, uint64_t addr) {
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const auto& p = info->dlpi_phdr[i];
+    uint64_t lo = info->dlpi_addr + p.p_vaddr;
+    if (p.p_type == PT_LOAD && addr >= lo && addr < lo + p.p_memsz) return true;
+  }
+  return false;
+}
+
+struct Arguments {
+  int argc;
+  char** argv;
+  char** envp;
+};
+
+// Runs libc's init functions if `info` is libc.
+int init_libc(dl_phdr_info* info, size_t, void* arg) {
+  // By name: a symbol's address may be that of a copy in the program.
+  const char* slash = info->dlpi_name != nullptr ? strrchr(info->dlpi_name, '/') : nullptr;
+  if (slash == nullptr || strcmp(slash, "/libc.so.6") != 0) return 0;
+  const ElfW(Dyn)* d = nullptr;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const auto& p = info->dlpi_phdr[i];
+    if (p.p_type == PT_DYNAMIC) d = reinterpret_cast<const ElfW(Dyn)*>(info->dlpi_addr + p.p_vaddr);
+  }
+  using Init = void (*)(int, char**, char**);
+  const Init* array = nullptr;
+  size_t n = 0;
+  for (; d != nullptr && d->d_tag != DT_NULL; d++) {
+    if (d->d_tag == DT_INIT_ARRAY) array = reinterpret_cast<const Init*>(info->dlpi_addr + d->d_un.d_ptr);
+    if (d->d_tag == DT_INIT_ARRAYSZ) n = d->d_un.d_val / sizeof(Init);
+  }
+  auto* a = static_cast<Arguments*>(arg);
+  for (size_t i = 0; i < n; i++) array[i](a->argc, a->argv, a->envp);
+  return 1;
+}
+
+// The preload's constructor comes before libc's, which set environ and the arguments. A dlopen
+// from here (a shim) would run them with what is there now, nothing, and the program would find no
+// environment. So they are run first; ld.so runs them again, which does no harm (glibc 2.36: they
+// store the same three words, and look at the FPU control word and the stdio tables).
+void make_libc_ready(Arguments a) {
+  if (environ == nullptr) dl_iterate_phdr(init_libc, &a);
 }
 
 bool flag(const char* name) {
@@ -127,15 +172,6 @@ struct Self {
   bool linked_in = false;  // we are part of the program's own file
   bool other = false;      // the program has a runtime of its own linked in
 };
-
-bool holds(const dl_phdr_info* info, uint64_t addr) {
-  for (int i = 0; i < info->dlpi_phnum; i++) {
-    const auto& p = info->dlpi_phdr[i];
-    uint64_t lo = info->dlpi_addr + p.p_vaddr;
-    if (p.p_type == PT_LOAD && addr >= lo && addr < lo + p.p_memsz) return true;
-  }
-  return false;
-}
 
 bool has_note(const dl_phdr_info* info) {
   for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -199,6 +235,17 @@ void find_analyser() {
     if (try_analyser(path, static_cast<size_t>(end - path), "/cr")) return;
     path = *end == '\0' ? end : end + 1;
   }
+}
+
+// Where glibc's thread descriptor keeps the main thread's id: pthread_join waits for it to be
+// cleared. The kernel tells if it was built with CHECKPOINT_RESTORE. If not: two words before the
+// robust list's head (glibc's struct pthread since 2.12: tid, pid, robust_prev, robust_head).
+uint64_t main_tid_word(uint64_t robust) {
+  uint64_t at = 0;
+  if (raw2(SYS_prctl, PR_GET_TID_ADDRESS, reinterpret_cast<long>(&at)) == 0 && at != 0) return at;
+  if (robust == 0) return 0;
+  at = robust - 16;
+  return *reinterpret_cast<const int32_t*>(at) == raw0(SYS_gettid) ? at : 0;
 }
 
 struct AttachTotals {
@@ -276,6 +323,7 @@ int start(char** envp) {
   uint64_t robust = 0, size = 0;
   raw3(SYS_get_robust_list, 0, reinterpret_cast<long>(&robust), reinterpret_cast<long>(&size));
   main_td.td_robust = robust;
+  main_td.td_cleartid = main_tid_word(robust);
   arena_init(options.no_guard);
   clone_init();
   sysport_init();
@@ -308,6 +356,9 @@ extern "C" {
 CR_API int cr_init(void) { return cr::start(environ); }
 
 // 101: before the program's own when linked in.
-[[gnu::constructor(101)]] static void cr_constructor(int, char**, char** envp) { cr::start(envp); }
+[[gnu::constructor(101)]] static void cr_constructor(int argc, char** argv, char** envp) {
+  cr::make_libc_ready({argc, argv, envp});
+  cr::start(envp);
+}
 
 }  // extern "C"
