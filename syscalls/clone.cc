@@ -9,6 +9,7 @@
 #include <linux/futex.h>
 #include <linux/rseq.h>
 #include <linux/sched.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "../arch/x86_64/context.h"
@@ -81,8 +82,14 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   return 0;
 }
 
-// What the kernel does for each mutex on a dead thread's robust list.
-void robust_death(uint64_t word_at, int32_t tid) {
+// What the kernel does for each mutex on a dead thread's robust list. Bit 0 of `entry` marks a PI
+// mutex: that one is handed over, since its waiters own it when they wake.
+void robust_death(uint64_t entry, int64_t offset, int32_t tid) {
+  uint64_t word_at = (entry & ~1ull) + static_cast<uint64_t>(offset);
+  if ((entry & 1) != 0) {
+    if ((word_at & 3) == 0) futex_pi_owner_died(word_at, tid);
+    return;
+  }
   auto* word = reinterpret_cast<uint32_t*>(word_at);
   uint32_t seen;
   if ((word_at & 3) != 0 || user_load32(&seen, word) != 0) return;
@@ -106,18 +113,13 @@ void robust_walk(const thread* td) {
   uint64_t entry = reinterpret_cast<uint64_t>(head.list.next);
   uint64_t pending = reinterpret_cast<uint64_t>(head.list_op_pending);
   for (int i = 0; entry != td->td_robust && i < kRobustLimit; i++) {
-    // Bit 0 marks a PI mutex.
     uint64_t next = 0;
     int failed = user_load64(&next, reinterpret_cast<const uint64_t*>(entry & ~1ull));
-    if (entry != pending) {
-      robust_death((entry & ~1ull) + static_cast<uint64_t>(head.futex_offset), td->td_tid);
-    }
+    if (entry != pending) robust_death(entry, head.futex_offset, td->td_tid);
     if (failed != 0) return;
     entry = next;
   }
-  if (pending != 0) {
-    robust_death((pending & ~1ull) + static_cast<uint64_t>(head.futex_offset), td->td_tid);
-  }
+  if (pending != 0) robust_death(pending, head.futex_offset, td->td_tid);
 }
 
 // On another stack, once the dead LWKT's own is no longer in use: from the moment its tid is
@@ -134,12 +136,28 @@ void reap(thread* td) {
     user_store32(reinterpret_cast<uint32_t*>(clear), 0);
     futex_wake_all(clear, 1);
   }
+  atomic_add(&futex_dying, ~0u);
   if ((td->td_flags & TDF_MAIN) == 0) thread_free(td);
 }
 
 }  // namespace
 
-void clone_init() { sched_set_reap_hook(reap); }
+void clone_init() {
+  sched_set_reap_hook(reap);
+  // ld.so told the kernel where the first thread's id is to be cleared, before we were there.
+  uint64_t at = 0;
+  if (raw2(SYS_prctl, PR_GET_TID_ADDRESS, reinterpret_cast<long>(&at)) != 0 || at == 0) {
+    // A kernel without CONFIG_CHECKPOINT_RESTORE: struct pthread's tid, if that is what stands
+    // there (glibc 2.4 to 2.41 on x86_64).
+    constexpr uint64_t kTidInPthread = 0x2d0;
+    uint64_t guess = read_fsbase() + kTidInPthread;
+    uint32_t seen = 0;
+    bool is_tid = user_load32(&seen, reinterpret_cast<const uint32_t*>(guess)) == 0 &&
+                  seen == static_cast<uint32_t>(tid_main()->td_tid);
+    at = is_tid ? guess : 0;
+  }
+  tid_main()->td_cleartid = at;
+}
 
 int sys_clone(union sysunion* m) {
   const uint64_t* a = m->raw.arg;

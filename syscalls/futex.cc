@@ -28,6 +28,8 @@
 
 namespace cr {
 
+uint32_t futex_dying;
+
 namespace {
 
 inline constexpr uint32_t kBuckets = 1u << 16;
@@ -259,22 +261,18 @@ int lock_pi(uint64_t addr, uint64_t deadline, bool try_only) {
   }
 }
 
-int unlock_pi(uint64_t addr) {
-  thread* td = curthread();
+// Gives addr to the first waiter, with `bits` in its word; without one it is free. The bucket is
+// locked and `seen` was read from the word.
+int hand_over_pi(Bucket* b, uint64_t addr, uint32_t seen, uint32_t bits) {
   auto* word = reinterpret_cast<uint32_t*>(addr);
-  Bucket* b = bucket_of(addr);
-  Guard g(b->lock);
-  uint32_t seen;
-  if (user_load32(&seen, word) != 0) return EFAULT;
-  if ((seen & kTidMask) != static_cast<uint32_t>(td->td_tid)) return EPERM;
   for (;;) {
     thread* next = b->head;
     while (next != nullptr && next->td_waddr != addr) next = next->td_wnext;
-    uint32_t fresh = 0;
+    uint32_t fresh = bits;
     if (next != nullptr) {
       bool more = false;
       for (thread* o = next->td_wnext; o != nullptr; o = o->td_wnext) more |= o->td_waddr == addr;
-      fresh = static_cast<uint32_t>(next->td_tid) | (more ? kWaiters : 0);
+      fresh |= static_cast<uint32_t>(next->td_tid) | (more ? kWaiters : 0);
     }
     int r = user_cas32(word, &seen, fresh);
     if (r < 0) return EFAULT;
@@ -285,6 +283,15 @@ int unlock_pi(uint64_t addr) {
     // It timed out meanwhile; the word names it, so hand over again.
     seen = fresh;
   }
+}
+
+int unlock_pi(uint64_t addr) {
+  Bucket* b = bucket_of(addr);
+  Guard g(b->lock);
+  uint32_t seen;
+  if (user_load32(&seen, reinterpret_cast<const uint32_t*>(addr)) != 0) return EFAULT;
+  if ((seen & kTidMask) != static_cast<uint32_t>(curthread()->td_tid)) return EPERM;
+  return hand_over_pi(b, addr, seen, 0);
 }
 
 int deadline_of(const void* user, bool relative, bool realtime, uint64_t* out) {
@@ -305,7 +312,16 @@ void futex_wake_all(uint64_t addr, int n) {
   wake_locked(b, addr, n, FUTEX_BITSET_MATCH_ANY);
 }
 
+void futex_pi_owner_died(uint64_t addr, int32_t tid) {
+  Bucket* b = bucket_of(addr);
+  Guard g(b->lock);
+  uint32_t seen;
+  if (user_load32(&seen, reinterpret_cast<const uint32_t*>(addr)) != 0) return;
+  if ((seen & kTidMask) == static_cast<uint32_t>(tid)) hand_over_pi(b, addr, seen, kOwnerDied);
+}
+
 void futex_atfork_child() {
+  futex_dying = 0;
   // All waiters are gone with their threads. Dropping the pages is cheaper than walking them.
   raw3(SYS_madvise, static_cast<long>((reinterpret_cast<uint64_t>(buckets) + 4095) & ~4095ull),
        static_cast<long>((sizeof buckets - 4096) & ~4095ull), 4 /* MADV_DONTNEED */);
@@ -324,9 +340,10 @@ int sys_futex(union sysunion* m) {
   auto value = static_cast<uint32_t>(a[2]);
   uint32_t cmd = op & FUTEX_CMD_MASK;
   if ((addr & 3) != 0) return EINVAL;
-  // One LWKT: nobody here can wake it or be woken; the kernel's answer is the right one.
+  // One LWKT: nobody here can wake it or be woken; the kernel's answer is the right one. But one
+  // that has left and is not reaped yet will still clear its tid and wake its joiner.
   bool ours = (op & FUTEX_PRIVATE_FLAG) != 0 || !shared_contains(addr);
-  if (!ours || nthreads == 1) {
+  if (!ours || (nthreads == 1 && load_acquire(&futex_dying) == 0)) {
     bool sleeps = cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET || cmd == FUTEX_LOCK_PI ||
                   cmd == FUTEX_LOCK_PI2 || cmd == FUTEX_WAIT_REQUEUE_PI;
     return sleeps ? sysport_trap_sleep(m) : sysport_trap(m);

@@ -65,7 +65,7 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere) {
   if (s.nswitch != c->c_nswitch) {
     s.nswitch = c->c_nswitch;
     s.since = now;
-    return false;
+    if (!due) return false;
   }
   if (due || (work && now - s.since >= kSlice)) {
     s.since = now;

@@ -164,6 +164,7 @@ thread* sched_pick(cpu* c) {
   thread* next;
   if (__builtin_expect(load_acquire(&c->c_ipipending) != 0, 0)) process_ipiq();
   if (__builtin_expect(++c->c_tick % kGlobalEvery == 0, 0)) {
+    sched_run_timers();  // LWKTs that hand over to each other for ever never let idle do it
     next = global_pop();
     if (next != nullptr) return next;
   }

@@ -201,7 +201,11 @@ bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info) {
 }
 
 namespace {
-void run_preempt(int) { sched_yield_cpu(); }
+void run_preempt(int) {
+  // All cpus may compute: then nobody but the one that is stopped looks at the timers.
+  sched_run_timers();
+  sched_yield_cpu();
+}
 }  // namespace
 
 void sig_push_preempt(thread* td, kucontext* uc) {
@@ -268,6 +272,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
   }
   if ((td->td_ast & AST_RESCHED) != 0) {
     __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
+    sched_run_timers();
     sched_yield_cpu();
   }
   // A site that was displaced goes on in its stub, one that is to be restarted enters anew.

@@ -510,11 +510,54 @@ static void signalfd_reads(void) {
   waitpid(pid, NULL, 0);
 }
 
+/* What the program sees: /proc shows the kernel's view, which under libcr is another. */
+static void print_inherited(void) {
+  sigset_t set;
+  sigprocmask(SIG_BLOCK, NULL, &set);
+  for (int sig = 1; sig < 32; sig++) {
+    struct sigaction sa;
+    if (sigismember(&set, sig)) printf("blocked %d\n", sig);
+    if (sigaction(sig, NULL, &sa) == 0 && sa.sa_handler != SIG_DFL) {
+      printf("%s %d\n", sa.sa_handler == SIG_IGN ? "ignored" : "caught", sig);
+    }
+  }
+}
+static void exec_print(void) {
+  execl("/proc/self/exe", "signals", "print_inherited", NULL);
+  CHECK(!"exec");
+}
+static void exec_keeps_mask_and_ignored(void) {
+  signal(SIGUSR1, on_signal); /* becomes the default */
+  signal(SIGUSR2, SIG_IGN);
+  block(SIGTERM, SIG_BLOCK);
+  block(SIGCHLD, SIG_BLOCK);
+  block(SIGSEGV, SIG_BLOCK);
+  exec_print();
+}
+/* A blocked pending signal stays pending. */
+static void exec_keeps_pending_body(void) {
+  handle(SIGTERM, on_signal, 0);
+  block(SIGTERM, SIG_UNBLOCK);
+  printf("%d\n", got);
+}
+static void exec_keeps_pending(void) {
+  block(SIGTERM, SIG_BLOCK);
+  kill(getpid(), SIGTERM);
+  execl("/proc/self/exe", "signals", "exec_keeps_pending_body", NULL);
+}
 static void child_inherits_ignored_and_mask(void) {
   signal(SIGUSR1, SIG_IGN);
   block(SIGUSR2, SIG_BLOCK);
   fflush(stdout);
-  system("grep -E '^Sig(Blk|Ign)' /proc/self/status");
+  pid_t pid = fork();
+  if (pid == 0) exec_print();
+  CHECK(waitpid(pid, NULL, 0) == pid);
+  pid = vfork();
+  if (pid == 0) {
+    execl("/proc/self/exe", "signals", "print_inherited", NULL);
+    _exit(1);
+  }
+  CHECK(waitpid(pid, NULL, 0) == pid);
 }
 
 static void stop_and_continue(void) {
@@ -567,7 +610,8 @@ static const struct test_case cases[] = {
     CASE(timer_signals), CASE(timer_signals_beside_threads), CASE(alarm_ends_process),
     CASE(nested_handlers), CASE(reset_hand_and_nodefer), CASE(sigchld_handler_reaps),
     CASE(sigchld_handler_reaps_beside_threads), CASE(siglongjmp_out_of_a_blocked_read),
-    CASE(signalfd_reads), CASE(child_inherits_ignored_and_mask), CASE(stop_and_continue),
+    CASE(signalfd_reads), CASE(print_inherited),
+    CASE(exec_keeps_mask_and_ignored), CASE(exec_keeps_pending), CASE(exec_keeps_pending_body), CASE(child_inherits_ignored_and_mask), CASE(stop_and_continue),
     CASE(vectors_survive_handlers),
 };
 CASE_MAIN(cases)
