@@ -9,7 +9,6 @@
 #include <linux/futex.h>
 #include <linux/rseq.h>
 #include <linux/sched.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "../arch/x86_64/context.h"
@@ -142,22 +141,7 @@ void reap(thread* td) {
 
 }  // namespace
 
-void clone_init() {
-  sched_set_reap_hook(reap);
-  // ld.so told the kernel where the first thread's id is to be cleared, before we were there.
-  uint64_t at = 0;
-  if (raw2(SYS_prctl, PR_GET_TID_ADDRESS, reinterpret_cast<long>(&at)) != 0 || at == 0) {
-    // A kernel without CONFIG_CHECKPOINT_RESTORE: struct pthread's tid, if that is what stands
-    // there (glibc 2.4 to 2.41 on x86_64).
-    constexpr uint64_t kTidInPthread = 0x2d0;
-    uint64_t guess = read_fsbase() + kTidInPthread;
-    uint32_t seen = 0;
-    bool is_tid = user_load32(&seen, reinterpret_cast<const uint32_t*>(guess)) == 0 &&
-                  seen == static_cast<uint32_t>(tid_main()->td_tid);
-    at = is_tid ? guess : 0;
-  }
-  tid_main()->td_cleartid = at;
-}
+void clone_init() { sched_set_reap_hook(reap); }
 
 int sys_clone(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
