@@ -54,10 +54,26 @@ void stack_put(void* stack, size_t size) {
 
 }  // namespace
 
+namespace {
+
+// Not memset: rep stos takes 30 ns to start, a third of a raw LWKT's whole life.
+inline void clear(thread* td) {
+  typedef uint64_t [[gnu::may_alias]] word;
+  static_assert(sizeof(thread) % sizeof(word) == 0);
+  auto* w = reinterpret_cast<word*>(td);
+  size_t n = sizeof(thread) / sizeof(word);
+  for (; n >= 8; n -= 8, w += 8) {
+    w[0] = w[1] = w[2] = w[3] = w[4] = w[5] = w[6] = w[7] = 0;
+  }
+  for (; n > 0; n--) *w++ = 0;
+}
+
+}  // namespace
+
 thread* thread_alloc() {
   auto* td = static_cast<thread*>(slab_alloc(sizeof(thread)));
   if (td == nullptr) return nullptr;
-  __builtin_memset(td, 0, sizeof(*td));
+  clear(td);
   td->td_timer = -1;
   lwkt_initport_thread(&td->td_msgport, td);
   td->td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;

@@ -41,8 +41,10 @@ static int delay(void) {
   pthread_t busy, askers[4];
   pthread_create(&busy, NULL, compute, &stop);
   while (progress == 0) sched_yield();
+  // More than once: the kernel may not give the other thread's processor to us meanwhile.
   long before = progress;
-  int late = getpgid(getpid());
+  int late = 0;
+  for (int i = 0; i < 100 && progress == before; i++) late = getpgid(getpid());
   long meanwhile = progress - before;
   errno = 0;
   int failed = getpgid(0);
@@ -60,7 +62,7 @@ static int delay(void) {
   sigaction(SIGALRM, &sa, NULL);
   struct itimerval soon = {.it_value = {.tv_usec = 3000}};
   setitimer(ITIMER_REAL, &soon, NULL);
-  late = getpgid(getpid());
+  for (int i = 0; i < 100 && alarms == 0; i++) late = getpgid(getpid());
   printf("%ld %d %d %d\n", sum, late, (int)alarms, handler_parent == getppid());
   return 0;
 }
