@@ -1,5 +1,6 @@
-// Where: $LIBCR_CACHE, else $XDG_CACHE_HOME/libcr, else $HOME/.cache/libcr, else
-// /tmp/libcr-UID. A table is used only if it belongs to the caller's effective user or to root
+// Where: $LIBCR_CACHE, else $XDG_CACHE_HOME/libcr, else $HOME/.cache/libcr, and /tmp/libcr-UID if
+// there is none of these or it is of no use: a program that gave up root still has root's $HOME,
+// and a service may have one that doesn't exist. A table is used only if it belongs to the caller's effective user or to root
 // and nobody else can write it; a directory in /tmp is checked the same way. Its content is
 // still not trusted: object.cc compares every byte before it writes.
 //
@@ -28,6 +29,11 @@ struct Text {
   char data[kPathMax];
   size_t len = 0;
   bool fits = true;
+  void clear() {
+    len = 0;
+    data[0] = '\0';
+    fits = true;
+  }
   void put(char c) {
     if (len + 1 >= sizeof data) {
       fits = false;
@@ -55,7 +61,8 @@ struct Text {
   }
 };
 
-void put_directory(Text& t) {
+// False if the environment names none.
+bool put_named_directory(Text& t) {
   if (options.cache != nullptr && options.cache[0] != '\0') {
     t.put(options.cache);
   } else if (options.xdg_cache != nullptr && options.xdg_cache[0] == '/') {
@@ -65,9 +72,22 @@ void put_directory(Text& t) {
     t.put(options.home);
     t.put("/.cache/libcr");
   } else {
-    t.put("/tmp/libcr-");
-    t.number(static_cast<uint64_t>(raw0(SYS_geteuid)));
+    return false;
   }
+  return true;
+}
+
+// Anybody may make names in /tmp: ours is used only if it is our own directory.
+bool put_temporary_directory(Text& t) {
+  auto me = static_cast<uid_t>(raw0(SYS_geteuid));
+  t.put("/tmp/libcr-");
+  t.number(me);
+  raw2(SYS_mkdir, reinterpret_cast<long>(t.data), 0700);
+  struct stat st;
+  if (raw_failed(raw2(SYS_lstat, reinterpret_cast<long>(t.data), reinterpret_cast<long>(&st)))) {
+    return false;
+  }
+  return S_ISDIR(st.st_mode) && st.st_uid == me && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 // An object without a build-id is known by what it is on disk.
@@ -154,9 +174,17 @@ int analyse(const char* object, const char* table) {
 
 }  // namespace
 
-int cache_open(const ObjectView& o, SiteTable* out) {
-  Text path;
-  put_directory(path);
+namespace {
+
+// Makes the directory of `file` and says whether a table can be put there.
+bool writable_directory(const Text& file) {
+  make_directories(file);
+  Text dir = file;
+  while (dir.len > 0 && dir.data[dir.len - 1] != '/') dir.data[--dir.len] = '\0';
+  return raw2(SYS_access, reinterpret_cast<long>(dir.data), 2 /* W_OK */) == 0;
+}
+
+int open_in(Text& path, const ObjectView& o, SiteTable* out) {
   path.put('/');
   if (!put_key(path, o)) return ENOENT;
   path.put(".sites");
@@ -164,10 +192,20 @@ int cache_open(const ObjectView& o, SiteTable* out) {
   int error = open_table(path.data, o, out);
   if (error != ENOENT && error != EINVAL) return error;
   if (error == EINVAL) raw1(SYS_unlink, reinterpret_cast<long>(path.data));
-  make_directories(path);
+  if (!writable_directory(path)) return EACCES;
   error = analyse(o.path, path.data);
   if (error != 0) return error;
   return open_table(path.data, o, out);
+}
+
+}  // namespace
+
+int cache_open(const ObjectView& o, SiteTable* out) {
+  Text path;
+  int error = put_named_directory(path) ? open_in(path, o, out) : EACCES;
+  if (error != EACCES && error != EPERM) return error;
+  path.clear();
+  return put_temporary_directory(path) ? open_in(path, o, out) : error;
 }
 
 void cache_close(SiteTable* t) {
