@@ -140,7 +140,11 @@ void sched_enqueue(thread* td) {
     if (__builtin_expect(n < kRunqSize, 1)) {
       c->c_ring[t % kRunqSize] = td;
       store_release(&c->c_tail, t + 1);
-      if (__builtin_expect(ncpus > 1, 0)) rfork_work_queued(n + 1);
+      if (__builtin_expect(ncpus > 1, 0)) {
+        rfork_work_queued(n + 1);
+      } else {
+        monitor_poke();  // or one that computes for ever would keep td waiting for ever
+      }
       return;
     }
   }
@@ -237,7 +241,10 @@ int64_t sched_sleep_interruptible() {
   thread* td = curthread();
   // The poster sets AST_SIGNAL, then looks at the state: one of the two sees the other.
   if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  if ((load_acquire(&td->td_ast) & AST_SIGNAL) != 0 || mygd()->gd_ast != 0) {
+  // gd_ast alone says only that some signal hit this rfork, a preemption among them: whose it is
+  // comes out here. It may wake td itself.
+  if (mygd()->gd_ast != 0) sched_hooks.ast();
+  if ((load_acquire(&td->td_ast) & AST_SIGNAL) != 0) {
     if (atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) return -EINTR;
   }
   return sched_sleep();
