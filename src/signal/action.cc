@@ -21,6 +21,7 @@ uint64_t known;      // the inherited disposition was read
 uint64_t installed;  // libcr's handler is the kernel's
 uint64_t captured;   // ... even where the program's is the default
 uint64_t kmask;      // blocked in the kernel on every rfork
+uint64_t settled;    // sig_capture has nothing to do for these
 
 void kernel_set(int sig, uint64_t handler, uint64_t flags) {
   ksigaction k{handler, flags | kSaRestorer, reinterpret_cast<uint64_t>(&cr_kernel_restorer), 0};
@@ -37,6 +38,7 @@ void install(int sig, uint64_t program_flags) {
 void uninstall(int sig, uint64_t handler, uint64_t flags) {
   kernel_set(sig, handler, flags & kSaNoCld);
   installed &= ~sigbit(sig);
+  settled &= ~sigbit(sig);
 }
 
 // What the process was started with: SIG_DFL or SIG_IGN, read at first use.
@@ -57,6 +59,7 @@ void apply_kmask() {
 void unblock_in_kernel(uint64_t set) {
   if ((kmask & set) == 0) return;
   kmask &= ~set;
+  settled &= ~set;
   apply_kmask();
 }
 
@@ -90,7 +93,8 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old) {
     if (!same) install(sig, act->flags);
     unblock_in_kernel(sigbit(sig));
   } else if (act->handler == 0 && (captured & sigbit(sig)) != 0) {
-    if ((before.flags & kSaNoCld) != (act->flags & kSaNoCld)) install(sig, act->flags);
+    bool same = (installed & sigbit(sig)) != 0 && (before.flags & kSaNoCld) == (act->flags & kSaNoCld);
+    if (!same) install(sig, act->flags);
   } else if (before.handler != act->handler || (installed & sigbit(sig)) != 0 ||
              (before.flags & kSaNoCld) != (act->flags & kSaNoCld)) {
     uninstall(sig, act->handler, act->flags);
@@ -99,11 +103,13 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old) {
 }
 
 void sig_capture(uint64_t set) {
+  // Everything that pthread_create blocks has been seen after the first time.
+  if (__builtin_expect((set & ~__atomic_load_n(&settled, __ATOMIC_RELAXED)) == 0, 1)) return;
+  Guard g(siglock);
+  settled |= set;
   set &= ~(kUnblockable | kSynchronous | sigbit(kIpiSignal));
   uint64_t block = set & kIgnoredByDefault & ~kmask & ~installed;
   uint64_t take = set & ~kIgnoredByDefault & ~captured;
-  if ((block | take) == 0) return;
-  Guard g(siglock);
   for (int sig = 1; sig <= kNsig; sig++) {
     if ((take & sigbit(sig)) == 0) continue;
     learn(sig);

@@ -16,6 +16,9 @@ uint32_t used;  // slots ever handed out
 uint32_t free_first, free_last, free_count;
 SpinLock lock;
 thread* main_thread;
+int32_t base;  // the id of slot 0
+
+inline constexpr int32_t kBases = 126;  // 126 times kTidSlots above kTidBase is below 2^30
 
 inline constexpr uint32_t kReuseAfter = 512;  // keep a freed id unused for this many others
 
@@ -26,6 +29,7 @@ uint64_t free_link(uint32_t next) { return static_cast<uint64_t>(next) << 1 | 1;
 void tid_init(thread* td) {
   main_thread = td;
   td->td_tid = static_cast<int32_t>(raw0(SYS_getpid));
+  base = kTidBase + td->td_tid % kBases * static_cast<int32_t>(kTidSlots);
   td->td_slot = kTidSlots;
 }
 
@@ -49,7 +53,7 @@ bool tid_assign(thread* td) {
     return false;
   }
   td->td_slot = slot;
-  td->td_tid = kTidBase + static_cast<int32_t>(slot);
+  td->td_tid = base + static_cast<int32_t>(slot);
   store_release(&slots[slot], reinterpret_cast<uint64_t>(td));
   return true;
 }
@@ -83,8 +87,8 @@ thread* tid_main() { return load_acquire(&main_thread); }
 thread* tid_find(int32_t tid) {
   thread* m = tid_main();
   if (m != nullptr && m->td_tid == tid) return m;
-  if (tid < kTidBase) return nullptr;
-  auto slot = static_cast<uint32_t>(tid - kTidBase);
+  if (tid < base) return nullptr;
+  auto slot = static_cast<uint32_t>(tid - base);
   return slot < tid_slots_used() ? tid_at(slot) : nullptr;
 }
 

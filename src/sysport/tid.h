@@ -1,7 +1,8 @@
 // Virtual thread ids: 4,194,304 (the most that Linux's pid_max allows) and up, below 2^30 so
 // that NPTL's mutex words hold them. The main thread keeps the process's pid.
 //
-// A slot in a table that is reserved once and touched as it fills: id = base + slot. Freed
+// A slot in a table that is reserved once and touched as it fills: id = base + slot. The base
+// depends on the pid (126 of them): a mutex that two processes share compares owners. Freed
 // slots are reused oldest first, as Linux does, so that a stale id stays invalid for long.
 #pragma once
 
@@ -11,7 +12,7 @@
 
 namespace cr {
 
-inline constexpr int32_t kTidBase = 4194304 + 1;
+inline constexpr int32_t kTidBase = 4194304 + 1;  // the lowest virtual id
 inline constexpr uint32_t kTidSlots = 1u << 23;
 
 void tid_init(thread* main_td);
