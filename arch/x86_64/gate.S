@@ -67,6 +67,22 @@
 	movq	%r11, TF_DESC(%rsp)
 	.endm
 
+	// A plain trap with its message. In: the number and the arguments as at the trap. Clobbers
+	// %rcx and %r11; the result is in %rax.
+	.macro PLAIN_TRAP
+	movq	%gs:GD_CURTHREAD, %rcx
+	movl	%eax, TD_MSG_NR(%rcx)
+	movq	%rdi, TD_MSG_ARGS(%rcx)
+	movq	%rsi, TD_MSG_ARGS + 8(%rcx)
+	movq	%rdx, TD_MSG_ARGS + 16(%rcx)
+	movq	%r10, TD_MSG_ARGS + 24(%rcx)
+	movq	%r8, TD_MSG_ARGS + 32(%rcx)
+	movq	%r9, TD_MSG_ARGS + 40(%rcx)
+	syscall
+	movq	%gs:GD_CURTHREAD, %rcx
+	movq	%rax, TD_MSG_RESULT(%rcx)
+	.endm
+
 // A call that is a plain trap and has no shim before it needs no frame: its message is filled
 // and the trap made right here, with no return after the trap that the processor would have to
 // predict anew. What a signal finds is restartable like the long way out: gate_fast_check to
@@ -89,17 +105,7 @@ gate_entry:
 	movq	cr_plain_calls(%rip), %rcx
 	cmpb	$0, (%rcx, %r11)
 	je	gate_long
-	movq	%gs:GD_CURTHREAD, %rcx
-	movl	%eax, TD_MSG_NR(%rcx)
-	movq	%rdi, TD_MSG_ARGS(%rcx)
-	movq	%rsi, TD_MSG_ARGS + 8(%rcx)
-	movq	%rdx, TD_MSG_ARGS + 16(%rcx)
-	movq	%r10, TD_MSG_ARGS + 24(%rcx)
-	movq	%r8, TD_MSG_ARGS + 32(%rcx)
-	movq	%r9, TD_MSG_ARGS + 40(%rcx)
-	syscall
-	movq	%gs:GD_CURTHREAD, %rcx
-	movq	%rax, TD_MSG_RESULT(%rcx)
+	PLAIN_TRAP
 	movq	%rax, %r11
 	movq	8(%rsp), %rax		// the flags
 	btl	$11, %eax		// OF
@@ -432,17 +438,7 @@ cr_call:
 	cmpb	$0, (%rcx, %r11)
 	je	cr_call_long
 	// A plain trap, as in gate_entry; a C call's registers and flags are free afterwards.
-	movq	%gs:GD_CURTHREAD, %rcx
-	movl	%eax, TD_MSG_NR(%rcx)
-	movq	%rdi, TD_MSG_ARGS(%rcx)
-	movq	%rsi, TD_MSG_ARGS + 8(%rcx)
-	movq	%rdx, TD_MSG_ARGS + 16(%rcx)
-	movq	%r10, TD_MSG_ARGS + 24(%rcx)
-	movq	%r8, TD_MSG_ARGS + 32(%rcx)
-	movq	%r9, TD_MSG_ARGS + 40(%rcx)
-	syscall
-	movq	%gs:GD_CURTHREAD, %rcx
-	movq	%rax, TD_MSG_RESULT(%rcx)
+	PLAIN_TRAP
 	.globl	cr_call_check, cr_call_last
 	.hidden	cr_call_check, cr_call_last
 cr_call_check:
