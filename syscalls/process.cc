@@ -26,6 +26,7 @@
 #include "../src/lwkt/stats.h"
 #include "../src/mem/arena.h"
 #include "../src/mem/shared.h"
+#include "../src/shim/report.h"
 #include "../src/shim/shim.h"
 #include "../src/signal/signal.h"
 #include "../src/sysport/process.h"
@@ -353,7 +354,7 @@ void process_report_at_exit() {
   thread* td = curthread();
   td->td_flags |= TDF_INPORT;
   shim_at_exit();
-  if (options.stats) stats_print();
+  if (options.stats) stats_print(report_fd());
   td->td_flags &= ~TDF_INPORT;
 }
 

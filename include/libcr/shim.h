@@ -42,6 +42,12 @@ int cr_shim_push(lwkt_port_t port);
 int cr_shim_pop(lwkt_port_t port);
 /* Passes the message on to the port behind `port` and returns its answer. */
 int cr_shim_forward(lwkt_port_t port, lwkt_msg_t msg);
+/*
+ * Where a shim writes its report: the process's standard error as it was at start, on a
+ * close-on-exec descriptor of libcr's own (1,000 or above if the limit allows). Many programs
+ * close their own 2 before they end. Any thread; not closed by the caller.
+ */
+int cr_shim_report_fd(void);
 /* The call's name, e.g. "openat"; "nosys" for a number that libcr's table has not. Static. */
 const char *cr_syscall_name(uint32_t nr);
 /* The largest number that has a name, plus one. */

@@ -31,6 +31,7 @@
 #include "../lwkt/export.h"
 #include "../lwkt/rfork.h"
 #include "../mem/arena.h"
+#include "../shim/report.h"
 #include "../shim/shim.h"
 #include "../signal/broadcast.h"
 #include "../signal/signal.h"
@@ -329,6 +330,7 @@ int start(char** envp) {
   sysport_init();
   sig_init(&main_td);
   set_default_stack();
+  if (options.shims != nullptr || options.stats) report_open();
   if (options.shims != nullptr && !shim_load_all(options.shims)) _exit(126);
 
   AttachTotals totals;

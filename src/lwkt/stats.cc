@@ -38,7 +38,7 @@ struct Text {
 
 }  // namespace
 
-void stats_print() {
+void stats_print(int fd) {
   uint64_t made = 0, switches = 0, steals = 0, handoffs = 0, used = 0;
   for (int i = 0; i < ncpus; i++) {
     const cpu* c = cpus[i];
@@ -56,7 +56,7 @@ void stats_print() {
   t.line(steals, "LWKTs stolen by an idle cpu");
   t.line(handoffs, "cpus handed off while their holder sat in a trap");
   t.line(sites_rewritten, "sites rewritten");
-  raw3(SYS_write, 2, reinterpret_cast<long>(t.data), static_cast<long>(t.n));
+  raw3(SYS_write, fd, reinterpret_cast<long>(t.data), static_cast<long>(t.n));
 }
 
 }  // namespace cr

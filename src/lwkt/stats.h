@@ -3,7 +3,7 @@
 
 namespace cr {
 
-// Writes the counters to standard error, one line each. Other cpus may still count.
-void stats_print();
+// Writes the counters to `fd`, one line each. Other cpus may still count.
+void stats_print(int fd);
 
 }  // namespace cr

@@ -107,6 +107,13 @@ class Count(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout), (0, "hello\n"))
         self.assertRegex(done.stderr, r"(?m)^ +\d+  write$")
 
+    def test_program_that_closes_its_standard_error_is_reported_too(self):
+        done = run([CR, "run", "--shim", "count", "--", "echo", "hello"])  # coreutils do at exit
+        self.assertEqual((done.returncode, done.stdout), (0, "hello\n"))
+        self.assertRegex(done.stderr, r"(?m)^ +\d+  exit_group$")
+        done = run([CR, "run", "--stats", "--", "true"])
+        self.assertIn("sites rewritten", done.stderr)
+
 
 class Stats(unittest.TestCase):
     def test_counters(self):
