@@ -18,6 +18,7 @@
 #include "../arch/x86_64/rawcall.h"
 #include "../arch/x86_64/usercopy.h"
 #include "../src/async/timer.h"
+#include "../src/gate/object.h"
 #include "../src/gate/start.h"
 #include "../src/lwkt/assert.h"
 #include "../src/lwkt/ipiq.h"
@@ -354,7 +355,7 @@ void process_report_at_exit() {
   thread* td = curthread();
   td->td_flags |= TDF_INPORT;
   shim_at_exit();
-  if (options.stats) stats_print(report_fd());
+  if (options.stats) stats_print(report_fd(), sites_rewritten);
   td->td_flags &= ~TDF_INPORT;
 }
 

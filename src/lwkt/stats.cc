@@ -6,7 +6,6 @@
 #include <sys/syscall.h>
 
 #include "../../arch/x86_64/rawcall.h"
-#include "../gate/object.h"
 #include "sched.h"
 
 namespace cr {
@@ -38,7 +37,7 @@ struct Text {
 
 }  // namespace
 
-void stats_print(int fd) {
+void stats_print(int fd, uint64_t sites) {
   uint64_t made = 0, switches = 0, steals = 0, handoffs = 0, used = 0;
   for (int i = 0; i < ncpus; i++) {
     const cpu* c = cpus[i];
@@ -55,7 +54,7 @@ void stats_print(int fd) {
   t.line(switches, "switches");
   t.line(steals, "LWKTs stolen by an idle cpu");
   t.line(handoffs, "cpus handed off while their holder sat in a trap");
-  t.line(sites_rewritten, "sites rewritten");
+  t.line(sites, "sites rewritten");
   raw3(SYS_write, fd, reinterpret_cast<long>(t.data), static_cast<long>(t.n));
 }
 
