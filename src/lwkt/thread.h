@@ -144,7 +144,6 @@ enum CpuState : uint32_t {
   CPU_RUN = 1,     // its holder runs LWKTs
   CPU_IDLE = 2,    // its holder sleeps; wake it through c_wake
   CPU_TRAP = 3,    // its holder is in a trap that may block; anyone may take it
-  CPU_FREE = 4,    // nobody holds it: handed off, waiting for an rfork
 };
 
 struct alignas(kCacheLine) cpu {
@@ -155,7 +154,6 @@ struct alignas(kCacheLine) cpu {
   uint32_t c_tick;       // scheduling decisions so far: every 61st looks at the global queue
   uint32_t c_trapseq;    // counts entries into blocking traps: the monitor compares
   uint64_t c_nswitch;    // switches so far
-  uint64_t c_slice;      // c_nswitch when the monitor last looked
   slab_cpu* c_slab;
   uint64_t c_nmade;      // counters for --stats: LWKTs made here,
   uint64_t c_nsteal;     // taken from other cpus,

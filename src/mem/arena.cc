@@ -152,7 +152,6 @@ void arena_init(bool no_guard_install) {
   raw2(SYS_munmap, p, kPage);
 }
 
-bool arena_has_guard_install() { return guard_install; }
 void arena_lock() { lock.lock(); }
 void arena_unlock() { lock.unlock(); }
 

@@ -26,7 +26,6 @@ int arena_protect(uint64_t addr, uint64_t length, int prot);
 bool arena_dontneed(uint64_t addr, uint64_t length);
 // A thread starts on the slot that holds `sp`: what was put off for it is void.
 void arena_stack_in_use(uint64_t sp);
-bool arena_has_guard_install();
 void arena_lock();    // around fork
 void arena_unlock();
 

@@ -37,7 +37,6 @@ inline constexpr uint64_t kSynchronous = sigbit(SIGSEGV) | sigbit(SIGBUS) | sigb
                                          sigbit(SIGILL) | sigbit(SIGTRAP) | sigbit(SIGSYS);
 inline constexpr uint64_t kIgnoredByDefault = sigbit(SIGCHLD) | sigbit(SIGURG) |
                                               sigbit(SIGWINCH) | sigbit(SIGCONT);
-inline constexpr uint64_t kStopsByDefault = sigbit(SIGTSTP) | sigbit(SIGTTIN) | sigbit(SIGTTOU);
 
 // The kernel's struct sigaction.
 struct ksigaction {
@@ -115,6 +114,5 @@ extern "C" void sig_kernel_handler(int sig, siginfo_t* info, kucontext* uc);
 extern "C" void cr_kernel_restorer();
 
 inline constexpr int kErestartsys = 512;       // SA_RESTART decides
-inline constexpr int kErestartnohand = 514;    // restart only if no handler runs
 
 }  // namespace cr
