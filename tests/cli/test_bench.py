@@ -1,4 +1,7 @@
 """cr bench: the command line alone; what it measures is tested by running it."""
+import json
+import os
+
 import cli
 
 
@@ -7,6 +10,30 @@ class Bench(cli.Case):
         result = self.run_cr("bench", "--list")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         self.assertIn("pingpong", result.stdout.splitlines())
+
+    def test_servers_are_preloaded_and_their_load_generator_is_not(self):
+        if len(os.sched_getaffinity(0)) < 2:
+            self.skipTest("servers are measured on two cpus")
+        (self.prefix / "bench").mkdir()
+        program = self.prefix / "bench/bench_echo"
+        program.write_text("""#!/bin/sh
+            [ -z "$LD_PRELOAD" ] || exit 1
+            if [ -n "$BENCH_PRELOAD" ]; then rate=30; else rate=10; fi
+            echo "{\\"bench\\":\\"echo\\",\\"threads_per_s\\":$rate}"
+        """)
+        program.chmod(0o755)
+        result = self.run_cr("bench", "--json", "--rounds", "1", "--only", "echo_10k_2cpus")
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        row, = json.loads(result.stdout)
+        self.assertEqual((row["native"]["value"], row["libcr"]["value"]), (10, 30))
+        self.assertEqual((row["ratio"], row["met"]), (3, True))
+
+    def test_only_takes_a_group(self):
+        result = self.run_cr("bench", "--quick", "--json", "--rounds", "1", "--only", "async")
+        rows = {row["bench"] for row in json.loads(result.stdout)}
+        self.assertIn("copy4k", rows)
+        self.assertIn("echo_1k", rows)
+        self.assertNotIn("pingpong", rows)
 
     def test_bad_options(self):
         for arguments in (("--rounds", "0"), ("--rounds", "x"), ("--cpu", "-1"), ("extra",)):

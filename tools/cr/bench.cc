@@ -62,12 +62,22 @@ bool fail(const std::string& text) {
   return false;
 }
 
+std::vector<const Case*> chosen_cases(const std::vector<std::string>& only) {
+  std::vector<const Case*> chosen;
+  for (const Case& each : all_cases()) {
+    const auto is_wanted = [&](const std::string& wanted) {
+      return wanted == each.name || wanted == each.group;
+    };
+    if (only.empty() || std::any_of(only.begin(), only.end(), is_wanted)) chosen.push_back(&each);
+  }
+  return chosen;
+}
+
 bool check_options(const BenchOptions& options) {
-  const std::vector<std::string> names = bench_names();
   for (const std::string& wanted : options.only) {
-    if (std::find(names.begin(), names.end(), wanted) != names.end()) continue;
+    if (!chosen_cases({wanted}).empty()) continue;
     std::string known;
-    for (const std::string& name : names) known += " " + name;
+    for (const std::string& name : bench_names()) known += " " + name;
     return fail("no benchmark is called '" + wanted + "'. There are:" + known);
   }
   if (options.cpu && !is_usable(*options.cpu)) {
@@ -75,16 +85,6 @@ bool check_options(const BenchOptions& options) {
   }
   if (options.rounds < 0) return fail("the number of rounds can't be negative");
   return true;
-}
-
-std::vector<const Case*> chosen_cases(const std::vector<std::string>& only) {
-  std::vector<const Case*> chosen;
-  for (const Case& each : all_cases()) {
-    if (only.empty() || std::find(only.begin(), only.end(), each.name) != only.end()) {
-      chosen.push_back(&each);
-    }
-  }
-  return chosen;
 }
 
 Setting make_setting(const BenchOptions& options, const ScratchDir& scratch) {

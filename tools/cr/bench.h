@@ -17,7 +17,7 @@ struct BenchOptions {
   bool quick = false;             // fewer rounds and operations: to see that everything runs
   bool progress = false;          // report progress on stderr even if it is no terminal
   int rounds = 0;                 // rounds a case; 0: what each case asks for
-  std::vector<std::string> only;  // names of cases; empty: all
+  std::vector<std::string> only;  // names of cases and groups; empty: all
   std::optional<int> cpu;         // where to pin; default: the last cpu this process may use
   std::string bench_dir;  // the programs of tests/bench; empty: bench/ beside bin/cr's folder
   std::string preload;    // libcr.so, a plain path; empty: the one that goes with this cr
@@ -28,7 +28,7 @@ struct BenchOptions {
 // crash, a timeout, no preload), 2 for options that make no sense, 130 when interrupted.
 int run_bench(const BenchOptions& options);
 
-// The names that `only` accepts, in the order of the table.
+// The cases in the order of the table. `only` accepts these, and the groups base and async.
 std::vector<std::string> bench_names();
 
 }  // namespace cr::tool

@@ -1,21 +1,13 @@
-// The table of `cr bench`. The targets are those of the project's main job; the rows without one
-// are there to explain the others. Operation counts are set so that a native run takes about half
-// a second, long against a scheduler tick and short against a reader's patience.
+// The table of `cr bench`: the cases about threads and calls, group `base`. Their targets are those
+// of the project's main job; the rows without one are there to explain the others. Operation counts
+// are set so that a native run takes about half a second, long against a scheduler tick and short
+// against a reader's patience.
 #include "bench_cases.h"
+
+#include "bench_targets.h"
 
 namespace cr::bench {
 namespace {
-
-constexpr Target none{};
-constexpr Target at_most(double bound, double factor = 0) {
-  return {TargetKind::kAtMost, bound, factor};
-}
-constexpr Target at_least(double bound) { return {TargetKind::kAtLeast, bound, 0}; }
-constexpr Target over_native(double bound) { return {TargetKind::kOverNative, bound, 0}; }
-constexpr Target of_native(double bound) { return {TargetKind::kOfNative, bound, 0}; }
-constexpr Target where_native_does(double bound) {
-  return {TargetKind::kWhereNativeDoes, bound, 0};
-}
 
 constexpr int kRounds = 5;
 constexpr int kTimeout = 60;
@@ -23,6 +15,7 @@ constexpr int kTimeout = 60;
 Case pinned_case(std::string name, CaseKind kind, std::vector<std::string> argv,
                  std::vector<std::string> quick_argv, std::vector<Measure> measures) {
   return {.name = std::move(name),
+          .group = "base",
           .kind = kind,
           .argv = std::move(argv),
           .quick_argv = std::move(quick_argv),
@@ -130,6 +123,7 @@ std::vector<Case> make_cases() {
   scale2.rounds = 3;
   scale2.min_cpus = 2;
   cases.push_back(scale2);
+  append_async_cases(cases);
   return cases;
 }
 

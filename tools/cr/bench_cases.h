@@ -8,6 +8,7 @@ namespace cr::bench {
 
 enum class CaseKind {
   kProgram,  // a program of tests/bench, native and under the preload; prints JSON
+  kServers,  // a program of tests/bench that starts others under the preload: $BENCH_PRELOAD has it
   kLinked,   // a program of tests/bench that links libcr: no native side, no preload
   kCommand,  // a program of the system; its times are the fields wall_ms and cpu_ms (user + sys)
 };
@@ -22,6 +23,7 @@ enum class TargetKind {
   kAtLeast,         // libcr >= bound
   kOverNative,      // median of (libcr - native) of paired rounds <= bound
   kOfNative,        // libcr / native <= bound, if the noise of the run lets one tell
+  kTimesNative,     // libcr / native >= bound: of a rate
   kWhereNativeDoes  // libcr <= bound, unless native misses the bound too
 };
 
@@ -38,10 +40,12 @@ struct Measure {
   Pick pick;
   Target target;
   bool ratio = true;  // false: the value is a difference, and native / libcr says nothing
+  std::string native_field = {};  // native's, where libcr is set beside something else
 };
 
 struct Case {
   std::string name;
+  std::string group;  // several cases at once for --only
   CaseKind kind;
   std::vector<std::string> argv;        // {scratch} and {threads} are replaced
   std::vector<std::string> quick_argv;  // in place of argv with --quick; empty: the same
@@ -53,8 +57,13 @@ struct Case {
   unsigned long threads;                // {threads}, cut down to the memory there is; 0: none
   int min_cpus;                         // skipped on fewer
   std::vector<Measure> measures;
+  std::vector<std::string> libcr_argv = {};        // libcr's side; empty: as native's
+  std::vector<std::string> libcr_quick_argv = {};  // the same with --quick
 };
 
 const std::vector<Case>& all_cases();
+
+// The cases about blocking calls that become messages: group `async`.
+void append_async_cases(std::vector<Case>& cases);
 
 }  // namespace cr::bench

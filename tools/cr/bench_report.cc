@@ -1,6 +1,7 @@
-// Columns: the measure, both values, how many times native takes libcr's value, the target and
-// whether it is met. What stands in the way of a number, and what qualifies one, follows as
-// numbered notes: a table with sentences in its cells can't be read.
+// Columns: the measure, both values, the gain (how many times native takes libcr's value, or what
+// libcr reaches native's, where more is better), the target and whether it is met. What stands in
+// the way of a number, and what qualifies one, follows as numbered notes: a table with sentences in
+// its cells can't be read.
 #include "bench_report.h"
 
 #include <stdio.h>
@@ -59,6 +60,7 @@ std::string describe_target(const Measure& measure) {
              (target.factor != 0 ? ", >= " + format_bound(target.factor) + "x" : "");
     case TargetKind::kOverNative: return "<= +" + bound;
     case TargetKind::kOfNative: return "<= " + format("%+g%%", (target.bound - 1) * 100);
+    case TargetKind::kTimesNative: return ">= " + format_bound(target.bound) + "x";
     case TargetKind::kWhereNativeDoes: return "<= " + bound + " where native is";
   }
   return "";
@@ -201,7 +203,7 @@ std::string json_row(const Row& row, const RunInfo& run) {
 
 void print_table(std::ostream& out, const std::vector<Row>& rows, const RunInfo& run) {
   Notes notes;
-  std::vector<Line> lines = {{"measure", "native", "libcr", "native/libcr", "target", "met"}};
+  std::vector<Line> lines = {{"measure", "native", "libcr", "gain", "target", "met"}};
   for (const Row& row : rows) lines.push_back(make_line(row, notes));
   std::array<size_t, 6> widths{};
   for (const Line& line : lines) {

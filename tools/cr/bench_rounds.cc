@@ -58,13 +58,15 @@ std::vector<std::string> make_environment(const Case& test, Side side, const Set
   for (char** entry = environ; *entry != nullptr; entry++) {
     const std::string text = *entry;
     if (text.starts_with("LD_PRELOAD=") || (pin && text.starts_with("LIBCR_CPUS=")) ||
+        text.starts_with("BENCH_PRELOAD=") ||
         (!cache.empty() && text.starts_with("LIBCR_CACHE="))) {
       continue;
     }
     result.push_back(text);
   }
   if (side == Side::kLibcr && test.kind != CaseKind::kLinked) {
-    result.push_back("LD_PRELOAD=" + setting.preload);
+    const char* name = test.kind == CaseKind::kServers ? "BENCH_PRELOAD=" : "LD_PRELOAD=";
+    result.push_back(name + setting.preload);
   }
   if (pin) result.push_back("LIBCR_CPUS=1");
   if (!cache.empty()) result.push_back("LIBCR_CACHE=" + cache);
@@ -74,6 +76,9 @@ std::vector<std::string> make_environment(const Case& test, Side side, const Set
 std::vector<std::string> make_argv(const Case& test, Side side, const Setting& setting) {
   const bool quick = setting.quick && !test.quick_argv.empty();
   std::vector<std::string> argv = quick ? test.quick_argv : test.argv;
+  if (side == Side::kLibcr && !test.libcr_argv.empty()) {
+    argv = quick ? test.libcr_quick_argv : test.libcr_argv;
+  }
   for (std::string& argument : argv) {
     replace_all(argument, "{scratch}", setting.scratch);
     if (test.threads != 0) {
@@ -103,7 +108,7 @@ Series check_case(const Case& test, const Setting& setting, const std::string& p
   if (setting.cpus < test.min_cpus) {
     stop(series, Outcome::kSkipped, "needs " + std::to_string(test.min_cpus) + " cpus");
   } else if (!is_executable(program)) {
-    if (test.kind == CaseKind::kProgram) {
+    if (test.kind == CaseKind::kProgram || test.kind == CaseKind::kServers) {
       stop(series, Outcome::kFailed, "no " + program + ": build the benchmark programs");
     } else if (test.kind == CaseKind::kLinked) {
       stop(series, Outcome::kSkipped, "no " + program);

@@ -18,15 +18,15 @@ double median_of(std::vector<double> values) {
   return values.size() % 2 != 0 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
-SideResult summarize(const Series& series, const Measure& measure) {
+SideResult summarize(const Series& series, const Measure& measure, const std::string& name) {
   SideResult side;
   side.outcome = series.outcome;
   side.why = series.why;
   for (const Reading& reading : series.readings) {
-    const auto field = reading.fields.find(measure.field);
+    const auto field = reading.fields.find(name);
     if (field == reading.fields.end()) {
       side.outcome = Outcome::kFailed;
-      side.why = "the program's report has no " + measure.field;
+      side.why = "the program's report has no " + name;
       return side;
     }
     side.rounds.push_back(strtod(field->second.c_str(), nullptr));
@@ -96,6 +96,8 @@ std::optional<bool> is_met(const Row& row) {
       return row.ratio ? std::optional(*row.ratio >= target.factor) : std::nullopt;
     case TargetKind::kOverNative:
       return row.difference ? std::optional(*row.difference <= target.bound) : std::nullopt;
+    case TargetKind::kTimesNative:
+      return row.ratio ? std::optional(*row.ratio >= target.bound) : std::nullopt;
     case TargetKind::kOfNative: return is_within_bound_of_native(row);
     case TargetKind::kWhereNativeDoes:
       if (row.native.outcome != Outcome::kMeasured || row.native.value > target.bound) {
@@ -134,15 +136,19 @@ void note_wrapper(const Series& libcr, Row& row) {
 Row make_row(const Case& test, const Measure& measure, const BothSeries& both) {
   Row row{.test = &test,
           .measure = &measure,
-          .native = summarize(both.native, measure),
-          .libcr = summarize(both.libcr, measure),
+          .native = summarize(both.native, measure,
+                              measure.native_field.empty() ? measure.field : measure.native_field),
+          .libcr = summarize(both.libcr, measure, measure.field),
           .ratio = std::nullopt,
           .difference = std::nullopt,
           .noise = std::nullopt,
           .met = std::nullopt,
           .notes = {}};
   if (row.native.outcome == Outcome::kMeasured && row.libcr.outcome == Outcome::kMeasured) {
-    if (measure.ratio && row.libcr.value > 0) row.ratio = row.native.value / row.libcr.value;
+    const bool more_is_better = measure.pick == Pick::kMax;
+    const double better = more_is_better ? row.libcr.value : row.native.value;
+    const double than = more_is_better ? row.native.value : row.libcr.value;
+    if (measure.ratio && than > 0) row.ratio = better / than;
     row.difference = paired_difference(row);
     if (measure.target.kind == TargetKind::kOfNative) row.noise = noise_of(row);
   }

@@ -23,7 +23,7 @@ struct Row {
   const Case* test;
   const Measure* measure;
   SideResult native, libcr;
-  std::optional<double> ratio;       // native / libcr, where that says something
+  std::optional<double> ratio;       // native / libcr, of rates libcr / native: above 1 libcr gains
   std::optional<double> difference;  // median of libcr - native of paired rounds
   std::optional<double> noise;       // for kOfNative: what a side differs from itself, 0.01 = 1 %
   std::optional<bool> met;           // nothing: no target, not applicable, not measured, or noise
