@@ -18,6 +18,7 @@
 #include "../arch/x86_64/rawcall.h"
 #include "../arch/x86_64/usercopy.h"
 #include "../src/async/timer.h"
+#include "../src/gate/buslock.h"
 #include "../src/gate/object.h"
 #include "../src/gate/start.h"
 #include "../src/lwkt/assert.h"
@@ -75,6 +76,7 @@ PassThru* passthru_make(const trapframe* tf) {
 
 [[noreturn]] void share_memory(const trapframe* tf, PassThru* p, bool vfork) {
   p->vfork = vfork;
+  if (!vfork || sched_others()) buslock_restore();
   // The child must start with the program's mask, and the parent must not take a signal with
   // the child's area in its register.
   sig_kernel_mask_set(curthread()->td_sigmask);
@@ -94,6 +96,7 @@ void rebuild_child() {
   tid_atfork_child(td);
   td->td_robust = 0;  // as the kernel: the child's list is empty until it says otherwise
   sched_atfork_child();
+  sysport_crowd(false);
   sig_atfork_child(td);
 }
 

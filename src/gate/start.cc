@@ -38,6 +38,7 @@
 #include "../sysport/process.h"
 #include "../sysport/sysport.h"
 #include "../sysport/tid.h"
+#include "buslock.h"
 #include "object.h"
 
 extern "C" {
@@ -145,6 +146,7 @@ void read_options() {
   options.verbose = flag("LIBCR_VERBOSE");
   options.no_guard = flag("LIBCR_NO_GUARD_INSTALL");
   options.no_fsgsbase = flag("LIBCR_NO_FSGSBASE");
+  options.keep_locks = flag("LIBCR_KEEP_LOCKS");
 }
 
 int count_cpus() {
@@ -279,6 +281,13 @@ int attach_one(dl_phdr_info* info, size_t, void* arg) {
   return 0;
 }
 
+// The second LWKT is about to be made.
+void threads_start() {
+  sig_threads_start();
+  sysport_crowd(true);
+  buslock_drop();
+}
+
 void set_default_stack() {
   if (options.stack_size == 0) return;
   pthread_attr_t attr;
@@ -317,7 +326,7 @@ int start(char** envp) {
   lwkt_initport_thread(&main_td.td_msgport, &main_td);
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_reply_port = &main_td.td_msgport;
-  sched_hooks = {sig_threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next, timer_expire};
+  sched_hooks = {threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next, timer_expire};
   sched_init(count_cpus(), &main_td);
   tid_init(&main_td);
   // What the kernel holds for the first thread, for when another kernel thread runs it.

@@ -124,6 +124,7 @@ struct thread {
 static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_fsbase) == TD_FSBASE);
 static_assert(offsetof(thread, td_ast) == TD_AST && offsetof(thread, td_flags) == TD_FLAGS);
 static_assert(offsetof(thread, td_running) == TD_RUNNING);
+static_assert(offsetof(thread, td_sysmsg) == TD_MSG && GATE_AST_SIGNAL == cr::AST_SIGNAL);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_lmsg.u) == TD_MSG_RESULT);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_nr) == TD_MSG_NR);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_frame) == TD_MSG_FRAME);

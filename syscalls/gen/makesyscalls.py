@@ -6,7 +6,7 @@
 writes into OUTDIR, for the given architecture (default x86_64):
 
   libcr/sysunion.h   public: struct NAME_msg for each call, union sysunion, CR_SYS_NAME
-  sysent.h           below the boundary: Serve, SysEnt, prototypes of the handlers of `user` rows
+  sysent.h           below the boundary: Serve, SysEnt, prototypes of the handlers of rows served in userland
   sysent.inc         the dispatch table, for the one file that defines it
   sysdesc.inc        rows of cr::SysDesc (sysdesc.h), both architectures
   wrappers.c/.map    exported wrappers and their version script (x86_64 only)
@@ -27,7 +27,8 @@ import sys
 from dataclasses import dataclass, field
 
 ARCHES = ("i386", "x86_64")
-SERVE = ("trap", "block", "user", "gone")
+SERVE = ("trap", "block", "user", "quick", "async", "gone")
+USERLAND = ("user", "quick", "async")  # have a handler
 WRAPPER_FLAGS = ("cancel", "poserr", "noreturn", "special")
 MAX_ARGS = 6
 
@@ -407,7 +408,7 @@ def emit_sysunion(master, arch):
 
 
 SYSENT_HEAD = """\
- * The dispatch table's types and the handlers of the `user` rows. sysent.inc has the tables themselves.
+ * The dispatch table's types and the handlers of the rows served in userland. sysent.inc has the tables themselves.
  *
  * A handler gets the calling LWKT's message and answers as mp_beginmsg does: 0 or a positive errno (the
  * call is finished, the result in the message) or EASYNC. It starts with a typed reference:
@@ -420,7 +421,7 @@ SYSENT_HEAD = """\
 
 def emit_sysent_h(master, arch):
     rows = rows_of(master, arch)
-    user = [r for r in rows if r.serve[arch] == "user"]
+    user = [r for r in rows if r.serve[arch] in USERLAND]
     protos = "\n".join(f"int sys_{r.name}(union sysunion *m); /* {r.proto} */" for r in user)
     return f"""{banner(SYSENT_HEAD)}#pragma once
 
@@ -439,7 +440,7 @@ struct SysEnt {{
 	uint16_t name;   /* offset in kSysNames */
 	uint8_t nargs;   /* slots that have a meaning */
 	Serve serve;
-	uint8_t handler; /* index in kSysHandlers, 0 if the row is not `user` */
+	uint8_t handler; /* index in kSysHandlers, 0 if the row has none */
 }};
 
 constexpr uint32_t kSysCount = {rows[-1].nr[arch] + 1}; /* numbers in the table: 0 to kSysCount - 1 */
@@ -468,7 +469,7 @@ def emit_sysent_inc(master, arch):
         offset[name] = at
         names.append(f"\t{quote(name)} \"\\0\"")
         at += len(name) + 1
-    handlers = [r.name for r in rows.values() if r.serve[arch] == "user"]
+    handlers = [r.name for r in rows.values() if r.serve[arch] in USERLAND]
     entries = []
     for nr in range(max(rows) + 1):
         r = rows.get(nr)
