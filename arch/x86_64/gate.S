@@ -529,8 +529,10 @@ cr_trap_interrupted:
 	.cfi_endproc
 	.size	cr_trap_check, . - cr_trap_check
 
-// long cr_call(a1..a6, nr): the wrappers' door. A C call, so only what C preserves matters; it
-// still goes through gate_entry so that a signal or a fork finds the same frame everywhere.
+// cr_call: the wrappers' door. In: the registers as at a trap. Out: %rax the raw result. Clobbers
+// %rcx, %r11 and the flags, as a trap does (arch/x86_64/call.h, wrappers.c: a call from inline
+// assembly, so that no argument goes by the stack). What is no plain trap goes through gate_entry,
+// so that a signal or a fork finds the same frame everywhere.
 	.globl	cr_call
 	.hidden	cr_call
 	.type	cr_call, @function
@@ -538,15 +540,12 @@ cr_trap_interrupted:
 cr_call:
 	.cfi_startproc
 	endbr64
-	movq	8(%rsp), %rax
-	movq	%rcx, %r10
 	cmpl	$GATE_DOORS, %eax
 	jae	cr_call_long
 	movl	%eax, %ecx
 	movq	cr_doors(%rip), %r11
 	cmpq	$DOOR_PLAIN, (%r11, %rcx, 8)
 	jne	cr_call_long
-	// A plain trap, as in gate_entry; a C call's registers and flags are free afterwards.
 	PLAIN_TRAP
 	.globl	cr_call_check, cr_call_last
 	.hidden	cr_call_check, cr_call_last

@@ -695,14 +695,20 @@ WRAPPERS_TOP = """\
 #define PROCESS_CPU_CLOCK_OF_PID_0 ((clockid_t)-6) /* ~pid << 3 | CPUCLOCK_SCHED */
 
 /*
- * arch/x86_64/gate.S: the call as a message, in the registers' order with the number last. Returns
- * the raw kernel result, -4095 to -1 for an error. Preserves what a C function preserves.
+ * arch/x86_64/gate.S: the call as a message, with the registers of a trap. The raw kernel result, -4095 to
+ * -1 for an error. (This file is compiled without a red zone: the call's return address would lie in it.)
  */
-extern long cr_call(long a1, long a2, long a3, long a4, long a5, long a6, long nr);
-
-static inline long call(long nr, long a1, long a2, long a3, long a4, long a5, long a6)
+static inline __attribute__((always_inline)) long call(long nr, long a1, long a2, long a3, long a4, long a5, long a6)
 {
-	return cr_call(a1, a2, a3, a4, a5, a6, nr);
+	long result;
+	register long r10 __asm__("r10") = a4;
+	register long r8 __asm__("r8") = a5;
+	register long r9 __asm__("r9") = a6;
+	__asm__ volatile("call cr_call"
+	                 : "=a"(result)
+	                 : "a"(nr), "D"(a1), "S"(a2), "d"(a3), "r"(r10), "r"(r8), "r"(r9)
+	                 : "rcx", "r11", "memory", "cc");
+	return result;
 }
 
 static __attribute__((noinline)) long cancel_call(long nr, long a1, long a2, long a3, long a4, long a5, long a6)
