@@ -67,12 +67,16 @@ void unlink(Bucket* b, thread* td) {
   td->td_wprev = nullptr;
 }
 
-// Takes the caller out of whatever bucket it hangs in (a requeue may have moved it).
+// Takes the caller out of whatever bucket it hangs in (a requeue may have moved it). The lock is
+// taken even if it hangs in none: a waker that has just unlinked it may not have called lwkt_wake
+// yet, and would hit its next sleep; one that requeues it has it in no bucket for a moment.
 void unhang(thread* td) {
-  while (load_acquire(&td->td_wprev) != nullptr) {
+  for (;;) {
     Bucket* b = bucket_of(load_acquire(&td->td_waddr));
     Guard g(b->lock);
-    if (td->td_wprev != nullptr && bucket_of(td->td_waddr) == b) unlink(b, td);
+    if (bucket_of(td->td_waddr) != b) continue;
+    if (td->td_wprev != nullptr) unlink(b, td);
+    return;
   }
 }
 
