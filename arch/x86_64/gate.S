@@ -126,6 +126,19 @@
 	movups	240(%rsp), %xmm15
 	.endm
 
+	// The number and the arguments, to (%rsp) and to the message; %rdi is the message then.
+	.macro QUICK_SAVE
+	movq	%rax, (%rsp)
+	movq	%rdi, 8(%rsp)
+	movq	%rsi, 16(%rsp)
+	movq	%rdx, 24(%rsp)
+	movq	%r10, 32(%rsp)
+	movq	%r8, 40(%rsp)
+	movq	%r9, 48(%rsp)
+	FILL_MESSAGE
+	leaq	TD_MSG(%rcx), %rdi
+	.endm
+
 // cr_doors has a word for each call number (sysport.cc fills it; with a shim in the way all are
 // DOOR_LONG):
 //
@@ -136,7 +149,8 @@
 //               just before. From gate_sleep_window to gate_sleep_insn (included: a trap the
 //               kernel restarts) a signal moves the program counter to gate_long.
 //   else        a function int (union sysunion *) that needs no frame. The registers that C keeps
-//               stay in place; the others come back from the message.
+//               stay in place; the others are kept below the flags, since the function may change
+//               its message.
 //
 // What a signal finds is restartable like the long way out: gate_fast_check to gate_fast_last
 // change %rcx alone.
@@ -161,28 +175,31 @@ gate_entry:
 	jbe	gate_trap
 	testb	$4, 9(%rsp)		// DF: C++ needs it clear
 	jnz	gate_long
-	FILL_MESSAGE
-	leaq	TD_MSG(%rcx), %rdi
 	movq	(%rsp), %rcx
 	cmpb	$0, SD_VECTOR(%rcx)
 	jne	gate_quick_vector
+	subq	$56, %rsp
+	QUICK_SAVE
 	.cfi_remember_state
-	.cfi_def_cfa %rsp, 144
-	.cfi_escape DW_CFA_expression, 16, 5, 0x77, 0, 0x06, 0x23, SD_UNWINDPC
+	.cfi_def_cfa %rsp, 144 + 56
+	.cfi_escape DW_CFA_expression, 16, 5, 0x77, 56, 0x06, 0x23, SD_UNWINDPC
 	call	*%r11
 	.cfi_restore_state
 gate_quick_done:
 	movq	%gs:GD_CURTHREAD, %rcx
+	movl	(%rsp), %edi
+	movl	%edi, TD_MSG_NR(%rcx)
 	testl	%eax, %eax
 	jne	gate_quick_error
 	movq	TD_MSG_RESULT(%rcx), %rax
 gate_quick_registers:
-	movq	TD_MSG_ARGS(%rcx), %rdi
-	movq	TD_MSG_ARGS + 8(%rcx), %rsi
-	movq	TD_MSG_ARGS + 16(%rcx), %rdx
-	movq	TD_MSG_ARGS + 24(%rcx), %r10
-	movq	TD_MSG_ARGS + 32(%rcx), %r8
-	movq	TD_MSG_ARGS + 40(%rcx), %r9
+	movq	8(%rsp), %rdi
+	movq	16(%rsp), %rsi
+	movq	24(%rsp), %rdx
+	movq	32(%rsp), %r10
+	movq	40(%rsp), %r8
+	movq	48(%rsp), %r9
+	addq	$56, %rsp
 gate_fast_result:
 	movq	%rax, %r11
 	movq	8(%rsp), %rax		// the flags
@@ -251,21 +268,19 @@ gate_quick_error:
 
 gate_quick_vector:
 	cmpb	$1, SD_VECTOR(%rcx)
-	jne	gate_quick_wide
-	.cfi_remember_state
-	.cfi_def_cfa %rsp, 144 + 256
-	.cfi_escape DW_CFA_expression, 16, 6, 0x77, 0x80, 0x02, 0x06, 0x23, SD_UNWINDPC
+	jne	gate_long
+	subq	$56, %rsp
+	QUICK_SAVE
 	subq	$256, %rsp
 	SAVE_XMM
+	.cfi_remember_state
+	.cfi_def_cfa %rsp, 144 + 56 + 256
+	.cfi_escape DW_CFA_expression, 16, 6, 0x77, 0xb8, 0x02, 0x06, 0x23, SD_UNWINDPC
 	call	*%r11
+	.cfi_restore_state
 	RESTORE_XMM
 	addq	$256, %rsp
-	.cfi_restore_state
 	jmp	gate_quick_done
-gate_quick_wide:
-	movq	%gs:GD_CURTHREAD, %rcx
-	movq	TD_MSG_ARGS(%rcx), %rdi
-	jmp	gate_long
 
 // Something is pending after a fast call: go out the long way.
 gate_fast_ast:
