@@ -288,12 +288,11 @@ bool wake_one() {
 
 }  // namespace
 
+// The monitor is awake while anything is queued, whoever else was woken: a cpu that is on its way
+// may take something else and be busy with that for ever.
 void rfork_work_queued(uint32_t n) {
-  if (n >= 2) {
-    if (!wake_one()) monitor_poke();
-  } else {
-    monitor_poke();
-  }
+  if (n >= 2) wake_one();
+  monitor_poke();
 }
 
 void rfork_migrate(thread* td) {
