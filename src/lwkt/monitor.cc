@@ -95,7 +95,10 @@ void pause_for(uint64_t ns) {
 
 void sleep_for_good() {
   __atomic_store_n(&monitor_word, 0u, __ATOMIC_SEQ_CST);
-  // A poke between the last look and here is lost to monitor_word; one more look catches it.
+  // A poke between the last look and here is lost to monitor_word; one more look catches it. Who
+  // pokes has queued something by a plain store and reads monitor_word right after, perhaps before
+  // that store is seen here: the pause lets it come out, and spares every poke a fence.
+  pause_for(kFast);
   if (look()) {
     __atomic_store_n(&monitor_word, 1u, __ATOMIC_SEQ_CST);
     return;
