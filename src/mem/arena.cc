@@ -121,7 +121,10 @@ bool guards_ahead(Region& r, uint32_t i) {
   }
   long done = raw6(SYS_process_madvise, kPidfdSelf, reinterpret_cast<long>(v), n, kMadvGuardInstall,
                    0, 0);
-  if (raw_failed(done)) return false;
+  if (raw_failed(done)) {
+    guard_ahead = false;
+    return false;
+  }
   n = static_cast<uint32_t>(static_cast<uint64_t>(done) / kPage);  // fewer if memory ran out
   for (uint32_t k = 0; k < n; k++) r.slots[i + k].guard = 1;
   return n > 0;
@@ -179,9 +182,7 @@ void arena_init(bool no_guard_install) {
   long p = no_guard_install ? -1 : map(kPage);
   if (raw_failed(p)) return;
   guard_install = raw3(SYS_madvise, p, kPage, kMadvGuardInstall) == 0;
-  iovec v = {reinterpret_cast<void*>(p), kPage};
-  guard_ahead = guard_install && raw6(SYS_process_madvise, kPidfdSelf, reinterpret_cast<long>(&v), 1,
-                                      kMadvGuardInstall, 0, 0) == static_cast<long>(kPage);
+  guard_ahead = guard_install;  // until the kernel refuses once
   raw2(SYS_munmap, p, kPage);
 }
 
