@@ -20,14 +20,17 @@
 //   atfork_child  the only kernel thread of a fork's child. It must forget the parent's kernel
 //                 objects (close its copies of the descriptors) and touch nothing of theirs.
 //   watch, unwatch, submit, cancel
-//                 an LWKT, holding a cpu. watch and unwatch: the entry's lock is held, so they
-//                 trap but never switch. The lock is the entry's alone.
+//                 an LWKT, holding a cpu. watch and unwatch: the entry's lock is held over their
+//                 trap, once in a descriptor's life each; they never switch.
 //   harvest       the holder of `c`, at scheduling decisions and before it goes idle. Never waits.
 //                 Returns how many LWKTs it made runnable.
 //   sleep         the holder of `c`, whose state is IDLE. Waits for the kernel's events, for a
-//                 kick, or until `deadline` (ns of CLOCK_MONOTONIC, kNever: none); need not handle
-//                 the events it saw: the idle loop calls harvest. It must not wait at all if
-//                 c->c_wake is no longer `seen` *after* it has made itself visible to kick (below).
+//                 kick, or until `deadline` (ns of CLOCK_MONOTONIC, kNever: none). It must not wait
+//                 at all if c->c_wake is no longer `seen` *after* it has made itself visible to kick
+//                 (below). It wakes no LWKT: an IDLE cpu has no queue; deliver does that.
+//                 False: other cpus do the looking, sleep on c_wake.
+//   deliver       the holder of `c` after a sleep that returned true, RUN again: wakes the LWKTs of
+//                 the events that the sleep brought.
 //   kick          anyone, also the monitor and rforks without a cpu: ends sleep of `c`, or the one
 //                 it is about to enter. False: `c` does not sleep in the engine (the caller wakes
 //                 its futex).
@@ -85,13 +88,14 @@ struct Engine {
   void (*cancel)(iorequest* io);    // io_done still comes, with -ECANCELED or the true result
   // -- the scheduler's side --
   uint32_t (*harvest)(cpu* c);
-  void (*sleep)(cpu* c, uint32_t seen, uint64_t deadline);
+  bool (*sleep)(cpu* c, uint32_t seen, uint64_t deadline);
+  void (*deliver)(cpu* c);
   bool (*kick)(cpu* c);
   bool (*unattended)();
   bool (*events)();
 };
 
-extern const Engine engine_none, engine_epoll, engine_uring;
+extern const Engine engine_none, engine_epoll;
 
 // The one in use; &engine_none until somebody has to wait.
 extern const Engine* engine;
@@ -101,20 +105,16 @@ bool engine_open();
 void engine_atfork_child();
 // `wish`: auto, uring, epoll, none; null is auto. False: no such word.
 bool engine_choose(const char* wish);
-// From now on offered traps only (a seccomp filter may forbid what the engine calls).
-void engine_disable();
-
-// Carries `io` out and parks the LWKT meanwhile. The result as the kernel's, or -EOPNOTSUPP (no
-// engine can: trap), or -ERESTARTSYS (a signal came before it had an effect).
-int64_t engine_call(iorequest* io);
 // From harvest: io->result is set. Needs a cpu.
 void io_done(iorequest* io);
 
-// LWKTs that are parked in the engine, of all cpus.
-extern uint32_t engine_waiters;
+// While an LWKT is parked on what only the engine can tell, it counts in sched_external (sched.h):
+// that makes the monitor see to it that somebody looks.
 
-// Our own descriptors stand above what programs count on (1000 if the limit allows), close-on-exec.
-// Moves fd there; the new number, or fd itself if there is no room.
-int engine_hide_fd(int fd);
+// Our own descriptors stand above what programs count on (1000 if the limit allows), close-on-exec,
+// and what closes them passes them by. Moves *fd there. The number may change again (a program
+// dup2s over it): always read it through the pointer.
+void engine_hide_fd(int* fd);
+void engine_move_fd(int fd);  // the program is about to dup2 onto it
 
 }  // namespace cr
