@@ -27,6 +27,8 @@
 
 namespace cr {
 
+uint32_t monitor_word;  // a futex
+
 namespace {
 
 inline constexpr uint64_t kFast = 50'000;        // ns
@@ -37,7 +39,6 @@ inline constexpr int kRoundsToSleep = 40;
 inline constexpr size_t kStack = 32 * 1024;
 
 bool started;
-uint32_t awake;  // futex word: 0 while it sleeps for good
 globaldata* self_gd;
 
 struct CpuSeen {
@@ -100,22 +101,22 @@ void pause_for(uint64_t ns) {
 }
 
 void sleep_for_good() {
-  __atomic_store_n(&awake, 0u, __ATOMIC_SEQ_CST);
-  // A poke between the last look and here is lost to `awake`; one more look catches it.
+  __atomic_store_n(&monitor_word, 0u, __ATOMIC_SEQ_CST);
+  // A poke between the last look and here is lost to monitor_word; one more look catches it.
   if (look()) {
-    __atomic_store_n(&awake, 1u, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&monitor_word, 1u, __ATOMIC_SEQ_CST);
     return;
   }
-  while (__atomic_load_n(&awake, __ATOMIC_SEQ_CST) == 0) {
+  while (__atomic_load_n(&monitor_word, __ATOMIC_SEQ_CST) == 0) {
     // With timers pending and all cpus in traps or computing, wake for the first of them.
     uint64_t deadline = sched_hooks.timer_next();
     timespec ts{static_cast<time_t>(deadline / kSecond), static_cast<long>(deadline % kSecond)};
-    long r = raw6(SYS_futex, reinterpret_cast<long>(&awake),
+    long r = raw6(SYS_futex, reinterpret_cast<long>(&monitor_word),
                   FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0,
                   deadline == kNever ? 0 : reinterpret_cast<long>(&ts), 0,
                   FUTEX_BITSET_MATCH_ANY);
     if (r == -110 /* ETIMEDOUT */) {
-      __atomic_store_n(&awake, 1u, __ATOMIC_SEQ_CST);
+      __atomic_store_n(&monitor_word, 1u, __ATOMIC_SEQ_CST);
     }
   }
 }
@@ -162,7 +163,7 @@ void monitor_start() {
   self_gd->gd_idle = idle;
   self_gd->gd_deaf = 1;
   idle->td_flags = TDF_IDLE | TDF_NOTLS;
-  awake = 1;
+  monitor_word = 1;
   rfork_publish(self_gd);
   uint64_t all = ~0ull, old = 0;  // it takes no signal, ever, but the broadcast's
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
@@ -172,15 +173,15 @@ void monitor_start() {
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
 }
 
-void monitor_poke() {
-  if (__atomic_load_n(&awake, __ATOMIC_RELAXED) != 0 || !started) return;
-  if (__atomic_exchange_n(&awake, 1u, __ATOMIC_SEQ_CST) != 0) return;
-  raw3(SYS_futex, reinterpret_cast<long>(&awake), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+void monitor_wake() {
+  if (!started) return;
+  if (__atomic_exchange_n(&monitor_word, 1u, __ATOMIC_SEQ_CST) != 0) return;
+  raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
 }
 
 void monitor_atfork_child() {
   started = false;
-  awake = 0;
+  monitor_word = 0;
   self_gd = nullptr;
   for (auto& s : seen) s = CpuSeen{};
 }

@@ -33,7 +33,12 @@ void sched_queue_reset();
 // ---- the monitor (monitor.cc) ----------------------------------------------------------------
 bool monitor_running();
 void monitor_start();
-void monitor_poke();     // something may need it; cheap when it is awake
+extern uint32_t monitor_word;  // 0 while it sleeps for good
+inline bool monitor_awake() { return __atomic_load_n(&monitor_word, __ATOMIC_RELAXED) != 0; }
+void monitor_wake();
+inline void monitor_poke() {  // something may need it
+  if (__builtin_expect(!monitor_awake(), 0)) monitor_wake();
+}
 void monitor_atfork_child();
 
 // ---- rforks ----------------------------------------------------------------------------------
