@@ -113,10 +113,12 @@ void idle_wait(globaldata* gd, cpu* c) {
   __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_IDLE), __ATOMIC_SEQ_CST);
   // Whoever queues work after this line sees IDLE; whoever did before is seen here. A signal after
   // `seen` was read changes the word we sleep on, one before has set gd_ast.
+  bool in_engine = false;
   if (!work_anywhere() && load_acquire(&c->c_ipipending) == 0 && load_acquire(&gd->gd_ast) == 0) {
     uint64_t deadline = sched_hooks.timer_next();
     if (deadline == kNever || deadline > clock_monotonic()) {
-      futex_wait(&c->c_wake, seen, deadline);
+      in_engine = sched_hooks.engine_sleep(c, seen, deadline);
+      if (!in_engine) futex_wait(&c->c_wake, seen, deadline);
     }
   }
   if (try_take(c, CPU_IDLE)) {
@@ -125,6 +127,7 @@ void idle_wait(globaldata* gd, cpu* c) {
     // Woken by rfork_wake_cpu, which took us off the idle count.
     __atomic_sub_fetch(&nwaking, 1, __ATOMIC_SEQ_CST);
   }
+  if (in_engine) sched_hooks.engine_deliver(c);
 }
 
 void idle_main(void*) {
@@ -259,7 +262,7 @@ void rfork_wake_cpu(cpu* c) {
   __atomic_sub_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
   __atomic_add_fetch(&nwaking, 1, __ATOMIC_SEQ_CST);
   __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
-  futex_wake(&c->c_wake);
+  if (!sched_hooks.engine_kick(c)) futex_wake(&c->c_wake);
 }
 
 void ipiq_kick(cpu* c) { rfork_wake_cpu(c); }
@@ -270,11 +273,20 @@ namespace {
 bool wake_one() {
   if (__atomic_load_n(&nwaking, __ATOMIC_RELAXED) != 0) return true;
   if (__atomic_load_n(&nidle, __ATOMIC_SEQ_CST) != 0) {
+    // The poller last: while it runs LWKTs nobody waits for events.
+    cpu* poller = nullptr;
     for (int i = 0; i < ncpus; i++) {
-      if (cpus[i] != nullptr && load_acquire(&cpus[i]->c_state) == CPU_IDLE) {
-        rfork_wake_cpu(cpus[i]);
-        return true;
+      if (cpus[i] == nullptr || load_acquire(&cpus[i]->c_state) != CPU_IDLE) continue;
+      if (cpus[i] == __atomic_load_n(&sched_poller, __ATOMIC_RELAXED)) {
+        poller = cpus[i];
+        continue;
       }
+      rfork_wake_cpu(cpus[i]);
+      return true;
+    }
+    if (poller != nullptr) {
+      rfork_wake_cpu(poller);
+      return true;
     }
   }
   for (int i = 0; i < ncpus; i++) {
@@ -325,7 +337,8 @@ void sched_trap_enter(globaldata* gd) {
   gd->gd_intrap = 1;
   c->c_trapseq++;
   __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_TRAP), __ATOMIC_RELEASE);
-  if (sched_cpu_has_work(c) || sched_hooks.timer_next() != kNever || sched_global_count() != 0) {
+  if (sched_cpu_has_work(c) || sched_hooks.timer_next() != kNever || sched_global_count() != 0 ||
+      __atomic_load_n(&sched_external, __ATOMIC_RELAXED) != 0) {
     monitor_poke();
   }
 }
