@@ -53,10 +53,10 @@
 #define TD_RUNNING 24
 
 // struct thread's td_sysmsg
-#define TD_MSG_RESULT 0x130
-#define TD_MSG_NR 0x138
-#define TD_MSG_FRAME 0x140
-#define TD_MSG_ARGS 0x148
+#define TD_MSG_RESULT 0x140
+#define TD_MSG_NR 0x148
+#define TD_MSG_FRAME 0x150
+#define TD_MSG_ARGS 0x158
 
 // Call numbers below this are looked up in the table of plain traps.
 #define GATE_PLAIN_MAX 512

@@ -289,6 +289,13 @@ void set_default_stack() {
 
 }  // namespace
 
+namespace {
+void threads_start() {
+  sig_threads_start();
+  timer_slack_take();
+}
+}  // namespace
+
 const char* analyser_path() { return analyser[0] != '\0' ? analyser : nullptr; }
 
 int start(char** envp) {
@@ -312,12 +319,13 @@ int start(char** envp) {
 
   static thread main_td;
   main_td.td_timer = -1;
+  main_td.td_slack = main_td.td_slackdef = timer_slack_inherited();
   main_td.td_flags = TDF_MAIN | TDF_NPTL;
   main_td.td_fsbase = read_fsbase();
   lwkt_initport_thread(&main_td.td_msgport, &main_td);
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_reply_port = &main_td.td_msgport;
-  sched_hooks = {sig_threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next, timer_expire};
+  sched_hooks = {threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next, timer_expire};
   sched_init(count_cpus(), &main_td);
   tid_init(&main_td);
   // What the kernel holds for the first thread, for when another kernel thread runs it.

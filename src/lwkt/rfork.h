@@ -32,7 +32,15 @@ void sched_queue_reset();
 // ---- the monitor (monitor.cc) ----------------------------------------------------------------
 bool monitor_running();
 void monitor_start();
-void monitor_poke();     // something may need it; cheap when it is awake
+enum MonitorWatch : uint32_t {
+  MONITOR_ASLEEP = 0,  // late timers
+  MONITOR_SLOW = 1,    // the ends of slices
+  MONITOR_FAST = 2,    // cpus in traps, idle cpus
+};
+void monitor_poke(MonitorWatch level);  // it may be needed; cheap when it watches already
+// An LWKT will run, or sit in a trap, while timers are pending: the first may be earlier than the
+// monitor knows.
+void monitor_poke_timer();
 void monitor_atfork_child();
 
 // ---- rforks ----------------------------------------------------------------------------------

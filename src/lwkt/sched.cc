@@ -143,7 +143,7 @@ void sched_enqueue(thread* td) {
       if (__builtin_expect(ncpus > 1, 0)) {
         rfork_work_queued(n + 1);
       } else {
-        monitor_poke();  // or one that computes for ever would keep td waiting for ever
+        monitor_poke(MONITOR_SLOW);  // or one that computes for ever would keep td waiting for ever
       }
       return;
     }
