@@ -17,6 +17,8 @@
 #include "../arch/x86_64/context.h"
 #include "../arch/x86_64/rawcall.h"
 #include "../arch/x86_64/usercopy.h"
+#include "../src/async/engine.h"
+#include "../src/async/fdtable.h"
 #include "../src/async/timer.h"
 #include "../src/gate/object.h"
 #include "../src/gate/start.h"
@@ -75,6 +77,7 @@ PassThru* passthru_make(const trapframe* tf) {
 
 [[noreturn]] void share_memory(const trapframe* tf, PassThru* p, bool vfork) {
   p->vfork = vfork;
+  __atomic_add_fetch(&fd_forks, 1, __ATOMIC_SEQ_CST);
   // The child must start with the program's mask, and the parent must not take a signal with
   // the child's area in its register.
   sig_kernel_mask_set(curthread()->td_sigmask);
@@ -89,6 +92,8 @@ void rebuild_child() {
   slab_atfork_child();
   ipiq_atfork_child();
   timer_atfork_child();
+  engine_atfork_child();
+  fd_atfork_child();
   shared_atfork_child();
   futex_atfork_child();
   td->td_flags |= TDF_MAIN;
@@ -100,6 +105,7 @@ void rebuild_child() {
 
 int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, long a4) {
   uint64_t all = ~0ull, old = 0;
+  __atomic_add_fetch(&fd_forks, 1, __ATOMIC_SEQ_CST);
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
        8);
   bool others = sched_others();

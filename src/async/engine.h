@@ -20,14 +20,17 @@
 //   atfork_child  the only kernel thread of a fork's child. It must forget the parent's kernel
 //                 objects (close its copies of the descriptors) and touch nothing of theirs.
 //   watch, unwatch, submit, cancel
-//                 an LWKT, holding a cpu. watch and unwatch: the entry's lock is held, so they
-//                 trap but never switch. The lock is the entry's alone.
+//                 an LWKT, holding a cpu. watch and unwatch: the entry's lock is held over their
+//                 trap, once in a descriptor's life each; they never switch.
 //   harvest       the holder of `c`, at scheduling decisions and before it goes idle. Never waits.
 //                 Returns how many LWKTs it made runnable.
 //   sleep         the holder of `c`, whose state is IDLE. Waits for the kernel's events, for a
-//                 kick, or until `deadline` (ns of CLOCK_MONOTONIC, kNever: none); need not handle
-//                 the events it saw: the idle loop calls harvest. It must not wait at all if
-//                 c->c_wake is no longer `seen` *after* it has made itself visible to kick (below).
+//                 kick, or until `deadline` (ns of CLOCK_MONOTONIC, kNever: none). It must not wait
+//                 at all if c->c_wake is no longer `seen` *after* it has made itself visible to kick
+//                 (below). It wakes no LWKT: an IDLE cpu has no queue; deliver does that.
+//                 False: other cpus do the looking, sleep on c_wake.
+//   deliver       the holder of `c` after a sleep that returned true, RUN again: wakes the LWKTs of
+//                 the events that the sleep brought.
 //   kick          anyone, also the monitor and rforks without a cpu: ends sleep of `c`, or the one
 //                 it is about to enter. False: `c` does not sleep in the engine (the caller wakes
 //                 its futex).
@@ -56,11 +59,17 @@
 
 namespace cr {
 
+enum IoState : uint32_t {
+  IO_PENDING = 0,
+  IO_DONE = 1,      // the result stands
+  IO_RELEASED = 2,  // and the waker has let go of the request
+};
+
 // A call given to the kernel. On the caller's stack; the engine's from submit to io_done.
 struct iorequest {
   uint8_t op;        // IORING_OP_* (linux/io_uring.h): its names are the widest set there is
-  uint8_t rw_flags_valid;
-  uint16_t pad;
+  uint8_t unused;
+  uint16_t ring;     // the engine's: where it was submitted
   int32_t fd;
   uint64_t addr;     // as in struct io_uring_sqe
   uint32_t len;
@@ -69,8 +78,7 @@ struct iorequest {
   // -- the engine's --
   thread* td;
   int64_t result;    // >= 0 or -errno
-  uint32_t done;     // set (release) before td is woken: the waker's last touch is `released`
-  uint32_t released;
+  uint32_t state;    // IoState
 };
 
 struct Engine {
@@ -85,7 +93,8 @@ struct Engine {
   void (*cancel)(iorequest* io);    // io_done still comes, with -ECANCELED or the true result
   // -- the scheduler's side --
   uint32_t (*harvest)(cpu* c);
-  void (*sleep)(cpu* c, uint32_t seen, uint64_t deadline);
+  bool (*sleep)(cpu* c, uint32_t seen, uint64_t deadline);
+  void (*deliver)(cpu* c);
   bool (*kick)(cpu* c);
   bool (*unattended)();
   bool (*events)();
@@ -101,20 +110,23 @@ bool engine_open();
 void engine_atfork_child();
 // `wish`: auto, uring, epoll, none; null is auto. False: no such word.
 bool engine_choose(const char* wish);
-// From now on offered traps only (a seccomp filter may forbid what the engine calls).
-void engine_disable();
+// Whether the engine carries calls out. Opens it if need be.
+bool engine_completes();
+// Carries `io` out and parks the LWKT meanwhile. The kernel's result; -EOPNOTSUPP: not this engine, or
+// full: trap instead. With `interruptible` a signal for the LWKT has the kernel give up what can
+// be given up: -ECANCELED or -EINTR then, or the true result; without it signals wait, as they do
+// for a file on a disk.
+int64_t io_call(iorequest* io, bool interruptible);
+// From harvest or deliver: `result` for io. Needs a cpu.
+void io_done(iorequest* io, int64_t result);
 
-// Carries `io` out and parks the LWKT meanwhile. The result as the kernel's, or -EOPNOTSUPP (no
-// engine can: trap), or -ERESTARTSYS (a signal came before it had an effect).
-int64_t engine_call(iorequest* io);
-// From harvest: io->result is set. Needs a cpu.
-void io_done(iorequest* io);
+// While an LWKT is parked on what only the engine can tell, it counts in sched_external (sched.h):
+// that makes the monitor see to it that somebody looks.
 
-// LWKTs that are parked in the engine, of all cpus.
-extern uint32_t engine_waiters;
-
-// Our own descriptors stand above what programs count on (1000 if the limit allows), close-on-exec.
-// Moves fd there; the new number, or fd itself if there is no room.
-int engine_hide_fd(int fd);
+// Our own descriptors stand above what programs count on (1000 if the limit allows), close-on-exec,
+// and what closes them passes them by. Moves *fd there. The number may change again (a program
+// dup2s over it): always read it through the pointer.
+void engine_hide_fd(int* fd);
+void engine_move_fd(int fd);  // the program is about to dup2 onto it
 
 }  // namespace cr

@@ -26,6 +26,8 @@
 
 #include "../../arch/x86_64/context.h"
 #include "../../arch/x86_64/rawcall.h"
+#include "../async/engine.h"
+#include "../async/fdtable.h"
 #include "../async/timer.h"
 #include "../lwkt/clock.h"
 #include "../lwkt/export.h"
@@ -141,6 +143,7 @@ void read_options() {
   options.cache = setting("LIBCR_CACHE");
   options.home = setting("HOME");
   options.xdg_cache = setting("XDG_CACHE_HOME");
+  options.engine = setting("LIBCR_ENGINE");
   options.stats = flag("LIBCR_STATS");
   options.verbose = flag("LIBCR_VERBOSE");
   options.no_guard = flag("LIBCR_NO_GUARD_INSTALL");
@@ -292,6 +295,7 @@ void set_default_stack() {
 namespace {
 void threads_start() {
   sig_threads_start();
+  fd_start();
   timer_slack_take();
 }
 }  // namespace
@@ -325,7 +329,18 @@ int start(char** envp) {
   lwkt_initport_thread(&main_td.td_msgport, &main_td);
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_reply_port = &main_td.td_msgport;
-  sched_hooks = {threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next, timer_expire};
+  sched_hooks = {
+      threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next, timer_expire,
+      [](cpu* c) { return engine->harvest(c); },
+      [](cpu* c, uint32_t seen, uint64_t deadline) { return engine->sleep(c, seen, deadline); },
+      [](cpu* c) { engine->deliver(c); },
+      [](cpu* c) { return engine->kick(c); },
+      [] { return engine->unattended(); },
+      [] { return engine->events(); },
+  };
+  if (!engine_choose(options.engine)) {
+    dprintf(2, "libcr: LIBCR_ENGINE=%s: no such engine; auto is used\n", options.engine);
+  }
   sched_init(count_cpus(), &main_td);
   tid_init(&main_td);
   // What the kernel holds for the first thread, for when another kernel thread runs it.

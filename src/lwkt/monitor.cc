@@ -5,7 +5,10 @@
 //   - an LWKT that waits behind a running one while a cpu is idle: the idle cpu is woken;
 //   - an LWKT that computes for a whole slice while others wait: its rfork gets the IPI signal
 //     and switches (src/signal/preempt.cc);
-//   - a timer that is due while every cpu computes: the same.
+//   - a timer that is due while every cpu computes: the same;
+//   - LWKTs that wait for events of the kernel while no cpu sleeps in the engine: an idle cpu is
+//     woken to do it, a cpu in a trap given to another rfork, one that computes preempted once there
+//     are events.
 //
 // It owns no cpu and touches no queue: it moves c_state, wakes and signals. How often it looks is
 // asked for by those who see the need (monitor_poke): every kFast, backing off to kSlow, where a cpu
@@ -55,7 +58,7 @@ struct CpuSeen {
 CpuSeen seen[kMaxCpus];
 
 // True if the cpu was given something to do.
-bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere) {
+bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unattended) {
   uint32_t state = load_acquire(&c->c_state);
   bool work = sched_cpu_has_work(c) || queued_elsewhere;
   uint64_t deadline = sched_hooks.timer_next();
@@ -63,7 +66,7 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere) {
   if (state == CPU_TRAP) {
     bool same_trap = s.trapseq == c->c_trapseq;
     s.trapseq = c->c_trapseq;
-    if (!same_trap || !(work || due)) return false;
+    if (!same_trap || !(work || due || unattended)) return false;
     uint32_t expect = CPU_TRAP;
     if (__atomic_compare_exchange_n(&c->c_state, &expect, static_cast<uint32_t>(CPU_RUN), false,
                                     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
@@ -79,7 +82,8 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere) {
     s.since = now;
     if (!due) return false;
   }
-  if (due || (work && now - s.since >= kSlice)) {
+  if (due || ((work || unattended) && now - s.since >= kSlice &&
+              (work || sched_hooks.engine_events()))) {
     s.since = now;
     globaldata* gd = c->c_gd;
     if (gd != nullptr && gd->gd_ktid != 0) rfork_send_signal(gd, kIpiSignal);
@@ -94,9 +98,12 @@ bool look() {
   bool waiting = global;
   bool acted = false;
   for (int i = 0; i < ncpus; i++) waiting = waiting || sched_cpu_has_work(cpus[i]);
-  if (waiting) rfork_spread();
-  for (int i = 0; i < ncpus; i++) acted = look_at(cpus[i], seen[i], now, global) || acted;
-  return acted || waiting;
+  bool unattended = sched_hooks.engine_unattended();
+  if (waiting || unattended) rfork_spread();
+  for (int i = 0; i < ncpus; i++) {
+    acted = look_at(cpus[i], seen[i], now, global, unattended) || acted;
+  }
+  return acted || waiting || unattended;
 }
 
 bool cpu_in_trap() {

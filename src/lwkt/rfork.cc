@@ -112,10 +112,12 @@ void idle_wait(globaldata* gd, cpu* c) {
   __atomic_add_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
   __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_IDLE), __ATOMIC_SEQ_CST);
   // Whoever queues work after this line sees IDLE; whoever did before is seen here.
+  bool in_engine = false;
   if (!work_anywhere() && load_acquire(&c->c_ipipending) == 0) {
     uint64_t deadline = sched_hooks.timer_next();
     if (deadline == kNever || deadline > clock_monotonic()) {
-      futex_wait(&c->c_wake, seen, deadline);
+      in_engine = sched_hooks.engine_sleep(c, seen, deadline);
+      if (!in_engine) futex_wait(&c->c_wake, seen, deadline);
     }
   }
   if (try_take(c, CPU_IDLE)) {
@@ -124,6 +126,7 @@ void idle_wait(globaldata* gd, cpu* c) {
     // Woken by rfork_wake_cpu, which took us off the idle count.
     __atomic_sub_fetch(&nwaking, 1, __ATOMIC_SEQ_CST);
   }
+  if (in_engine) sched_hooks.engine_deliver(c);
 }
 
 void idle_main(void*) {
@@ -258,7 +261,7 @@ void rfork_wake_cpu(cpu* c) {
   __atomic_sub_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
   __atomic_add_fetch(&nwaking, 1, __ATOMIC_SEQ_CST);
   __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
-  futex_wake(&c->c_wake);
+  if (!sched_hooks.engine_kick(c)) futex_wake(&c->c_wake);
 }
 
 void ipiq_kick(cpu* c) { rfork_wake_cpu(c); }
@@ -269,11 +272,20 @@ namespace {
 bool wake_one() {
   if (__atomic_load_n(&nwaking, __ATOMIC_RELAXED) != 0) return true;
   if (__atomic_load_n(&nidle, __ATOMIC_SEQ_CST) != 0) {
+    // The poller last: while it runs LWKTs nobody waits for events.
+    cpu* poller = nullptr;
     for (int i = 0; i < ncpus; i++) {
-      if (cpus[i] != nullptr && load_acquire(&cpus[i]->c_state) == CPU_IDLE) {
-        rfork_wake_cpu(cpus[i]);
-        return true;
+      if (cpus[i] == nullptr || load_acquire(&cpus[i]->c_state) != CPU_IDLE) continue;
+      if (cpus[i] == __atomic_load_n(&sched_poller, __ATOMIC_RELAXED)) {
+        poller = cpus[i];
+        continue;
       }
+      rfork_wake_cpu(cpus[i]);
+      return true;
+    }
+    if (poller != nullptr) {
+      rfork_wake_cpu(poller);
+      return true;
     }
   }
   for (int i = 0; i < ncpus; i++) {
@@ -322,10 +334,12 @@ void rfork_kick() {
 
 void sched_trap_enter(globaldata* gd) {
   cpu* c = gd->gd_cpu;
+  if (__builtin_expect(c->c_unsubmitted != 0, 0)) sched_hooks.engine_harvest(c);
   gd->gd_intrap = 1;
   c->c_trapseq++;
   __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_TRAP), __ATOMIC_RELEASE);
-  if (sched_cpu_has_work(c) || sched_global_count() != 0) {
+  if (sched_cpu_has_work(c) || sched_global_count() != 0 ||
+      __atomic_load_n(&sched_external, __ATOMIC_RELAXED) != 0) {
     monitor_poke(MONITOR_FAST);
   } else {
     monitor_poke_timer();
@@ -350,6 +364,10 @@ void sched_trap_leave() {
     if (try_take(cpus[i], CPU_TRAP)) {
       hold(gd, cpus[i]);
       gd->gd_intrap = 0;
+      // Those that were here first go first. (Many rforks whose LWKTs do nothing but traps would
+      // pass the cpu among themselves, and its queue and the timers would never be looked at.)
+      sched_run_timers();
+      if (sched_cpu_has_work(cpus[i]) || sched_global_count() != 0) sched_yield_cpu();
       return;
     }
   }

@@ -24,6 +24,7 @@ bool sched_cpu_has_work(const cpu* c);
 uint32_t sched_global_count();
 bool sched_timer_due();
 void sched_run_timers();  // wakes sleepers whose time has come; needs a cpu
+void sched_harvest();     // takes the kernel's events if nobody sleeps for them; needs a cpu
 void sched_enqueue_global(thread* td);
 void sched_switch_to(thread* next);
 void sched_switch();

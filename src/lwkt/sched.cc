@@ -21,6 +21,7 @@
 #include "../../arch/x86_64/switch.h"
 #include "../../arch/x86_64/rawcall.h"
 #include "assert.h"
+#include "clock.h"
 #include "ipiq.h"
 #include "rfork.h"
 #include "spinlock.h"
@@ -30,6 +31,8 @@ namespace cr {
 
 bool smp = false;
 uint32_t nthreads = 1;
+uint32_t sched_external;
+cpu* sched_poller;
 SchedHooks sched_hooks;
 
 namespace {
@@ -164,11 +167,17 @@ bool lwkt_wake(thread* td, int64_t why) {
   return true;
 }
 
+void sched_harvest() {
+  cpu* c = mycpu();
+  if (c->c_unsubmitted != 0 || sched_hooks.engine_unattended()) sched_hooks.engine_harvest(c);
+}
+
 thread* sched_pick(cpu* c) {
   thread* next;
   if (__builtin_expect(load_acquire(&c->c_ipipending) != 0, 0)) process_ipiq();
   if (__builtin_expect(++c->c_tick % kGlobalEvery == 0, 0)) {
     sched_run_timers();  // LWKTs that hand over to each other for ever never let idle do it
+    sched_harvest();
     next = global_pop();
     if (next != nullptr) return next;
   }
@@ -185,6 +194,12 @@ thread* sched_steal(cpu* self) {
     if (td != nullptr) return td;
   }
   return nullptr;
+}
+
+bool sched_alone() {
+  return !sched_cpu_has_work(mycpu()) && sched_global_count() == 0 &&
+         __atomic_load_n(&sched_external, __ATOMIC_RELAXED) == 0 &&
+         sched_hooks.timer_next() == kNever;
 }
 
 bool sched_cpu_has_work(const cpu* c) {

@@ -33,6 +33,10 @@ void sched_enqueue(thread* td);
 // Lets other LWKTs run if there are any. True if somebody ran.
 bool sched_yield_cpu();
 
+// Nothing but the caller could use this cpu now, nor could a timer or an event make somebody
+// runnable here: the caller may as well sleep in the kernel. False negatives are possible.
+bool sched_alone();
+
 // ---- life -------------------------------------------------------------------------------
 
 thread* thread_alloc();           // zeroed but for list links; null: no memory
@@ -53,6 +57,9 @@ void sched_thread_added();        // before the second LWKT can run: more cpus m
 extern cpu* cpus[];               // [0, ncpus)
 extern int ncpus;
 extern uint32_t nthreads;         // live LWKTs of the program (idle threads don't count)
+extern uint32_t sched_external;   // LWKTs that only an event from the kernel can wake: somebody
+                                  // must look for it (src/async/engine.h)
+extern cpu* sched_poller;         // the idle cpu that sleeps in the kernel's event queue
 inline constexpr int kMaxCpus = 256;
 
 // What the floors above hang into the idle loop and the monitor. All must be set before the
@@ -64,6 +71,13 @@ struct SchedHooks {
   void (*back_from_deaf)();        // an rfork that blocked all signals takes them again
   uint64_t (*timer_next)();        // first deadline, ns of CLOCK_MONOTONIC; ~0: none
   bool (*timer_expire)(uint64_t);  // wakes everybody whose time has come
+  // The engine; src/async/engine.h says what each does and who may call it.
+  uint32_t (*engine_harvest)(cpu*);
+  bool (*engine_sleep)(cpu*, uint32_t seen, uint64_t deadline);
+  void (*engine_deliver)(cpu*);
+  bool (*engine_kick)(cpu*);
+  bool (*engine_unattended)();
+  bool (*engine_events)();
 };
 extern SchedHooks sched_hooks;
 

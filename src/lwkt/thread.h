@@ -153,6 +153,7 @@ struct alignas(kCacheLine) cpu {
   int32_t c_id;
   globaldata* c_gd;      // the holder
   uint32_t c_tick;       // scheduling decisions so far: every 61st looks at the global queue
+  uint32_t c_unsubmitted;  // requests of its ring that wait for the next enter
   uint32_t c_trapseq;    // counts entries into blocking traps: the monitor compares
   uint64_t c_nswitch;    // switches so far
   slab_cpu* c_slab;

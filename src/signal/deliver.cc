@@ -204,6 +204,7 @@ namespace {
 void run_preempt(int) {
   // All cpus may compute: then nobody but the one that is stopped looks at the timers.
   sched_run_timers();
+  sched_harvest();
   sched_yield_cpu();
 }
 }  // namespace

@@ -65,7 +65,10 @@ bool settle(thread* td, kucontext* uc) {
   if ((td->td_flags & TDF_IDLE) != 0) {
     // Asleep, or about to be: the kernel restarts the wait, but its word has changed by then.
     cpu* c = mygd()->gd_cpu;
-    if (c != nullptr) __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
+    if (c != nullptr) {
+      __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
+      sched_hooks.engine_kick(c);  // it looks at the word only before it sleeps there
+    }
     return false;
   }
   if (in_libcr(pc)) {
@@ -145,7 +148,8 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
     sig_recalc(td);
   }
   if (ipi && gd->gd_cpu != nullptr &&
-      (sched_cpu_has_work(gd->gd_cpu) || sched_global_count() != 0 || sched_timer_due())) {
+      (sched_cpu_has_work(gd->gd_cpu) || sched_global_count() != 0 || sched_timer_due() ||
+       sched_hooks.engine_unattended())) {
     sig_push_preempt(td, uc);
   }
 }

@@ -1,0 +1,125 @@
+// A call that may block on a descriptor: try without blocking, park until the kernel reports an
+// edge, try again (DESIGN §4.4). The calls of socket.cc, stream.cc and poll.cc are written with it.
+//
+// Policy, in this order
+//   1. One LWKT: a plain trap (the callers ask sched_others).
+//   2. What was emptied by the last call and had no edge since parks without a try: one trap less
+//      for each request of a server that answers and reads again.
+//   3. Otherwise the call is tried with MSG_DONTWAIT or RWF_NOWAIT.
+//   4. If nothing else could use the cpu, no timer and no parked LWKT either, the call sleeps in the
+//      kernel, with the cpu on offer (sched_alone): that costs one trap where parking costs three.
+//   5. Otherwise it parks on the descriptor's entry (fdtable.h).
+#pragma once
+
+#include <errno.h>
+
+#include "../src/async/engine.h"
+#include "../src/async/fdtable.h"
+#include "../src/sysport/sysport.h"
+
+namespace cr {
+
+// Answer of FdCall::wait beside 0 (try again) and -errno.
+inline constexpr int kOfferTrap = -1000;  // it can't wait here: FdCall::offer
+
+// One call's wait for the descriptor `fd`. The pattern:
+//
+//   FdCall c(fd, e, FD_IN);
+//   for (;;) {
+//     c.note();
+//     if (!c.known_empty()) { r = try it; if (r != -EAGAIN) return r; c.emptied(); }
+//     int w = c.wait();
+//     if (w != 0) return w == kOfferTrap ? c.offer(m) : -w;
+//   }
+//
+// `fd` may change in wait() (a close under the sleeper): always use c.fd.
+class FdCall {
+ public:
+  FdCall(int number, fdentry* entry, uint32_t dir)
+      : fd(number), e(entry), gen_(load_acquire(&entry->gen)), dir_(dir) {}
+  ~FdCall() {
+    if (__builtin_expect(hidden_, 0)) fd_hidden_release(fd);
+  }
+  FdCall(const FdCall&) = delete;
+  FdCall& operator=(const FdCall&) = delete;
+
+  void note() { seen_ = load_acquire(&e->seq[dir_ - 1]); }
+  bool known_empty() const {
+    return e->empty == seen_ && (e->watched & EPOLLIN) != 0 && (e->flags & FDF_STICKY) == 0;
+  }
+  // The try took all there was.
+  void emptied() { __atomic_store_n(&e->empty, seen_, __ATOMIC_RELAXED); }
+
+  // The try would have blocked. 0: try again; -EAGAIN: the file is non-blocking or the time is up;
+  // -ERESTARTSYS or -EINTR: a signal; kOfferTrap. `one`: an edge wakes only one of those.
+  int wait(bool one = false);
+  // The call as it is in m, on `fd`, as a trap with the cpu on offer.
+  int offer(union sysunion* m) {
+    m->raw.arg[0] = static_cast<uint64_t>(fd);
+    return sysport_trap_block(m);
+  }
+  // An error or a hang-up was seen: another try would fetch an error that is the next call's.
+  bool broken() const { return (e->flags & FDF_STICKY) != 0; }
+
+  int fd;
+  fdentry* e;
+
+ private:
+  int ask();
+  int sleep(bool one);
+
+  uint32_t gen_;
+  uint32_t dir_;
+  uint32_t seen_ = 0;
+  bool hidden_ = false;
+  bool asked_ = false;    // the mode and the time-out
+  bool timed_ = false;    // with a time-out an interruption is EINTR, never a restart
+  bool expired_ = false;
+  uint64_t deadline_ = kNever;
+};
+
+// After a sleep that a signal ended: does the signal concern td? If not the sleep goes on.
+bool blocking_interrupted(thread* td);
+
+inline bool fd_is_socket(FdKind k) { return k >= FDK_TCP && k <= FDK_SOCKET; }
+
+// A read-like or write-like call on a file that has no non-blocking form: polls, then traps.
+int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir);
+
+// ---- iovecs ------------------------------------------------------------------------------------
+
+struct kiovec {
+  uint64_t base;
+  uint64_t len;
+};
+
+// A program's iovec array, copied so that it can be advanced.
+class IovCopy {
+ public:
+  IovCopy() = default;
+  ~IovCopy();
+  IovCopy(const IovCopy&) = delete;
+  IovCopy& operator=(const IovCopy&) = delete;
+
+  // False: not readable, too many, or no memory. The trap will say what.
+  bool load(uint64_t at, uint64_t n);
+  void set(uint64_t base, uint64_t len) {
+    own_[0] = {base, len};
+    n_ = 1;
+    total_ = len;
+  }
+  void advance(uint64_t bytes);
+  uint64_t total() const { return total_; }
+  kiovec* first() { return at_; }
+  uint64_t count() const { return n_; }
+
+ private:
+  static constexpr uint64_t kInline = 8;
+  static constexpr uint64_t kMost = 1024;  // UIO_MAXIOV
+  kiovec own_[kInline];
+  kiovec* memory_ = own_;
+  kiovec* at_ = own_;
+  uint64_t n_ = 0, loaded_ = 0, total_ = 0;
+};
+
+}  // namespace cr
