@@ -76,6 +76,28 @@ void no_nowait(fdentry* e) {
   e->flags |= FDF_NO_NOWAIT;
 }
 
+// Whether the page cache is worth a try of its own. Where the last two reads missed it only every
+// 16th is tried: the ring looks there, too, costs one trap for many and gives the disk their
+// requests together. (bench_randread, cpu for a read: 6.7 us with a try each time, 5.4 without.)
+bool try_cache(fdentry* e) {
+  constexpr uint8_t kUsual = 2, kProbe = kUsual + 16;
+  if ((e->flags & (FDF_DIRECT | FDF_NO_NOWAIT)) != 0) return false;
+  uint8_t missed = __atomic_load_n(&e->missed, __ATOMIC_RELAXED);
+  if (missed < kUsual) return true;
+  bool probe = missed >= kProbe;
+  __atomic_store_n(&e->missed, probe ? kUsual : static_cast<uint8_t>(missed + 1), __ATOMIC_RELAXED);
+  return probe;
+}
+
+void note_try(fdentry* e, bool hit) {
+  uint8_t missed = __atomic_load_n(&e->missed, __ATOMIC_RELAXED);
+  if (hit) {
+    if (missed != 0) __atomic_store_n(&e->missed, uint8_t{0}, __ATOMIC_RELAXED);
+  } else if (missed < 2) {
+    __atomic_store_n(&e->missed, static_cast<uint8_t>(missed + 1), __ATOMIC_RELAXED);
+  }
+}
+
 long try_read(const Transfer& t) {
   return raw6(SYS_preadv2, t.fd, static_cast<long>(t.iov), static_cast<long>(t.count),
               static_cast<long>(t.off), 0, static_cast<long>(t.flags | kNoWait));
@@ -91,8 +113,9 @@ int read_one(union sysunion* m, fdentry* e, Transfer t, kiovec buffer) {
   t.iov = reinterpret_cast<uint64_t>(&buffer);
   t.count = 1;
   uint64_t done = 0;
-  while ((e->flags & (FDF_DIRECT | FDF_NO_NOWAIT)) == 0) {
+  while (done != 0 || try_cache(e)) {
     long r = try_read(t);
+    note_try(e, r != -EAGAIN);
     if (r == -EAGAIN) break;
     if (r == -EOPNOTSUPP) {
       no_nowait(e);
@@ -123,8 +146,9 @@ int read_one(union sysunion* m, fdentry* e, Transfer t, kiovec buffer) {
 // Several buffers, all cached or all by the ring.
 int read_many(union sysunion* m, fdentry* e, const Transfer& t, uint64_t total) {
   long r = -EAGAIN;
-  if ((e->flags & (FDF_DIRECT | FDF_NO_NOWAIT)) == 0) {
+  if (try_cache(e)) {
     r = try_read(t);
+    note_try(e, r != -EAGAIN);
     if (r == -EOPNOTSUPP) no_nowait(e);
     // Short because of the end, or because the rest is not cached: the ring tells, and reads the
     // beginning once more.

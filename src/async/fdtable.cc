@@ -28,6 +28,7 @@ void reset(fdentry* e) {
   e->empty = e->seq[0] - 1;
   e->flags = 0;
   e->kind = FDK_UNKNOWN;
+  e->missed = 0;
   e->watched = 0;
   e->users = 0;
   e->rcvtimeo_ms = e->sndtimeo_ms = 0;

@@ -89,7 +89,7 @@ struct alignas(kCacheLine) fdentry {
   uint32_t empty;       // seq[0] when reading found nothing more; valid if it is equal
   uint32_t flags;
   FdKind kind;
-  uint8_t pad;
+  uint8_t missed;       // reads in a row that the page cache had not; a hint
   uint16_t watched;     // EPOLL* bits the engine was asked for
   uint32_t forks;       // FDF_OWN holds while this is fd_forks
   uint32_t epoch;       // FDF_OPTS_KNOWN holds while this is fd_epoch
