@@ -177,7 +177,11 @@ thread* sched_pick(cpu* c) {
   if (__builtin_expect(load_acquire(&c->c_ipipending) != 0, 0)) process_ipiq();
   if (__builtin_expect(++c->c_tick % kGlobalEvery == 0, 0)) {
     sched_run_timers();  // LWKTs that hand over to each other for ever never let idle do it
-    sched_harvest();
+    // Events on top of a long queue would flow over into the global one, where they would wait for
+    // every 61st decision. Yields alone can keep a queue long: now and then in any case.
+    if (c->c_tail - load_acquire(&c->c_head) < kGlobalEvery || c->c_tick % (8 * kGlobalEvery) == 0) {
+      sched_harvest();
+    }
     next = global_pop();
     if (next != nullptr) return next;
   }
