@@ -78,7 +78,7 @@ void no_nowait(fdentry* e) {
 
 // Whether the page cache is worth a try of its own. Where the last two reads missed it only every
 // 16th is tried: the ring looks there, too, costs one trap for many and gives the disk their
-// requests together. (bench_randread, cpu for a read: 6.7 us with a try each time, 5.4 without.)
+// requests together. (bench_randread, cpu for a read: 6.7 us with a try each time, 6.2 without.)
 bool try_cache(fdentry* e) {
   constexpr uint8_t kUsual = 2, kProbe = kUsual + 16;
   if ((e->flags & (FDF_DIRECT | FDF_NO_NOWAIT)) != 0) return false;
