@@ -43,6 +43,13 @@ class FdCall {
   FdCall(const FdCall&) = delete;
   FdCall& operator=(const FdCall&) = delete;
 
+  // For calls that have their own time-out and care for no mode: until `deadline`.
+  void wait_until(uint64_t deadline) {
+    asked_ = true;
+    timed_ = deadline != kNever;
+    deadline_ = deadline;
+  }
+
   void note() { seen_ = load_acquire(&e->seq[dir_ - 1]); }
   bool known_empty() const {
     return e->empty == seen_ && (e->watched & EPOLLIN) != 0 && (e->flags & FDF_STICKY) == 0;
@@ -82,6 +89,14 @@ class FdCall {
 bool blocking_interrupted(thread* td);
 
 inline bool fd_is_socket(FdKind k) { return k >= FDK_TCP && k <= FDK_SOCKET; }
+
+// A read that never waits, by its flags or its file's. What it finds empty need not be polled.
+inline int blocking_never(union sysunion* m, fdentry* e) {
+  uint32_t seen = load_acquire(&e->seq[0]);
+  int error = sysport_trap(m);
+  if (error == EAGAIN) __atomic_store_n(&e->empty, seen, __ATOMIC_RELAXED);
+  return error;
+}
 
 // A read-like or write-like call on a file that has no non-blocking form: polls, then traps.
 int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir);

@@ -20,6 +20,7 @@
 #include "../src/async/engine.h"
 #include "../src/async/fdtable.h"
 #include "../src/async/timer.h"
+#include "../src/gate/buslock.h"
 #include "../src/gate/object.h"
 #include "../src/gate/start.h"
 #include "../src/lwkt/assert.h"
@@ -78,6 +79,7 @@ PassThru* passthru_make(const trapframe* tf) {
 [[noreturn]] void share_memory(const trapframe* tf, PassThru* p, bool vfork) {
   p->vfork = vfork;
   __atomic_add_fetch(&fd_forks, 1, __ATOMIC_SEQ_CST);
+  if (!vfork || sched_others()) buslock_restore();
   // The child must start with the program's mask, and the parent must not take a signal with
   // the child's area in its register.
   sig_kernel_mask_set(curthread()->td_sigmask);
@@ -100,6 +102,7 @@ void rebuild_child() {
   tid_atfork_child(td);
   td->td_robust = 0;  // as the kernel: the child's list is empty until it says otherwise
   sched_atfork_child();
+  sysport_crowd(false);
   sig_atfork_child(td);
 }
 

@@ -192,11 +192,13 @@ int sys_recvfrom(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto flags = static_cast<int>(a[3]);
   if (!sched_others()) return sysport_trap_block(m);
-  if ((flags & (MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
+  if ((flags & (MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
-  if (e == nullptr || !fd_is_socket(fd_kind(e, fd))) return sysport_trap_block(m);
-  if (fd_known_nonblock(e)) return sysport_trap(m);
+  if (e == nullptr) return sysport_trap_block(m);
+  if ((flags & MSG_DONTWAIT) != 0) return blocking_never(m, e);
+  if (!fd_is_socket(fd_kind(e, fd))) return sysport_trap_block(m);
+  if (fd_known_nonblock(e)) return blocking_never(m, e);
   if ((flags & MSG_WAITALL) != 0 &&
       ((flags & MSG_PEEK) != 0 || (e->kind != FDK_TCP && e->kind != FDK_STREAM))) {
     return sysport_trap_block(m);

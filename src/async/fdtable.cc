@@ -366,6 +366,7 @@ void fd_event(int fd, uint32_t gen, uint32_t events) {
       fdwaiter* next = w->next;
       if ((w->dirs & dirs) != 0 && !(w->one != 0 && one_woken)) {
         one_woken = one_woken || w->one != 0;
+        w->events = events;
         claim(w, &tail);
       }
       w = next;

@@ -78,6 +78,7 @@ struct fdwaiter {
   int32_t fd;        // a close that moves the sleeper writes the new number
   uint32_t dirs;     // FD_IN, FD_OUT
   uint32_t state;    // WaiterState
+  uint32_t events;   // EPOLL* of the edge that claimed it
   uint16_t one;      // of those that say so, an edge wakes only the first (accept)
   uint16_t moved;
 };

@@ -175,9 +175,10 @@ bool timer_arm(thread* td, uint64_t deadline) {
 }
 
 void timer_cancel(thread* td) {
-  if (td->td_timer < 0) return;
+  // With the lock even if td is out already: timer_expire, which took it out, may not have called
+  // lwkt_wake yet, and would hit td's next sleep.
   Guard g(lock);
-  if (td->td_timer < 0) return;  // it expired meanwhile
+  if (td->td_timer < 0) return;
   remove(td->td_timer)->td_timer = -1;
   publish();
 }

@@ -17,6 +17,7 @@
 
 #include "../../arch/x86_64/rawcall.h"
 #include "../lwkt/spinlock.h"
+#include "buslock.h"
 #include "cache.h"
 #include "sitetable.h"
 #include "start.h"
@@ -218,6 +219,12 @@ int object_attach(const ObjectView& o) {
     }
     total += n;
     i = j;
+  }
+  if (t.nlocks != 0) {
+    TextRange seg = segment_of(o, o.bias + t.locks[0]);
+    if (seg.hi != 0 && buslock_note({seg.lo, seg.hi, seg.prot, o.bias, t.locks, t.nlocks})) {
+      return total;  // the list stays mapped
+    }
   }
   cache_close(&t);
   return total;

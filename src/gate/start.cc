@@ -40,6 +40,7 @@
 #include "../sysport/process.h"
 #include "../sysport/sysport.h"
 #include "../sysport/tid.h"
+#include "buslock.h"
 #include "object.h"
 
 extern "C" {
@@ -148,6 +149,7 @@ void read_options() {
   options.verbose = flag("LIBCR_VERBOSE");
   options.no_guard = flag("LIBCR_NO_GUARD_INSTALL");
   options.no_fsgsbase = flag("LIBCR_NO_FSGSBASE");
+  options.keep_locks = flag("LIBCR_KEEP_LOCKS");
 }
 
 int count_cpus() {
@@ -282,6 +284,15 @@ int attach_one(dl_phdr_info* info, size_t, void* arg) {
   return 0;
 }
 
+// The second LWKT is about to be made.
+void threads_start() {
+  sig_threads_start();
+  fd_start();
+  timer_slack_take();
+  sysport_crowd(true);
+  buslock_drop();
+}
+
 void set_default_stack() {
   if (options.stack_size == 0) return;
   pthread_attr_t attr;
@@ -290,14 +301,6 @@ void set_default_stack() {
   pthread_attr_destroy(&attr);
 }
 
-}  // namespace
-
-namespace {
-void threads_start() {
-  sig_threads_start();
-  fd_start();
-  timer_slack_take();
-}
 }  // namespace
 
 const char* analyser_path() { return analyser[0] != '\0' ? analyser : nullptr; }
@@ -330,7 +333,8 @@ int start(char** envp) {
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_reply_port = &main_td.td_msgport;
   sched_hooks = {
-      threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next, timer_expire,
+      threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next,
+      timer_expire,
       [](cpu* c) { return engine->harvest(c); },
       [](cpu* c, uint32_t seen, uint64_t deadline) { return engine->sleep(c, seen, deadline); },
       [](cpu* c) { engine->deliver(c); },

@@ -19,6 +19,7 @@ struct Options {
   bool verbose = false;      // LIBCR_VERBOSE: say on stderr what was attached
   bool no_guard = false;     // LIBCR_NO_GUARD_INSTALL: guards by mprotect
   bool no_fsgsbase = false;  // LIBCR_NO_FSGSBASE: arch_prctl instead
+  bool keep_locks = false;   // LIBCR_KEEP_LOCKS: bus locks stay in libc on one cpu, too
 };
 extern Options options;
 

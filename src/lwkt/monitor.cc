@@ -34,6 +34,8 @@
 
 namespace cr {
 
+uint32_t monitor_word;  // a futex: the MonitorWatch that it keeps
+
 namespace {
 
 inline constexpr uint64_t kFast = 100'000;       // ns
@@ -46,7 +48,6 @@ inline constexpr int kQuietSlow = 2;   // and before it sleeps
 inline constexpr size_t kStack = 32 * 1024;
 
 bool started;
-uint32_t watch;  // futex word: the MonitorWatch that it keeps
 uint64_t wake_at;  // when it looks next, ns of CLOCK_MONOTONIC
 globaldata* self_gd;
 
@@ -133,7 +134,7 @@ void pause_for(uint32_t level, uint64_t interval) {
   // Whoever armed an earlier timer before that line may have seen the old wake_at.
   if (sched_hooks.timer_next() < first) return;
   timespec ts{static_cast<time_t>(until / kSecond), static_cast<long>(until % kSecond)};
-  raw6(SYS_futex, reinterpret_cast<long>(&watch), FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, level,
+  raw6(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, level,
        until == kNever ? 0 : reinterpret_cast<long>(&ts), 0, FUTEX_BITSET_MATCH_ANY);
 }
 
@@ -141,7 +142,7 @@ void pause_for(uint32_t level, uint64_t interval) {
 // and here saw that it was kept: so one more look.
 void calm_down(uint32_t level) {
   uint32_t expect = level;
-  __atomic_compare_exchange_n(&watch, &expect, level - 1, false, __ATOMIC_SEQ_CST,
+  __atomic_compare_exchange_n(&monitor_word, &expect, level - 1, false, __ATOMIC_SEQ_CST,
                               __ATOMIC_SEQ_CST);
   if (look()) monitor_poke(static_cast<MonitorWatch>(level));
 }
@@ -153,7 +154,7 @@ void calm_down(uint32_t level) {
   uint32_t last = MONITOR_FAST;
   int quiet = 0, rounds = 0;
   for (;;) {
-    uint32_t level = __atomic_load_n(&watch, __ATOMIC_SEQ_CST);
+    uint32_t level = __atomic_load_n(&monitor_word, __ATOMIC_SEQ_CST);
     if (level > last) {
       fast = kFast;
       quiet = rounds = 0;
@@ -195,7 +196,7 @@ void monitor_start() {
   self_gd->gd_idle = idle;
   self_gd->gd_deaf = 1;
   idle->td_flags = TDF_IDLE | TDF_NOTLS;
-  watch = MONITOR_FAST;
+  monitor_word = MONITOR_FAST;
   wake_at = 0;
   rfork_publish(self_gd);
   uint64_t all = ~0ull, old = 0;  // it takes no signal, ever, but the broadcast's
@@ -206,14 +207,14 @@ void monitor_start() {
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
 }
 
-void monitor_poke(MonitorWatch level) {
-  if (__atomic_load_n(&watch, __ATOMIC_RELAXED) >= level || !started) return;
-  uint32_t seen = __atomic_load_n(&watch, __ATOMIC_RELAXED);
+void monitor_ask(MonitorWatch level) {
+  if (!started) return;
+  uint32_t seen = __atomic_load_n(&monitor_word, __ATOMIC_RELAXED);
   do {
     if (seen >= level) return;
-  } while (!__atomic_compare_exchange_n(&watch, &seen, level, false, __ATOMIC_SEQ_CST,
+  } while (!__atomic_compare_exchange_n(&monitor_word, &seen, level, false, __ATOMIC_SEQ_CST,
                                         __ATOMIC_SEQ_CST));
-  raw3(SYS_futex, reinterpret_cast<long>(&watch), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+  raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
 }
 
 void monitor_poke_timer() {
@@ -227,8 +228,8 @@ void monitor_poke_timer() {
                                    __ATOMIC_SEQ_CST)) {
     return;
   }
-  if (__atomic_load_n(&watch, __ATOMIC_SEQ_CST) >= MONITOR_SLOW) {
-    raw3(SYS_futex, reinterpret_cast<long>(&watch), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+  if (__atomic_load_n(&monitor_word, __ATOMIC_SEQ_CST) >= MONITOR_SLOW) {
+    raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
   } else {
     monitor_poke(MONITOR_SLOW);
   }
@@ -236,7 +237,7 @@ void monitor_poke_timer() {
 
 void monitor_atfork_child() {
   started = false;
-  watch = MONITOR_ASLEEP;
+  monitor_word = MONITOR_ASLEEP;
   self_gd = nullptr;
   for (auto& s : seen) s = CpuSeen{};
 }

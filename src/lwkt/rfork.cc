@@ -428,7 +428,7 @@ void sched_atfork_child() {
     c->c_head = c->c_tail = 0;
     c->c_ipipending = 0;
     c->c_gd = nullptr;
-    c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = 0;
+    c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = c->c_look = 0;
   }
   spare_lock = GlobalLock{};
   spares = nullptr;

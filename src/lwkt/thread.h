@@ -125,6 +125,7 @@ struct thread {
 static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_fsbase) == TD_FSBASE);
 static_assert(offsetof(thread, td_ast) == TD_AST && offsetof(thread, td_flags) == TD_FLAGS);
 static_assert(offsetof(thread, td_running) == TD_RUNNING);
+static_assert(offsetof(thread, td_sysmsg) == TD_MSG && GATE_AST_SIGNAL == cr::AST_SIGNAL);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_lmsg.u) == TD_MSG_RESULT);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_nr) == TD_MSG_NR);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_frame) == TD_MSG_FRAME);
@@ -152,10 +153,10 @@ struct alignas(kCacheLine) cpu {
   uint32_t c_state;      // CpuState, compare-and-swapped
   int32_t c_id;
   globaldata* c_gd;      // the holder
-  uint32_t c_tick;       // scheduling decisions so far: every 61st looks at the global queue
   uint32_t c_unsubmitted;  // requests of its ring that wait for the next enter
   uint32_t c_trapseq;    // counts entries into blocking traps: the monitor compares
   uint64_t c_nswitch;    // switches so far
+  uint64_t c_look;       // ... at which the global queue and the timers are looked at next
   slab_cpu* c_slab;
   uint64_t c_nmade;      // counters for --stats: LWKTs made here,
   uint64_t c_nsteal;     // taken from other cpus,

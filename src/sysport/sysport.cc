@@ -27,17 +27,37 @@ namespace cr {
 lwkt_port* sysport_head = &syscall_port;
 
 namespace {
-// One byte a call number: 1 where the gate may trap by itself (gate.S).
-uint8_t plain_calls[GATE_PLAIN_MAX];
-const uint8_t no_plain_calls[GATE_PLAIN_MAX] = {};
+// A door for each call number (gate.S): with one LWKT, with several, with a shim in the way.
+uint64_t doors_alone[GATE_DOORS];
+uint64_t doors_crowd[GATE_DOORS];
+const uint64_t doors_shimmed[GATE_DOORS] = {};
+bool crowd;
+
+uint64_t door(const SysEnt& e, bool alone) {
+  switch (e.serve) {
+    case Serve::user: return DOOR_LONG;
+    case Serve::quick: return reinterpret_cast<uint64_t>(kSysHandlers[e.handler]);
+    case Serve::block:
+      return alone ? DOOR_SLEEP : reinterpret_cast<uint64_t>(&sysport_trap_block);
+    case Serve::async:
+      return alone ? DOOR_SLEEP : reinterpret_cast<uint64_t>(kSysHandlers[e.handler]);
+    default: return DOOR_PLAIN;
+  }
+}
 }  // namespace
 
 extern "C" {
-[[gnu::visibility("hidden"), gnu::used]] const uint8_t* cr_plain_calls = no_plain_calls;
+[[gnu::visibility("hidden"), gnu::used]] const uint64_t* cr_doors = doors_shimmed;
 }
 
 void sysport_head_changed() {
-  store_release(&cr_plain_calls, sysport_head == &syscall_port ? plain_calls : no_plain_calls);
+  const uint64_t* open = crowd ? doors_crowd : doors_alone;
+  store_release(&cr_doors, sysport_head == &syscall_port ? open : doors_shimmed);
+}
+
+void sysport_crowd(bool several) {
+  crowd = several;
+  sysport_head_changed();
 }
 
 int sysport_trap(union sysunion* m) {
@@ -89,7 +109,9 @@ int sysport_begin(lwkt_port*, lwkt_msg* msg) {
   uint32_t nr = m->sm.sm_nr;
   const SysEnt& e = nr < kSysCount ? kSysEnt[nr] : kNosys;
   switch (e.serve) {
-    case Serve::user: return kSysHandlers[e.handler](m);
+    case Serve::user:
+    case Serve::quick:
+    case Serve::async: return kSysHandlers[e.handler](m);
     case Serve::block: return sysport_trap_block(m);
     default: return sysport_trap(m);
   }
@@ -178,6 +200,15 @@ extern "C" [[gnu::visibility("hidden")]] void gate_syscall(trapframe* tf) {
   tf->rax = static_cast<uint64_t>(m->sm.sm_result);
 }
 
+// A trap at DOOR_SLEEP was interrupted: by a signal for this LWKT, or the call is made again.
+extern "C" [[gnu::visibility("hidden")]] void gate_sleep_interrupted(trapframe* tf) {
+  if (interrupted_for_us(curthread())) {
+    tf->rax = static_cast<uint64_t>(-static_cast<long>(EINTR));
+  } else {
+    gate_syscall(tf);
+  }
+}
+
 // Something is pending on the way out. 1: the frame must be restored in full; 2: not now.
 extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
   thread* td = curthread();
@@ -201,9 +232,9 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
 
 void sysport_init() {
   lwkt_initport_putonly(&syscall_port, port_begin);
-  for (uint32_t nr = 0; nr < kSysCount && nr < GATE_PLAIN_MAX; nr++) {
-    Serve how = kSysEnt[nr].serve;
-    plain_calls[nr] = how != Serve::user && how != Serve::block;
+  for (uint32_t nr = 0; nr < kSysCount && nr < GATE_DOORS; nr++) {
+    doors_alone[nr] = door(kSysEnt[nr], true);
+    doors_crowd[nr] = door(kSysEnt[nr], false);
   }
   sysport_head_changed();
 }

@@ -40,6 +40,8 @@ inline trapframe* sysport_frame(union sysunion* m) {
 extern lwkt_port* sysport_head;
 // To be called after the head has changed: with a shim in front no call is a plain trap.
 void sysport_head_changed();
+// Whether there are several LWKTs: alone, calls that sleep are traps made in the gate.
+void sysport_crowd(bool several);
 
 void sysport_init();
 // The dispatch itself: what syscall_port's mp_beginmsg does.
