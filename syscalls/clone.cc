@@ -68,6 +68,7 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   td->td_fsbase = (r.flags & CLONE_SETTLS) != 0 ? r.tls : read_fsbase();
   td->td_sp = context_trapframe(tf);
   td->td_sigmask = self->td_sigmask;
+  td->td_slack = td->td_slackdef = self->td_slack;
   for (int i = 0; i < 16; i++) td->td_comm[i] = self->td_comm[i];
   if ((r.flags & CLONE_CHILD_CLEARTID) != 0) td->td_cleartid = r.child_tid;
   if ((r.flags & CLONE_CHILD_SETTID) != 0) {

@@ -16,7 +16,7 @@
 // Wake-up policy: a hand-over between two LWKTs must not wake the other cpu, which costs 20 to
 // 45 us here and steals the cache; two LWKTs that wait behind a running one should. So the
 // second queued LWKT wakes an idle cpu at once, a single one is left to the monitor, which
-// looks every 50 us while cpus are busy.
+// looks every 100 us while one is idle and another busy.
 
 #include "rfork.h"
 
@@ -149,7 +149,7 @@ void idle_main(void*) {
     }
     if (td != nullptr) {
       // While it computes nobody here looks at the timers.
-      if (sched_hooks.timer_next() != kNever) monitor_poke();
+      monitor_poke_timer();
       sched_switch_to(td);
       continue;
     }
@@ -304,7 +304,10 @@ bool wake_one() {
 // may take something else and be busy with that for ever.
 void rfork_work_queued(uint32_t n) {
   if (n >= 2) wake_one();
-  monitor_poke();
+  // With nobody idle the queue moves on at the end of a slice, unless a cpu sits in a trap: only
+  // the global queue is such a cpu's business, too.
+  bool idle = __atomic_load_n(&nidle, __ATOMIC_RELAXED) != 0;
+  monitor_poke(idle || sched_global_count() != 0 ? MONITOR_FAST : MONITOR_SLOW);
 }
 
 void rfork_migrate(thread* td) {
@@ -334,12 +337,15 @@ void rfork_kick() {
 
 void sched_trap_enter(globaldata* gd) {
   cpu* c = gd->gd_cpu;
+  if (__builtin_expect(c->c_unsubmitted != 0, 0)) sched_hooks.engine_harvest(c);
   gd->gd_intrap = 1;
   c->c_trapseq++;
   __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_TRAP), __ATOMIC_RELEASE);
-  if (sched_cpu_has_work(c) || sched_hooks.timer_next() != kNever || sched_global_count() != 0 ||
+  if (sched_cpu_has_work(c) || sched_global_count() != 0 ||
       __atomic_load_n(&sched_external, __ATOMIC_RELAXED) != 0) {
-    monitor_poke();
+    monitor_poke(MONITOR_FAST);
+  } else {
+    monitor_poke_timer();
   }
 }
 
@@ -361,6 +367,10 @@ void sched_trap_leave() {
     if (try_take(cpus[i], CPU_TRAP)) {
       hold(gd, cpus[i]);
       gd->gd_intrap = 0;
+      // Those that were here first go first. (Many rforks whose LWKTs do nothing but traps would
+      // pass the cpu among themselves, and its queue and the timers would never be looked at.)
+      sched_run_timers();
+      if (sched_cpu_has_work(cpus[i]) || sched_global_count() != 0) sched_yield_cpu();
       return;
     }
   }

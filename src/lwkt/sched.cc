@@ -176,7 +176,7 @@ void sched_enqueue(thread* td) {
       if (__builtin_expect(ncpus > 1, 0)) {
         rfork_work_queued(n + 1);
       } else {
-        monitor_poke();  // or one that computes for ever would keep td waiting for ever
+        monitor_poke(MONITOR_SLOW);  // or one that computes for ever would keep td waiting for ever
       }
       return;
     }
@@ -198,7 +198,8 @@ bool lwkt_wake(thread* td, int64_t why) {
 }
 
 void sched_harvest() {
-  if (sched_hooks.engine_unattended()) sched_hooks.engine_harvest(mycpu());
+  cpu* c = mycpu();
+  if (c->c_unsubmitted != 0 || sched_hooks.engine_unattended()) sched_hooks.engine_harvest(c);
 }
 
 thread* sched_pick(cpu* c) {
