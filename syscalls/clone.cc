@@ -51,6 +51,7 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   thread* self = curthread();
   thread* td = thread_alloc();
   if (td == nullptr) return EAGAIN;
+  td->td_sigmask = self->td_sigmask;  // before its tid is known, or signals would be left to it
   if (!tid_assign(td)) {
     thread_free(td);
     return EAGAIN;
@@ -67,7 +68,6 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   td->td_flags = TDF_NPTL;
   td->td_fsbase = (r.flags & CLONE_SETTLS) != 0 ? r.tls : read_fsbase();
   td->td_sp = context_trapframe(tf);
-  td->td_sigmask = self->td_sigmask;
   td->td_slack = td->td_slackdef = self->td_slack;
   for (int i = 0; i < 16; i++) td->td_comm[i] = self->td_comm[i];
   if ((r.flags & CLONE_CHILD_CLEARTID) != 0) td->td_cleartid = r.child_tid;
@@ -131,7 +131,7 @@ void reap(thread* td) {
   }
   robust_walk(td);
   uint64_t clear = td->td_cleartid;
-  tid_release(td);
+  sig_thread_gone(td);
   if (clear != 0) {
     user_store32(reinterpret_cast<uint32_t*>(clear), 0);
     futex_wake_all(clear, 1);
@@ -168,7 +168,6 @@ int sys_clone3(union sysunion* m) {
 }
 
 int sys_exit(union sysunion* m) {
-  sig_thread_exit(curthread());
   atomic_add(&futex_dying, 1u);  // until reap: whoever is left may be about to join
   if (atomic_add(&nthreads, ~0u) == 0) {
     // The last one: its status is the process's.

@@ -16,7 +16,8 @@
 // handler interrupted program text: sig_route finds an LWKT that does not block it and makes
 // that one deliver it: by itself, by ending its sleep with EINTR, or by an IPI to its rfork.
 //
-// Locks: siglock over dispositions, pending sets and queues. Never taken by the kernel's
+// Locks: siglock over dispositions, pending sets and queues, and over the use of an LWKT found by
+// its tid: sig_thread_gone takes a dead one out of the table under it. Never taken by the kernel's
 // handler while it interrupted libcr.
 #pragma once
 
@@ -84,6 +85,8 @@ uint64_t sig_pending_for(thread* td);  // own and process's, blocked or not
 // Queues `info` for td, or for the process (null), and sees that it is delivered. 0 or errno.
 // Needs a cpu.
 int sig_post(thread* td, int sig, const siginfo_t* info);
+// The same for the LWKT that has this tid: ESRCH if there is none.
+int sig_post_tid(int32_t tid, int sig, const siginfo_t* info);
 // Takes the next signal of `set` for td. False if none.
 bool sig_take(thread* td, uint64_t set, siginfo_t* info);
 // Empties the inbox and wakes whoever must deliver. Needs a cpu.
@@ -92,7 +95,9 @@ void sig_inbox_put(const siginfo_t* info);  // async-signal-safe
 bool sig_inbox_empty();
 // Recomputes AST_SIGNAL for the current LWKT.
 void sig_recalc(thread* td);
-void sig_thread_exit(thread* td);
+// td is dead: gives up its tid, and what the process got while td might have taken it goes to
+// another. After this nobody holds td who found it by its tid or in sig_choose.
+void sig_thread_gone(thread* td);
 // Calls fn for each live LWKT with a tid until it returns true.
 thread* sig_choose(int sig);
 
