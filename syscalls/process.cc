@@ -92,6 +92,7 @@ PassThru* passthru_make(const trapframe* tf) {
 void rebuild_child() {
   thread* td = curthread();
   slab_atfork_child();
+  lwkt_atfork_child();
   ipiq_atfork_child();
   timer_atfork_child();
   engine_atfork_child();
@@ -113,9 +114,15 @@ int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, lo
        8);
   bool others = sched_others();
   if (others) timer_slack_lend(curthread());
+  // The kernel copies the pages one after the other while other cpus go on: what the child is to
+  // find whole must stand still meanwhile. That nobody holds its lock just now is not enough.
   siglock.lock();
   arena_lock();
+  timer_lock();
+  slab_lock();
   long r = raw6(nr, a0, a1, a2, a3, a4, 0);
+  slab_unlock();
+  timer_unlock();
   arena_unlock();
   siglock.unlock();
   if (r == 0) {
