@@ -90,12 +90,15 @@ bool work_anywhere() {
 
 // ---- the idle thread of an rfork -----------------------------------------------------------
 
-void spare_wait(globaldata* gd) {
-  gd->gd_wake = 0;
-  // A signal must not end up with a kernel thread that can't do anything about it.
+// A signal must not end up with a kernel thread that can't do anything about it.
+void go_deaf(globaldata* gd) {
   uint64_t all = ~0ull;
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), 0, 8);
   store_release(&gd->gd_deaf, 1u);
+}
+
+void spare_wait(globaldata* gd) {
+  gd->gd_wake = 0;
   {
     Guard g(spare_lock);
     gd->gd_sparenext = spares;
@@ -374,10 +377,16 @@ void sched_trap_leave() {
       return;
     }
   }
-  // No cpu: queue the LWKT for those that have one, and wait to be given one.
+  // No cpu: queue the LWKT for those that have one, and wait to be given one. What came for this
+  // rfork so far is routed by whoever runs the LWKT on.
   thread* td = gd->gd_curthread;
   gd->gd_cpu = nullptr;
   gd->gd_intrap = 0;
+  go_deaf(gd);
+  if (gd->gd_ast != 0) {
+    gd->gd_ast = 0;
+    __atomic_or_fetch(&td->td_ast, AST_SIGNAL, __ATOMIC_SEQ_CST);
+  }
   td->td_state = TDS_RUNNABLE;
   sched_enqueue_global(td);
   gd->gd_idle->td_running = 1;

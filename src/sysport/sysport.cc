@@ -69,10 +69,16 @@ int sysport_trap(union sysunion* m) {
 
 namespace {
 
+// A signal hit this rfork inside libcr, or the one that td's trap left without a cpu.
+void route_signals() {
+  if (mygd()->gd_ast != 0 || !sig_inbox_empty()) sig_route();
+}
+
 // The kernel says EINTR also when the signal turned out to be another LWKT's, or blocked by
 // this one: then the call is made again.
 bool interrupted_for_us(thread* td) {
-  if (mygd()->gd_ast != 0) sig_route();
+  route_signals();
+  sig_recalc(td);
   return (td->td_ast & AST_SIGNAL) != 0;
 }
 
@@ -214,7 +220,7 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
   thread* td = curthread();
   if ((td->td_flags & TDF_PASSTHRU) != 0) return 0;
   if ((td->td_flags & TDF_INPORT) != 0) return 2;  // back into a shim: its call looks later
-  if (mygd()->gd_ast != 0) sig_route();
+  route_signals();
   uint32_t ast = __atomic_load_n(&td->td_ast, __ATOMIC_ACQUIRE);
   if ((ast & AST_RESCHED) != 0) {
     __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
