@@ -141,9 +141,10 @@ extern "C" [[gnu::visibility("hidden")]] void gate_vfork_parent(trapframe* to, t
   write_gsbase(pt->gd_pt_parent);
   auto* p = reinterpret_cast<PassThru*>(pt);
   *to = *from;
-  if (p->in_trap) sched_trap_leave();
+  // What this kernel thread was lent for the child, before its LWKT may leave it for another one.
   if (sched_others()) timer_slack_take();
   sig_kernel_mask_restore();
+  if (p->in_trap) sched_trap_leave();
   if (p->scratch != nullptr) {
     raw2(SYS_munmap, reinterpret_cast<long>(p->scratch), static_cast<long>(p->scratch_size));
   }
