@@ -101,7 +101,10 @@ void spare_wait(globaldata* gd) {
     gd->gd_sparenext = spares;
     spares = gd;
   }
-  while (load_acquire(&gd->gd_wake) == 0) futex_wait(&gd->gd_wake, 0, kNever);
+  while (load_acquire(&gd->gd_wake) == 0) {
+    futex_wait(&gd->gd_wake, 0, kNever);
+    sched_hooks.back_from_deaf();
+  }
   store_release(&gd->gd_deaf, 0u);
   sched_hooks.back_from_deaf();
   sched_hooks.set_sigmask();
@@ -242,6 +245,8 @@ void rfork_assign(cpu* c) {
 int rfork_send_signal(globaldata* gd, int sig) {
   return static_cast<int>(raw3(SYS_tgkill, raw0(SYS_getpid), gd->gd_ktid, sig));
 }
+
+void rfork_nudge_spare(globaldata* gd) { futex_wake(&gd->gd_wake); }
 
 bool sched_timer_due() {
   uint64_t deadline = sched_hooks.timer_next();

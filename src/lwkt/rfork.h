@@ -67,6 +67,8 @@ globaldata* rfork_create(cpu* c);
 // Gives the free cpu `c` to a spare rfork, or a new one.
 void rfork_assign(cpu* c);
 int rfork_send_signal(globaldata* gd, int sig);
+// A spare rfork sees whether the floors above want something of it (sched_hooks.back_from_deaf).
+void rfork_nudge_spare(globaldata* gd);
 
 inline constexpr int kIpiSignal = 33;  // glibc keeps it from programs; its own use of it
                                        // (SIGSETXID) never reaches the kernel under libcr

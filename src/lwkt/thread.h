@@ -120,6 +120,8 @@ struct thread {
   struct lwkt_port td_msgport;
   int32_t td_migrate;  // cpu that a migrating LWKT goes to
   uint64_t td_slackdef;  // what PR_SET_TIMERSLACK 0 goes back to: its maker's
+
+  uint64_t td_wtarget;  // FUTEX_WAIT_REQUEUE_PI: the lock it is to be moved to, 0 once it was
 };
 
 static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_fsbase) == TD_FSBASE);
