@@ -188,7 +188,7 @@ struct globaldata {
   thread* gd_leaving;      // LWKT that ends or migrates: dealt with once it is switched away from
   thread* gd_idle;
   uint32_t gd_flags;       // GDF_
-  int32_t gd_ktid;         // the kernel's id of this kernel thread
+  int32_t gd_ktid;         // the kernel's id of this kernel thread; 0: not yet, -1: never
   uint32_t gd_wake;        // futex word of a spare rfork
   uint32_t gd_intrap;      // inside a trap that may block
   globaldata* gd_next;     // list of all rforks

@@ -1,6 +1,8 @@
-// A broadcast: the request stands in globals under a lock; a generation number tells each rfork whether it
-// has served it. Spare rforks and the monitor block all signals, so they are made to serve it
-// when they next run: they touch nothing that credentials govern before that.
+// A broadcast: the request stands in globals under a lock; a generation number tells each rfork
+// whether it has served it, and the lock is held until all have. Spare rforks and the monitor block
+// all signals: a spare is woken to serve it, the monitor looks each time round. None may be left
+// out, though they do nothing that credentials govern: they run, or make, those that do, and of two
+// calls only the later would reach one that comes back.
 
 #include "broadcast.h"
 
@@ -38,10 +40,23 @@ bool stopping;
 
 void serve_errand(globaldata* gd) {
   const uint64_t* a = errand.args;
-  errand.result = raw6(errand.nr, static_cast<long>(a[0]), static_cast<long>(a[1]),
-                       static_cast<long>(a[2]), static_cast<long>(a[3]), static_cast<long>(a[4]),
-                       static_cast<long>(a[5]));
+  errand.result =
+      raw6(errand.nr, static_cast<long>(a[0]), static_cast<long>(a[1]), static_cast<long>(a[2]),
+           static_cast<long>(a[3]), static_cast<long>(a[4]), static_cast<long>(a[5]));
   store_release(&errand.to, nullptr);
+}
+
+// The n-th time: makes gd look, and lets it run. Again now and then, as it may have been on its
+// way to sleep, or out of it.
+void knock(globaldata* gd, uint32_t n) {
+  if (n % 256 == 0) {
+    if (load_acquire(&gd->gd_deaf) == 0) {
+      rfork_send_signal(gd, kIpiSignal);
+    } else {
+      rfork_nudge(gd);
+    }
+  }
+  raw0(SYS_sched_yield);
 }
 
 [[noreturn]] void stop(globaldata* gd) {
@@ -73,11 +88,8 @@ void broadcast_call(uint32_t nr, const uint64_t args[6]) {
   globaldata* self = mygd();
   self->gd_xcalls = generation;
   for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
-    if (gd == self || gd->gd_ktid == 0 || load_acquire(&gd->gd_deaf) != 0) continue;
-    rfork_send_signal(gd, kIpiSignal);
-    while (load_acquire(&gd->gd_xcalls) != generation && load_acquire(&gd->gd_deaf) == 0) {
-      raw0(SYS_sched_yield);
-    }
+    if (gd == self || load_acquire(&gd->gd_ktid) < 0) continue;
+    for (uint32_t n = 0; load_acquire(&gd->gd_xcalls) != generation; n++) knock(gd, n);
   }
 }
 
@@ -89,14 +101,7 @@ long broadcast_to(int32_t ktid, uint32_t nr, const uint64_t args[6]) {
   errand.nr = nr;
   errand.args = args;
   __atomic_store_n(&errand.to, gd, __ATOMIC_SEQ_CST);
-  for (int n = 0; load_acquire(&errand.to) == gd; n++) {
-    // Now and then anew: it may have been on its way to sleep, or out of it.
-    if (n % 256 == 0) {
-      rfork_send_signal(gd, kIpiSignal);
-      rfork_nudge_spare(gd);
-    }
-    raw0(SYS_sched_yield);
-  }
+  for (uint32_t n = 0; load_acquire(&errand.to) == gd; n++) knock(gd, n);
   return errand.result;
 }
 

@@ -13,8 +13,7 @@ void broadcast_call(uint32_t nr, const uint64_t args[6]);
 long broadcast_to(int32_t ktid, uint32_t nr, const uint64_t args[6]);
 // No other rfork runs an LWKT when it returns, or ever again. The process must end now.
 void broadcast_stop();
-// In the IPI signal's handler, on every rfork: makes the call that is going round, once;
-// and on one that was deaf, before it runs an LWKT.
+// In the IPI signal's handler, and where a deaf rfork wakes: does what is asked of this rfork, once.
 void broadcast_serve();
 
 }  // namespace cr
