@@ -82,7 +82,7 @@ PassThru* passthru_make(const trapframe* tf) {
   if (!vfork || sched_others()) buslock_restore();
   // The child must start with the program's mask, and the parent must not take a signal with
   // the child's area in its register.
-  sig_kernel_mask_set(curthread()->td_sigmask);
+  sig_kernel_mask_set(curthread()->td_sigmask & ~sig_never_blocked());
   if (sched_others()) timer_slack_lend(curthread());
   p->in_trap = vfork && sched_others();
   if (p->in_trap) sched_trap_enter_handoff(mygd());

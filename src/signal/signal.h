@@ -78,6 +78,10 @@ void sig_want(uint64_t set);
 // These are read through a signalfd: they must stay pending in the kernel while blocked.
 void sig_leave_to_kernel(uint64_t set);
 void sig_reset_to_default(int sig);  // SA_RESETHAND
+// Some site is an int3 (rule X): libcr's handler takes SIGTRAP from now on, whatever the program's
+// disposition, and no mask that the kernel knows may hold it.
+void sig_keep_sigtrap();
+uint64_t sig_never_blocked();  // in the kernel: SIGTRAP's bit then
 
 // ---- masks and pending sets (pending.cc) --------------------------------------------------------
 void sig_setmask(thread* td, uint64_t mask);
@@ -119,5 +123,6 @@ extern "C" void sig_kernel_handler(int sig, siginfo_t* info, kucontext* uc);
 extern "C" void cr_kernel_restorer();
 
 inline constexpr int kErestartsys = 512;       // SA_RESTART decides
+inline constexpr int kErestartnointr = 513;    // always restarted
 
 }  // namespace cr

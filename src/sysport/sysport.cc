@@ -84,21 +84,22 @@ bool interrupted_for_us(thread* td) {
 
 enum class Offer { kWhenAsked, kAtOnce };
 
+inline long trap_once(union sysunion* m, thread* td, Offer offer) {
+  if (!sched_others()) return cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+  if (offer == Offer::kAtOnce) {
+    sched_trap_enter_handoff(mygd());
+  } else {
+    sched_trap_enter(mygd());
+  }
+  long r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+  sched_trap_leave();
+  return r;
+}
+
 int trap_block(union sysunion* m, Offer offer) {
   thread* td = curthread();
   for (;;) {
-    long r;
-    if (!sched_others()) {
-      r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
-    } else {
-      if (offer == Offer::kAtOnce) {
-        sched_trap_enter_handoff(mygd());
-      } else {
-        sched_trap_enter(mygd());
-      }
-      r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
-      sched_trap_leave();
-    }
+    long r = trap_once(m, td, offer);
     if (__builtin_expect(r == -EINTR, 0) && !interrupted_for_us(td)) continue;
     if (__builtin_expect(r == -ERESTARTSYS, 0)) return ERESTARTSYS;
     return sysport_result(m, r);
@@ -109,6 +110,10 @@ int trap_block(union sysunion* m, Offer offer) {
 
 int sysport_trap_block(union sysunion* m) { return trap_block(m, Offer::kWhenAsked); }
 int sysport_trap_sleep(union sysunion* m) { return trap_block(m, Offer::kAtOnce); }
+
+int sysport_trap_sleep_once(union sysunion* m) {
+  return sysport_result(m, trap_once(m, curthread(), Offer::kAtOnce));
+}
 
 int sysport_begin(lwkt_port*, lwkt_msg* msg) {
   auto* m = reinterpret_cast<union sysunion*>(msg);
