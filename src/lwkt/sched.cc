@@ -198,7 +198,9 @@ bool lwkt_wake(thread* td, int64_t why) {
 }
 
 void sched_harvest() {
-  if (sched_hooks.engine_unattended()) sched_hooks.engine_harvest(mycpu());
+  cpu* c = mycpu();
+  if (c->c_ndoubt != 0) sched_hooks.settle_doubts(c);
+  if (sched_hooks.engine_unattended()) sched_hooks.engine_harvest(c);
 }
 
 thread* sched_pick(cpu* c) {
