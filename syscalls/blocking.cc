@@ -42,18 +42,18 @@ int FdCall::ask() {
   return 0;
 }
 
-int FdCall::wait(bool one) {
+int FdCall::wait(bool one, bool doubt) {
   if (!asked_) {
     int r = ask();
     if (r != 0) return r;
   }
   if (expired_) return -EAGAIN;
-  if (!timed_ && sched_alone()) return kOfferTrap;
+  if (!timed_ && !doubt && sched_alone()) return kOfferTrap;
   if (!engine_open() || fd_watch(e, fd, gen_, dir_) != 0) return kOfferTrap;
-  return sleep(one);
+  return sleep(one, doubt);
 }
 
-int FdCall::sleep(bool one) {
+int FdCall::sleep(bool one, bool doubt) {
   thread* td = curthread();
   fdwaiter w{};
   w.td = td;
@@ -69,6 +69,7 @@ int FdCall::sleep(bool one) {
     fd_unlink(&w);
     return kOfferTrap;
   }
+  if (doubt) fd_doubt(fd, gen_);
   atomic_add(&sched_external, 1u);
   int64_t why = sched_sleep_interruptible();
   atomic_add(&sched_external, ~0u);

@@ -39,6 +39,12 @@ namespace {
 
 inline constexpr uint32_t kGlobalEvery = 61;  // prime: no resonance with a program's period
 
+// From the saved stack pointer up: the scheduler's frames, the call's, the program's own.
+inline constexpr uint32_t kStackLines = 14;
+// Where glibc keeps a thread's cancellation state (struct pthread of 2.34 to 2.41), which every
+// cancellation point writes. Elsewhere the prefetch is of no use and does no harm.
+inline constexpr uint32_t kTcbCancel = 0x300;
+
 struct GlobalQueue {
   GlobalLock lock;
   thread* head = nullptr;
@@ -73,12 +79,31 @@ thread* global_pop() {
   return td;
 }
 
+// Thousands of LWKTs that take turns find none of their memory in the cache: some 15 lines each, a
+// fifth of a microsecond and more. While one runs, those of the next one are fetched, and the
+// structure of the one after it. A thief that takes them makes it wasted, no more.
+inline void prefetch_next(const cpu* c, uint32_t h, uint32_t t) {
+  if (t - h < 3) return;  // two or three that take turns are in the cache
+  const thread* after = c->c_ring[(h + 2) % kRunqSize];
+  auto* lines = reinterpret_cast<const char*>(after);
+  for (uint32_t i = 0; i < 5; i++) cpu_prefetch(lines + i * kCacheLine);
+  const thread* next = c->c_ring[(h + 1) % kRunqSize];
+  auto* stack = reinterpret_cast<const char*>(next->td_sp);
+  for (uint32_t i = 0; i < kStackLines; i++) cpu_prefetch(stack + i * kCacheLine);
+  auto* tcb = reinterpret_cast<const char*>(next->td_fsbase);
+  cpu_prefetch(tcb);
+  cpu_prefetch(tcb + kTcbCancel);
+}
+
 inline thread* ring_pop(cpu* c) {
   for (;;) {
     uint32_t h = load_acquire(&c->c_head);
-    if (h == __atomic_load_n(&c->c_tail, __ATOMIC_RELAXED)) return nullptr;
+    uint32_t t = __atomic_load_n(&c->c_tail, __ATOMIC_RELAXED);
+    if (h == t) return nullptr;
     thread* td = c->c_ring[h % kRunqSize];
-    if (atomic_cas(&c->c_head, h, h + 1)) return td;
+    if (!atomic_cas(&c->c_head, h, h + 1)) continue;
+    prefetch_next(c, h, t);
+    return td;
   }
 }
 
@@ -174,6 +199,7 @@ bool lwkt_wake(thread* td, int64_t why) {
 
 void sched_harvest() {
   cpu* c = mycpu();
+  if (c->c_ndoubt != 0) sched_hooks.settle_doubts(c);
   if (c->c_unsubmitted != 0 || sched_hooks.engine_unattended()) sched_hooks.engine_harvest(c);
 }
 
