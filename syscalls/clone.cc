@@ -169,6 +169,7 @@ int sys_clone3(union sysunion* m) {
 
 int sys_exit(union sysunion* m) {
   sig_thread_exit(curthread());
+  atomic_add(&futex_dying, 1u);  // until reap: whoever is left may be about to join
   if (atomic_add(&nthreads, ~0u) == 0) {
     // The last one: its status is the process's.
     process_report_at_exit();

@@ -139,7 +139,7 @@ int sys_futex(union sysunion* m) {
   // One LWKT: nobody here can wake it or be woken; the kernel's answer is the right one. But one
   // that has left and is not reaped yet will still clear its tid and wake its joiner.
   bool ours = (op & FUTEX_PRIVATE_FLAG) != 0 || !shared_contains(addr);
-  if (!ours || (nthreads == 1 && load_acquire(&futex_dying) == 0)) {
+  if (!ours || (load_acquire(&nthreads) == 1 && load_acquire(&futex_dying) == 0)) {
     bool sleeps = cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET || cmd == FUTEX_LOCK_PI ||
                   cmd == FUTEX_LOCK_PI2 || cmd == FUTEX_WAIT_REQUEUE_PI;
     return sleeps ? sysport_trap_sleep(m) : sysport_trap(m);

@@ -111,9 +111,10 @@ void idle_wait(globaldata* gd, cpu* c) {
   uint32_t seen = load_acquire(&c->c_wake);
   __atomic_add_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
   __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_IDLE), __ATOMIC_SEQ_CST);
-  // Whoever queues work after this line sees IDLE; whoever did before is seen here.
+  // Whoever queues work after this line sees IDLE; whoever did before is seen here. A signal after
+  // `seen` was read changes the word we sleep on, one before has set gd_ast.
   bool in_engine = false;
-  if (!work_anywhere() && load_acquire(&c->c_ipipending) == 0) {
+  if (!work_anywhere() && load_acquire(&c->c_ipipending) == 0 && load_acquire(&gd->gd_ast) == 0) {
     uint64_t deadline = sched_hooks.timer_next();
     if (deadline == kNever || deadline > clock_monotonic()) {
       in_engine = sched_hooks.engine_sleep(c, seen, deadline);
@@ -300,8 +301,10 @@ bool wake_one() {
 
 }  // namespace
 
+// The monitor is awake while anything is queued, whoever else was woken: a cpu that is on its way
+// may take something else and be busy with that for ever.
 void rfork_work_queued(uint32_t n) {
-  if (n >= 2 && wake_one()) return;
+  if (n >= 2) wake_one();
   // With nobody idle the queue moves on at the end of a slice, unless a cpu sits in a trap: only
   // the global queue is such a cpu's business, too.
   bool idle = __atomic_load_n(&nidle, __ATOMIC_RELAXED) != 0;
