@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "../arch/x86_64/rawcall.h"
@@ -41,18 +42,18 @@ int FdCall::ask() {
   return 0;
 }
 
-int FdCall::wait(bool one) {
+int FdCall::wait(bool one, bool doubt) {
   if (!asked_) {
     int r = ask();
     if (r != 0) return r;
   }
   if (expired_) return -EAGAIN;
-  if (!timed_ && sched_alone()) return kOfferTrap;
+  if (!timed_ && !doubt && sched_alone()) return kOfferTrap;
   if (!engine_open() || fd_watch(e, fd, gen_, dir_) != 0) return kOfferTrap;
-  return sleep(one);
+  return sleep(one, doubt);
 }
 
-int FdCall::sleep(bool one) {
+int FdCall::sleep(bool one, bool doubt) {
   thread* td = curthread();
   fdwaiter w{};
   w.td = td;
@@ -68,6 +69,7 @@ int FdCall::sleep(bool one) {
     fd_unlink(&w);
     return kOfferTrap;
   }
+  if (doubt) fd_doubt(fd, gen_);
   atomic_add(&sched_external, 1u);
   int64_t why = sched_sleep_interruptible();
   atomic_add(&sched_external, ~0u);
@@ -89,6 +91,15 @@ int FdCall::sleep(bool one) {
   }
   if (!blocking_interrupted(td)) return 0;
   return timed_ ? -EINTR : -ERESTARTSYS;
+}
+
+int blocking_trap(union sysunion* m, bool at_once) {
+  int error = at_once ? sysport_trap_sleep(m) : sysport_trap_block(m);
+  if (__builtin_expect(error != ERESTARTSYS, 1)) return error;
+  struct stat st;
+  bool disk = raw2(SYS_fstat, static_cast<long>(m->raw.arg[0]), reinterpret_cast<long>(&st)) == 0 &&
+              (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
+  return disk ? sysport_trap(m) : error;
 }
 
 int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir) {

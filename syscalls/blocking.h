@@ -6,6 +6,7 @@
 //   2. What was emptied by the last call and had no edge since parks without a try: one trap less
 //      for each request of a server that answers and reads again.
 //   3. Otherwise the call is tried with MSG_DONTWAIT or RWF_NOWAIT.
+//      Where that was mostly in vain the caller parks in doubt (fdtable.h).
 //   4. If nothing else could use the cpu, no timer and no parked LWKT either, the call sleeps in the
 //      kernel, with the cpu on offer (sched_alone): that costs one trap where parking costs three.
 //   5. Otherwise it parks on the descriptor's entry (fdtable.h).
@@ -54,12 +55,27 @@ class FdCall {
   bool known_empty() const {
     return e->empty == seen_ && (e->watched & EPOLLIN) != 0 && (e->flags & FDF_STICKY) == 0;
   }
+  // The last read filled its buffer, nothing has come since, and so far that meant nothing was left.
+  bool likely_empty() const {
+    return e->full == seen_ && e->guess >= kSure && (e->watched & EPOLLIN) != 0 &&
+           (e->flags & FDF_STICKY) == 0;
+  }
+  // What a read's try taught: it filled its buffer, or found nothing.
+  void filled() {
+    if (e->full == seen_) e->guess = 0;
+    __atomic_store_n(&e->full, seen_, __ATOMIC_RELAXED);
+  }
+  void missed() {
+    if (e->full == seen_ && e->guess < kSure) e->guess++;
+    emptied();
+  }
   // The try took all there was.
   void emptied() { __atomic_store_n(&e->empty, seen_, __ATOMIC_RELAXED); }
 
   // The try would have blocked. 0: try again; -EAGAIN: the file is non-blocking or the time is up;
-  // -ERESTARTSYS or -EINTR: a signal; kOfferTrap. `one`: an edge wakes only one of those.
-  int wait(bool one = false);
+  // -ERESTARTSYS or -EINTR: a signal; kOfferTrap. `one`: an edge wakes only one of those. `doubt`: there was no try
+  // (likely_empty).
+  int wait(bool one = false, bool doubt = false);
   // The call as it is in m, on `fd`, as a trap with the cpu on offer.
   int offer(union sysunion* m) {
     m->raw.arg[0] = static_cast<uint64_t>(fd);
@@ -73,7 +89,9 @@ class FdCall {
 
  private:
   int ask();
-  int sleep(bool one);
+  int sleep(bool one, bool doubt);
+  static constexpr uint8_t kSure = 4;
+
 
   uint32_t gen_;
   uint32_t dir_;
@@ -97,6 +115,11 @@ inline int blocking_never(union sysunion* m, fdentry* e) {
   if (error == EAGAIN) __atomic_store_n(&e->empty, seen, __ATOMIC_RELAXED);
   return error;
 }
+
+// A read or write, or what else begins with a descriptor, as a trap with the cpu on offer, or given
+// away `at_once`. A signal that came just before the trap interrupts it only if the kernel would:
+// not on a disk, where no program expects EINTR.
+int blocking_trap(union sysunion* m, bool at_once = false);
 
 // A read-like or write-like call on a file that has no non-blocking form: polls, then traps.
 int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir);

@@ -131,12 +131,12 @@ int read_one(union sysunion* m, fdentry* e, Transfer t, kiovec buffer) {
   }
   long r = sched_alone() ? -EOPNOTSUPP : by_ring(t, false);
   if (r == -EOPNOTSUPP) {
-    if (done == 0) return sysport_trap_sleep(m);
+    if (done == 0) return blocking_trap(m, true);
     m->sm.sm_nr = SYS_pread64;
     m->raw.arg[1] = buffer.base;
     m->raw.arg[2] = buffer.len;
     m->raw.arg[3] = t.off;
-    if (sysport_trap_sleep(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
+    if (blocking_trap(m, true) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
     return done_with(m, done);
   }
   if (r < 0) return done != 0 ? done_with(m, done) : sysport_result(m, r);
@@ -157,7 +157,7 @@ int read_many(union sysunion* m, fdentry* e, const Transfer& t, uint64_t total) 
     }
   }
   r = sched_alone() ? -EOPNOTSUPP : by_ring(t, false);
-  return r == -EOPNOTSUPP ? sysport_trap_sleep(m) : sysport_result(m, r);
+  return r == -EOPNOTSUPP ? blocking_trap(m, true) : sysport_result(m, r);
 }
 
 int read_vector(union sysunion* m, uint64_t off, uint32_t flags) {
@@ -167,7 +167,7 @@ int read_vector(union sysunion* m, uint64_t off, uint32_t flags) {
   IovCopy iov;
   if (e == nullptr || static_cast<int64_t>(off) < 0 || (flags & (kNoWait | kHiPri)) != 0 ||
       !iov.load(a[1], a[2]) || !some(iov.total())) {
-    return sysport_trap_block(m);
+    return blocking_trap(m);
   }
   if (iov.count() == 1) return read_one(m, e, {fd, 0, 0, off, flags}, *iov.first());
   Transfer t{fd, reinterpret_cast<uint64_t>(iov.first()), iov.count(), off, flags};
@@ -179,15 +179,15 @@ int write_vector(union sysunion* m, uint64_t off, uint32_t flags) {
   auto fd = static_cast<int>(a[0]);
   fdentry* e = disk_file(fd);
   constexpr uint32_t kSynced = 2 | 4;  // RWF_DSYNC, RWF_SYNC
-  if (e == nullptr || static_cast<int64_t>(off) < 0) return sysport_trap_block(m);
-  if ((e->flags & FDF_SYNC) != 0 || (flags & kSynced) != 0) return sysport_trap_sleep(m);
+  if (e == nullptr || static_cast<int64_t>(off) < 0) return blocking_trap(m);
+  if ((e->flags & FDF_SYNC) != 0 || (flags & kSynced) != 0) return blocking_trap(m, true);
   IovCopy iov;
   if ((e->flags & FDF_DIRECT) == 0 || (flags & (kNoWait | kHiPri)) != 0 || sched_alone() ||
       !iov.load(a[1], a[2]) || !some(iov.total())) {
-    return sysport_trap_block(m);
+    return blocking_trap(m);
   }
   long r = by_ring({fd, reinterpret_cast<uint64_t>(iov.first()), iov.count(), off, flags}, true);
-  return r == -EOPNOTSUPP ? sysport_trap_block(m) : sysport_result(m, r);
+  return r == -EOPNOTSUPP ? blocking_trap(m) : sysport_result(m, r);
 }
 
 }  // namespace
@@ -197,7 +197,7 @@ int sys_pread64(union sysunion* m) {
   auto fd = static_cast<int>(a[0]);
   fdentry* e = disk_file(fd);
   if (e == nullptr || !some(a[2]) || static_cast<int64_t>(a[3]) < 0) {
-    return sysport_trap_block(m);
+    return blocking_trap(m);
   }
   return read_one(m, e, {fd, 0, 0, a[3], 0}, {a[1], a[2]});
 }
@@ -206,14 +206,14 @@ int sys_pwrite64(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto fd = static_cast<int>(a[0]);
   fdentry* e = disk_file(fd);
-  if (e == nullptr) return sysport_trap_block(m);
-  if ((e->flags & FDF_SYNC) != 0) return sysport_trap_sleep(m);
+  if (e == nullptr) return blocking_trap(m);
+  if ((e->flags & FDF_SYNC) != 0) return blocking_trap(m, true);
   if ((e->flags & FDF_DIRECT) == 0 || !some(a[2]) || static_cast<int64_t>(a[3]) < 0 || sched_alone()) {
-    return sysport_trap_block(m);
+    return blocking_trap(m);
   }
   kiovec buffer{a[1], a[2]};
   long r = by_ring({fd, reinterpret_cast<uint64_t>(&buffer), 1, a[3], 0}, true);
-  return r == -EOPNOTSUPP ? sysport_trap_block(m) : sysport_result(m, r);
+  return r == -EOPNOTSUPP ? blocking_trap(m) : sysport_result(m, r);
 }
 
 int sys_preadv(union sysunion* m) { return read_vector(m, m->raw.arg[3], 0); }
@@ -227,7 +227,7 @@ int sys_pwritev2(union sysunion* m) {
   return write_vector(m, m->raw.arg[3], static_cast<uint32_t>(m->raw.arg[5]));
 }
 
-int sys_fsync(union sysunion* m) { return sysport_trap_sleep(m); }
-int sys_fdatasync(union sysunion* m) { return sysport_trap_sleep(m); }
+int sys_fsync(union sysunion* m) { return blocking_trap(m, true); }
+int sys_fdatasync(union sysunion* m) { return blocking_trap(m, true); }
 
 }  // namespace cr

@@ -32,8 +32,8 @@ namespace {
 inline constexpr int kDontWait = MSG_DONTWAIT;
 // Sends that are not repeated in parts.
 inline constexpr int kSendWhole = MSG_OOB | MSG_FASTOPEN | MSG_ZEROCOPY;
-// Receives that never wait, or take nothing from the stream.
-inline constexpr int kNoShortRead = MSG_PEEK | MSG_TRUNC;
+// Receives whose count does not tell what is left.
+inline constexpr int kTakesNone = MSG_PEEK | MSG_TRUNC;
 
 // Not a socket any more: the entry was wrong. The call starts again with a fresh one.
 bool stale(long r, fdentry* e) {
@@ -79,17 +79,20 @@ void mark_passed(const kmsghdr& msg) {
 }  // namespace
 
 int socket_receive(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
-  bool tells = e->kind == FDK_TCP && (b.flags & kNoShortRead) == 0;
+  bool takes = (b.flags & kTakesNone) == 0;
   bool all = (b.flags & MSG_WAITALL) != 0;
   FdCall c(fd, e, FD_IN);
   for (uint64_t done = 0;;) {
     c.note();
-    if (!c.known_empty()) {
+    bool doubt = takes && c.likely_empty();
+    if (!doubt && !c.known_empty()) {
       long r = raw6(SYS_recvfrom, c.fd, static_cast<long>(b.at + done),
                     static_cast<long>(b.len - done), b.flags | kDontWait,
                     static_cast<long>(b.address), static_cast<long>(b.address_len));
       if (r > 0) {
-        if (tells && static_cast<uint64_t>(r) < b.len - done) c.emptied();
+        bool all_filled = static_cast<uint64_t>(r) == b.len - done;
+        if (takes && all_filled) c.filled();
+        if (takes && !all_filled && e->kind == FDK_TCP) c.emptied();
         done += static_cast<uint64_t>(r);
         if (!all || done >= b.len) return done_with(m, done);
         continue;
@@ -98,9 +101,9 @@ int socket_receive(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b)
         if (done != 0) return done_with(m, done);
         return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
       }
-      c.emptied();
+      c.missed();
     }
-    int w = c.wait();
+    int w = c.wait(false, doubt);
     if (w == 0) continue;
     if (w == kOfferTrap) return offer_rest(m, c, done);
     return done != 0 ? done_with(m, done) : -w;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -25,7 +26,8 @@ namespace {
 // The entry as it is for a number that nothing is known of. Locked.
 void reset(fdentry* e) {
   store_release(&e->gen, e->gen + 1);
-  e->empty = e->seq[0] - 1;
+  e->empty = e->full = e->seq[0] - 1;
+  e->guess = 0;
   e->flags = 0;
   e->kind = FDK_UNKNOWN;
   e->missed = 0;
@@ -341,6 +343,42 @@ void fd_wake_one(fdentry* e) {
     }
   }
   wake_claimed(woken);
+}
+
+namespace {
+
+inline constexpr uint32_t kMostDoubts = 256;
+struct Doubts {
+  pollfd fd[kMostDoubts];
+  uint32_t gen[kMostDoubts];
+};
+Doubts doubts[kMaxCpus];  // c_ndoubt of them; the holder's. In .bss: pages come as they are used
+
+}  // namespace
+
+void fd_doubt(int fd, uint32_t gen) {
+  cpu* c = mycpu();
+  if (c->c_ndoubt == kMostDoubts) fd_settle_doubts(c);
+  Doubts& d = doubts[c->c_id];
+  d.fd[c->c_ndoubt] = {fd, POLLIN | POLLPRI | POLLRDHUP, 0};
+  d.gen[c->c_ndoubt] = gen;
+  c->c_ndoubt++;
+}
+
+bool fd_settle_doubts(cpu* c) {
+  uint32_t n = c->c_ndoubt;
+  if (n == 0) return false;
+  c->c_ndoubt = 0;
+  Doubts& d = doubts[c->c_id];
+  if (raw3(SYS_poll, reinterpret_cast<long>(d.fd), n, 0) == 0) return false;
+  for (uint32_t i = 0; i < n; i++) {
+    // After an error nobody is known to be empty.
+    auto events = static_cast<uint32_t>(d.fd[i].revents);
+    if (events == 0) continue;
+    fd_entry(d.fd[i].fd)->guess = 0;
+    fd_event(d.fd[i].fd, d.gen[i], events);
+  }
+  return true;
 }
 
 void fd_event(int fd, uint32_t gen, uint32_t events) {

@@ -20,9 +20,9 @@ const uint32_t kSetupSteps[] = {
     0,
 };
 
-void* map(Ring& r, uint64_t size, uint64_t offset) {
+void* map(Ring& r, int fd, uint64_t size, uint64_t offset) {
   long p = raw6(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
-                MAP_SHARED | MAP_POPULATE, r.fd, static_cast<long>(offset));
+                MAP_SHARED | MAP_POPULATE, fd, static_cast<long>(offset));
   if (raw_failed(p)) return nullptr;
   raw3(SYS_madvise, p, static_cast<long>(size), MADV_DONTFORK);
   r.maps[r.nmaps] = reinterpret_cast<void*>(p);
@@ -35,14 +35,14 @@ T* at(void* base, uint32_t offset) {
   return reinterpret_cast<T*>(static_cast<char*>(base) + offset);
 }
 
-bool map_queues(Ring& r, const io_uring_params& p) {
+bool map_queues(Ring& r, int fd, const io_uring_params& p) {
   uint64_t sq_size = p.sq_off.array + p.sq_entries * sizeof(uint32_t);
   uint64_t cq_size = p.cq_off.cqes + p.cq_entries * sizeof(io_uring_cqe);
   bool one = (p.features & IORING_FEAT_SINGLE_MMAP) != 0;
   if (one && cq_size > sq_size) sq_size = cq_size;
-  void* sq = map(r, sq_size, IORING_OFF_SQ_RING);
-  void* cq = one ? sq : map(r, cq_size, IORING_OFF_CQ_RING);
-  void* sqes = map(r, p.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES);
+  void* sq = map(r, fd, sq_size, IORING_OFF_SQ_RING);
+  void* cq = one ? sq : map(r, fd, cq_size, IORING_OFF_CQ_RING);
+  void* sqes = map(r, fd, p.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES);
   if (sq == nullptr || cq == nullptr || sqes == nullptr) return false;
   r.sq_head = at<uint32_t>(sq, p.sq_off.head);
   r.sq_tail = at<uint32_t>(sq, p.sq_off.tail);
@@ -57,6 +57,13 @@ bool map_queues(Ring& r, const io_uring_params& p) {
   r.cq_mask = p.cq_entries - 1;
   r.cqes = at<io_uring_cqe>(cq, p.cq_off.cqes);
   return true;
+}
+
+void unmap(Ring& r) {
+  for (int i = 0; i < r.nmaps; i++) {
+    raw2(SYS_munmap, reinterpret_cast<long>(r.maps[i]), static_cast<long>(r.sizes[i]));
+  }
+  r.nmaps = 0;
 }
 
 uint32_t flags(const Ring& r) { return __atomic_load_n(r.sq_flags, __ATOMIC_RELAXED); }
@@ -79,19 +86,24 @@ int ring_open(Ring& r, uint32_t entries) {
   }
   if (raw_failed(fd)) return static_cast<int>(-fd);
   r.nmaps = 0;
-  r.fd = static_cast<int>(fd);
-  int error = (p.features & IORING_FEAT_NODROP) == 0 ? EOPNOTSUPP
-              : map_queues(r, p)                     ? 0
-                                                     : ENOMEM;
-  if (error != 0) ring_close(r);
-  return error;
+  int error = 0;
+  if ((p.features & IORING_FEAT_NODROP) == 0) {
+    error = EOPNOTSUPP;
+  } else if (!map_queues(r, static_cast<int>(fd), p)) {
+    error = ENOMEM;
+  }
+  if (error != 0) {
+    unmap(r);
+    raw1(SYS_close, fd);
+    return error;
+  }
+  // Last: other cpus look into every ring that is open.
+  __atomic_store_n(&r.fd, static_cast<int>(fd), __ATOMIC_RELEASE);
+  return 0;
 }
 
 void ring_close(Ring& r) {
-  for (int i = 0; i < r.nmaps; i++) {
-    raw2(SYS_munmap, reinterpret_cast<long>(r.maps[i]), static_cast<long>(r.sizes[i]));
-  }
-  r.nmaps = 0;
+  unmap(r);
   raw1(SYS_close, r.fd);
   __atomic_store_n(&r.fd, -1, __ATOMIC_RELEASE);
 }

@@ -341,6 +341,7 @@ int start(char** envp) {
       [](cpu* c) { return engine->kick(c); },
       [] { return engine->unattended(); },
       [] { return engine->events(); },
+      fd_settle_doubts,
   };
   if (!engine_choose(options.engine)) {
     dprintf(2, "libcr: LIBCR_ENGINE=%s: no such engine; auto is used\n", options.engine);

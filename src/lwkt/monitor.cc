@@ -61,7 +61,8 @@ CpuSeen seen[kMaxCpus];
 // True if the cpu was given something to do.
 bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unattended) {
   uint32_t state = load_acquire(&c->c_state);
-  bool work = sched_cpu_has_work(c) || queued_elsewhere;
+  bool work = sched_cpu_has_work(c) || queued_elsewhere ||
+              __atomic_load_n(&c->c_ndoubt, __ATOMIC_RELAXED) != 0;
   uint64_t deadline = sched_hooks.timer_next();
   bool due = deadline <= now;
   if (state == CPU_TRAP) {

@@ -153,6 +153,7 @@ void idle_main(void*) {
       // More than one came over: others may want some.
       if (td != nullptr && sched_cpu_has_work(c)) rfork_work_queued(2);
     }
+    if (td == nullptr && c->c_ndoubt != 0 && sched_hooks.settle_doubts(c)) continue;
     if (td != nullptr) {
       // While it computes nobody here looks at the timers.
       monitor_poke_timer();
@@ -454,6 +455,7 @@ void sched_atfork_child() {
     c->c_ipipending = 0;
     c->c_gd = nullptr;
     c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = c->c_look = 0;
+    c->c_ndoubt = 0;
   }
   spare_lock = GlobalLock{};
   spares = nullptr;

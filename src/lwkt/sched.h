@@ -78,6 +78,7 @@ struct SchedHooks {
   bool (*engine_kick)(cpu*);
   bool (*engine_unattended)();
   bool (*engine_events)();
+  bool (*settle_doubts)(cpu*);     // src/async/fdtable.h
 };
 extern SchedHooks sched_hooks;
 
