@@ -90,12 +90,29 @@ bool work_anywhere() {
 
 // ---- the idle thread of an rfork -----------------------------------------------------------
 
+// Makes an rfork with a cpu look at the inbox. When none has one, the next that takes a cpu does.
+void interrupt_holder(globaldata* self) {
+  for (int i = 0; i < ncpus; i++) {
+    globaldata* holder = cpus[i] != nullptr ? load_acquire(&cpus[i]->c_gd) : nullptr;
+    if (holder == nullptr || holder == self || holder->gd_ktid == 0) continue;
+    if (load_acquire(&holder->gd_deaf) != 0) continue;
+    holder->gd_ast = 1;
+    rfork_send_signal(holder, kIpiSignal);
+    return;
+  }
+}
+
 void spare_wait(globaldata* gd) {
   gd->gd_wake = 0;
   // A signal must not end up with a kernel thread that can't do anything about it.
   uint64_t all = ~0ull;
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), 0, 8);
   store_release(&gd->gd_deaf, 1u);
+  // One that came on the way here is for those that have a cpu.
+  if (gd->gd_ast != 0) {
+    gd->gd_ast = 0;
+    interrupt_holder(gd);
+  }
   {
     Guard g(spare_lock);
     gd->gd_sparenext = spares;

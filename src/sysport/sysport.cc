@@ -70,9 +70,10 @@ int sysport_trap(union sysunion* m) {
 namespace {
 
 // The kernel says EINTR also when the signal turned out to be another LWKT's, or blocked by
-// this one: then the call is made again.
+// this one: then the call is made again. It may be back on another rfork than the signal hit, so
+// what counts is the inbox and not gd_ast.
 bool interrupted_for_us(thread* td) {
-  if (mygd()->gd_ast != 0) sig_route();
+  if (!sig_inbox_empty()) sig_route();
   return (td->td_ast & AST_SIGNAL) != 0;
 }
 
@@ -214,7 +215,8 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
   thread* td = curthread();
   if ((td->td_flags & TDF_PASSTHRU) != 0) return 0;
   if ((td->td_flags & TDF_INPORT) != 0) return 2;  // back into a shim: its call looks later
-  if (mygd()->gd_ast != 0) sig_route();
+  // A signal that ended this LWKT's trap may have set the gd_ast of an rfork that it left since.
+  if (mygd()->gd_ast != 0 || !sig_inbox_empty()) sig_route();
   uint32_t ast = __atomic_load_n(&td->td_ast, __ATOMIC_ACQUIRE);
   if ((ast & AST_RESCHED) != 0) {
     __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
