@@ -5,6 +5,7 @@
 
 #include "../../arch/x86_64/rawcall.h"
 #include "../lwkt/rfork.h"
+#include "broadcast.h"
 #include "signal.h"
 
 namespace cr {
@@ -23,6 +24,7 @@ uint64_t captured;   // ... even where the program's is the default
 uint64_t kept;       // ... whatever the program's is
 uint64_t kmask;      // blocked in the kernel on every rfork
 uint64_t settled;    // sig_capture has nothing to do for these
+uint64_t left;       // blocked in the kernel because a signalfd reads them there
 
 void kernel_set(int sig, uint64_t handler, uint64_t flags) {
   ksigaction k{handler, flags | kSaRestorer, reinterpret_cast<uint64_t>(&cr_kernel_restorer), 0};
@@ -60,6 +62,7 @@ void apply_kmask() {
 void unblock_in_kernel(uint64_t set) {
   if ((kmask & set) == 0) return;
   kmask &= ~set;
+  left &= ~set;
   settled &= ~set;
   apply_kmask();
 }
@@ -139,12 +142,23 @@ void sig_want(uint64_t set) {
 }
 
 void sig_leave_to_kernel(uint64_t set) {
-  set &= ~(kUnblockable | kSynchronous);
-  Guard g(siglock);
-  if ((kmask & set) == set) return;
-  kmask |= set;
-  apply_kmask();
+  set &= ~(kUnblockable | kSynchronous | sigbit(kIpiSignal));
+  {
+    Guard g(siglock);
+    left |= set;
+    if ((kmask & set) != set) {
+      kmask |= set;
+      apply_kmask();
+    }
+  }
+  // On every rfork, and before the caller looks at its signalfd: one that takes it instead would
+  // put it where no signalfd looks.
+  uint64_t args[6] = {SIG_BLOCK, reinterpret_cast<uint64_t>(&left), 0, 8};
+  broadcast_call(SYS_rt_sigprocmask, args);
+  sig_pass_on_left();
 }
+
+bool sig_is_left(int sig) { return (left & kmask & sigbit(sig)) != 0; }
 
 void sig_reset_to_default(int sig) {
   sigactions[sig].handler = 0;

@@ -76,7 +76,7 @@ void broadcast_serve() {
   uint64_t g = load_acquire(&generation);
   if (gd->gd_xcalls == g) return;
   raw6(call_nr, static_cast<long>(call_args[0]), static_cast<long>(call_args[1]),
-       static_cast<long>(call_args[2]), 0, 0, 0);
+       static_cast<long>(call_args[2]), static_cast<long>(call_args[3]), 0, 0);
   store_release(&gd->gd_xcalls, g);
 }
 

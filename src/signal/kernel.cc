@@ -48,6 +48,7 @@ void usercopy_fault();
 namespace cr {
 
 void sig_kernel_default(int sig);
+uint64_t sig_kernel_mask();
 
 namespace {
 
@@ -150,7 +151,10 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
     return;
   }
   bool ipi = sig == kIpiSignal;
-  if (ipi) broadcast_serve();
+  if (ipi) {
+    broadcast_serve();
+    uc->sigmask |= sig_kernel_mask();  // what was served may have been a change of it
+  }
   if (!ipi) sig_inbox_put(info);
   if (!settle(td, uc)) {
     if (ipi) __atomic_or_fetch(&td->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);

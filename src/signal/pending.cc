@@ -144,6 +144,32 @@ void sig_inbox_put(const siginfo_t* info) {
 
 bool sig_inbox_empty() { return __atomic_load_n(&inbox, __ATOMIC_ACQUIRE) == nullptr; }
 
+namespace {
+
+// siglock held. A signal of the process that every LWKT blocks and a signalfd reads belongs to the
+// kernel, where that looks. False: it does not.
+bool give_to_kernel(thread* to, const siginfo_t* info) {
+  int sig = info->si_signo;
+  if (to != nullptr || !sig_is_left(sig)) return false;
+  // Only the first kernel thread of a process may send codes of the kernel's and of kill.
+  long pid = raw0(SYS_getpid);
+  if (raw3(SYS_rt_sigqueueinfo, pid, sig, reinterpret_cast<long>(info)) != 0) raw2(SYS_kill, pid, sig);
+  return true;
+}
+
+}  // namespace
+
+void sig_pass_on_left() {
+  Guard g(siglock);
+  for (int sig = 1; sig <= kNsig; sig++) {
+    siginfo_t info;
+    while (sig_is_left(sig) && (process_pend & sigbit(sig)) != 0 && sig_choose(sig) == nullptr &&
+           take_from(&process_pend, &process_q, sig, &info)) {
+      give_to_kernel(nullptr, &info);
+    }
+  }
+}
+
 void sig_route() {
   mygd()->gd_ast = 0;
   sigqueue_entry* list = __atomic_exchange_n(&inbox, nullptr, __ATOMIC_SEQ_CST);
@@ -164,6 +190,10 @@ void sig_route() {
       entry_free(e);
       continue;
     }
+    if (give_to_kernel(td, &e->info)) {
+      entry_free(e);
+      continue;
+    }
     queue(nullptr, e);
     if (td != nullptr) notify(td);
   }
@@ -176,6 +206,7 @@ int post(thread* td, int sig, const siginfo_t* info) {
   thread* to = td != nullptr ? td : sig_choose(sig);
   bool blocked = to == nullptr || (to->td_sigmask & sigbit(sig)) != 0;
   if (dropped(sig, blocked)) return 0;
+  if (td == nullptr && give_to_kernel(to, info)) return 0;
   sigqueue_entry* e = entry_alloc();
   if (e == nullptr) return EAGAIN;
   e->info = *info;

@@ -77,6 +77,9 @@ void sig_capture(uint64_t set);
 void sig_want(uint64_t set);
 // These are read through a signalfd: they must stay pending in the kernel while blocked.
 void sig_leave_to_kernel(uint64_t set);
+bool sig_is_left(int sig);
+// Sends on to the kernel what came here before it was left there. Without siglock.
+void sig_pass_on_left();
 void sig_reset_to_default(int sig);  // SA_RESETHAND
 // Some site is an int3 (rule X): libcr's handler takes SIGTRAP from now on, whatever the program's
 // disposition, and no mask that the kernel knows may hold it.

@@ -75,7 +75,8 @@ void route_signals() {
 }
 
 // The kernel says EINTR also when the signal turned out to be another LWKT's, or blocked by
-// this one: then the call is made again.
+// this one: then the call is made again. It may be back on another rfork than the signal hit, so
+// what counts is the inbox and not gd_ast.
 bool interrupted_for_us(thread* td) {
   route_signals();
   sig_recalc(td);
