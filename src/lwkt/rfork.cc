@@ -282,7 +282,11 @@ void rfork_wake_cpu(cpu* c) {
   if (!sched_hooks.engine_kick(c)) futex_wake(&c->c_wake);
 }
 
-void ipiq_kick(cpu* c) { rfork_wake_cpu(c); }
+// Where nobody sleeps, the monitor sees that the cpu comes to a safe point.
+void ipiq_kick(cpu* c) {
+  rfork_wake_cpu(c);
+  monitor_poke(MONITOR_FAST);
+}
 
 namespace {
 
