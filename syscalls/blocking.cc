@@ -21,7 +21,6 @@ bool blocking_interrupted(thread* td) {
 // What the kernel looks up when a call begins to wait, once for each call.
 int FdCall::ask() {
   if (fd_is_socket(e->kind)) fd_ask_options(e, fd);
-  if (dir_ == FD_IN && (e->flags & FDF_LOWAT) != 0) return kOfferTrap;
   bool own = fd_own(e);
   bool nonblock;
   if (own && (e->flags & FDF_MODE_KNOWN) != 0) {
@@ -100,6 +99,20 @@ int blocking_trap(union sysunion* m, bool at_once) {
   bool disk = raw2(SYS_fstat, static_cast<long>(m->raw.arg[0]), reinterpret_cast<long>(&st)) == 0 &&
               (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
   return disk ? sysport_trap(m) : error;
+}
+
+int FdCall::offer_rest(union sysunion* m) {
+  for (;;) {
+    int error = offer(m);
+    if (error != ERESTARTSYS) return error;
+    thread* td = curthread();
+    if (mygd()->gd_ast != 0) sched_hooks.ast();
+    if (blocking_interrupted(td)) return error;
+    if ((td->td_ast & AST_RESCHED) != 0) {
+      __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
+      sched_yield_cpu();
+    }
+  }
 }
 
 int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir) {

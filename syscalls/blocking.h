@@ -82,6 +82,9 @@ class FdCall {
     m->raw.arg[0] = static_cast<uint64_t>(fd);
     return sysport_trap_block(m);
   }
+  // The same for the rest of a call that has had an effect already: the gate can't restart it, so
+  // what interrupts the trap and is no signal for this LWKT must not end it.
+  int offer_rest(union sysunion* m);
   // An error or a hang-up was seen: another try would fetch an error that is the next call's.
   bool broken() const { return (e->flags & FDF_STICKY) != 0; }
 
@@ -106,6 +109,14 @@ class FdCall {
 
 // After a sleep that a signal ended: does the signal concern td? If not the sleep goes on.
 bool blocking_interrupted(thread* td);
+
+// A socket whose SO_RCVLOWAT makes the kernel wait for more than poll waits for. Asks once.
+inline bool fd_low_water(fdentry* e, int fd) {
+  constexpr uint32_t kBoth = FDF_OPTS_KNOWN | FDF_LOWAT;
+  if (__builtin_expect((e->flags & kBoth) == FDF_OPTS_KNOWN, 1)) return false;
+  fd_ask_options(e, fd);
+  return (e->flags & FDF_LOWAT) != 0;
+}
 
 inline bool fd_is_socket(FdKind k) { return k >= FDK_TCP && k <= FDK_SOCKET; }
 

@@ -82,7 +82,7 @@ PassThru* passthru_make(const trapframe* tf) {
   if (!vfork || sched_others()) buslock_restore();
   // The child must start with the program's mask, and the parent must not take a signal with
   // the child's area in its register.
-  sig_kernel_mask_set(curthread()->td_sigmask);
+  sig_kernel_mask_set(curthread()->td_sigmask & ~sig_never_blocked());
   if (sched_others()) timer_slack_lend(curthread());
   p->in_trap = vfork && sched_others();
   if (p->in_trap) sched_trap_enter_handoff(mygd());
@@ -92,6 +92,7 @@ PassThru* passthru_make(const trapframe* tf) {
 void rebuild_child() {
   thread* td = curthread();
   slab_atfork_child();
+  lwkt_atfork_child();
   ipiq_atfork_child();
   timer_atfork_child();
   engine_atfork_child();
@@ -113,9 +114,15 @@ int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, lo
        8);
   bool others = sched_others();
   if (others) timer_slack_lend(curthread());
+  // The kernel copies the pages one after the other while other cpus go on: what the child is to
+  // find whole must stand still meanwhile. That nobody holds its lock just now is not enough.
   siglock.lock();
   arena_lock();
+  timer_lock();
+  slab_lock();
   long r = raw6(nr, a0, a1, a2, a3, a4, 0);
+  slab_unlock();
+  timer_unlock();
   arena_unlock();
   siglock.unlock();
   if (r == 0) {
@@ -134,9 +141,10 @@ extern "C" [[gnu::visibility("hidden")]] void gate_vfork_parent(trapframe* to, t
   write_gsbase(pt->gd_pt_parent);
   auto* p = reinterpret_cast<PassThru*>(pt);
   *to = *from;
-  if (p->in_trap) sched_trap_leave();
+  // What this kernel thread was lent for the child, before its LWKT may leave it for another one.
   if (sched_others()) timer_slack_take();
   sig_kernel_mask_restore();
+  if (p->in_trap) sched_trap_leave();
   if (p->scratch != nullptr) {
     raw2(SYS_munmap, reinterpret_cast<long>(p->scratch), static_cast<long>(p->scratch_size));
   }

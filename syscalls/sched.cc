@@ -51,7 +51,7 @@ int sys_sched_setaffinity(union sysunion* m) {
   // the process never runs where it was told not to.
   int error = 0;
   for (globaldata* gd = rforks; gd != nullptr; gd = gd->gd_next) {
-    if (gd->gd_ktid == 0) continue;
+    if (gd->gd_ktid <= 0) continue;
     m->raw.arg[0] = static_cast<uint64_t>(gd->gd_ktid);
     error = sysport_trap(m);
     if (error != 0) break;

@@ -49,12 +49,11 @@ int done_with(union sysunion* m, uint64_t bytes) {
 
 // The rest of a stream call that has moved `done` bytes and can't wait here.
 int offer_rest(union sysunion* m, FdCall& c, uint64_t done) {
+  if (done == 0) return c.offer(m);
   m->raw.arg[1] += done;
   m->raw.arg[2] -= done;
-  int error = c.offer(m);
-  if (error == 0) m->sm.sm_result += static_cast<long>(done);
-  if (error != 0 && done != 0) return done_with(m, done);
-  return error;
+  if (c.offer_rest(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
+  return done_with(m, done);
 }
 
 void mark_passed(const kmsghdr& msg) {
@@ -186,7 +185,7 @@ int socket_send_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg, int fla
     m->sm.sm_nr = SYS_sendmsg;
     m->raw.arg[1] = reinterpret_cast<uint64_t>(&now);
     m->raw.arg[2] = static_cast<uint64_t>(flags | MSG_NOSIGNAL);
-    if (c.offer(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
+    if (c.offer_rest(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
     return done_with(m, done);
   }
 }
@@ -202,6 +201,7 @@ int sys_recvfrom(union sysunion* m) {
   if ((flags & MSG_DONTWAIT) != 0) return blocking_never(m, e);
   if (!fd_is_socket(fd_kind(e, fd))) return sysport_trap_block(m);
   if (fd_known_nonblock(e)) return blocking_never(m, e);
+  if (fd_low_water(e, fd)) return sysport_trap_block(m);
   if ((flags & MSG_WAITALL) != 0 &&
       ((flags & MSG_PEEK) != 0 || (e->kind != FDK_TCP && e->kind != FDK_STREAM))) {
     return sysport_trap_block(m);
@@ -233,6 +233,7 @@ int sys_recvmsg(union sysunion* m) {
     return sysport_trap_block(m);
   }
   if (fd_known_nonblock(e)) return sysport_trap(m);
+  if (fd_low_water(e, fd)) return sysport_trap_block(m);
   FdCall c(fd, e, FD_IN);
   for (;;) {
     c.note();
@@ -278,6 +279,7 @@ int sys_recvmmsg(union sysunion* m) {
   }
   if (fd_known_nonblock(e)) return sysport_trap(m);
   constexpr uint64_t kEntry = sizeof(kmsghdr) + 8;  // struct mmsghdr
+  if (fd_low_water(e, fd)) return sysport_trap_block(m);
   bool for_one = (flags & MSG_WAITFORONE) != 0;
   auto want = static_cast<uint32_t>(a[2]);
   FdCall c(fd, e, FD_IN);
@@ -303,7 +305,7 @@ int sys_recvmmsg(union sysunion* m) {
     if (w == kOfferTrap) {
       m->raw.arg[1] += done * kEntry;
       m->raw.arg[2] = want - done;
-      if (c.offer(m) == 0) done += static_cast<uint32_t>(m->sm.sm_result);
+      if (c.offer_rest(m) == 0) done += static_cast<uint32_t>(m->sm.sm_result);
     }
     return done != 0 ? done_with(m, done) : -w;
   }
@@ -347,7 +349,7 @@ int sys_sendmmsg(union sysunion* m) {
     if (w == kOfferTrap) {
       m->raw.arg[1] += done * kEntry;
       m->raw.arg[2] = want - done;
-      int error = c.offer(m);
+      int error = done != 0 ? c.offer_rest(m) : c.offer(m);
       if (error != 0) return done != 0 ? done_with(m, done) : error;
       return done_with(m, done + static_cast<uint64_t>(m->sm.sm_result));
     }

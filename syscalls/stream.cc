@@ -74,7 +74,7 @@ int nowait_write(union sysunion* m, fdentry* e, int fd, IovCopy& rest) {
     m->sm.sm_nr = SYS_writev;
     m->raw.arg[1] = reinterpret_cast<uint64_t>(rest.first());
     m->raw.arg[2] = rest.count();
-    if (c.offer(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
+    if (c.offer_rest(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
     return done_with(m, done);
   }
 }
@@ -99,6 +99,7 @@ int sys_read(union sysunion* m) {
   if (e == nullptr) return blocking_trap(m);
   auto fd = static_cast<int>(a[0]);
   if (fd_known_nonblock(e)) return blocking_never(m, e);
+  if (fd_is_socket(kind) && fd_low_water(e, fd)) return sysport_trap_block(m);
   if (fd_is_socket(kind)) return socket_receive(m, e, fd, {a[1], a[2], 0, 0, 0});
   if (kind == FDK_POLL) return blocking_by_poll(m, e, fd, FD_IN);
   kiovec iov{a[1], a[2]};
@@ -133,6 +134,7 @@ int sys_readv(union sysunion* m) {
   if (fd_known_nonblock(e)) return sysport_trap(m);
   if (kind == FDK_POLL) return blocking_by_poll(m, e, fd, FD_IN);
   if (!fd_is_socket(kind)) return nowait_read(m, e, fd, iov.first(), iov.count());
+  if (fd_low_water(e, fd)) return sysport_trap_block(m);
   kmsghdr msg{};
   msg.iov = reinterpret_cast<uint64_t>(iov.first());
   msg.iovlen = iov.count();

@@ -214,8 +214,10 @@ void timer_slack_lend(const thread* td) {
 
 void timer_slack_take() { raw2(SYS_prctl, PR_SET_TIMERSLACK, 1); }
 
+void timer_lock() { lock.lock(); }
+void timer_unlock() { lock.unlock(); }
+
 void timer_atfork_child() {
-  lock = GlobalLock{};
   crowd = Crowd{};
   while (count > 0) remove(heap[kPad].handle)->td_timer = -1;
   publish();

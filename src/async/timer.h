@@ -36,6 +36,8 @@ bool timer_arm(thread* td, uint64_t deadline);
 void timer_cancel(thread* td);
 // Wakes all whose time has come. Needs a cpu. True if somebody was woken.
 bool timer_expire(uint64_t now);
+void timer_lock();    // around fork
+void timer_unlock();
 void timer_atfork_child();
 
 // The slack that the kernel holds for the calling kernel thread, and sets it. An rfork has the

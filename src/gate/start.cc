@@ -348,6 +348,7 @@ int start(char** envp) {
   }
   sched_init(count_cpus(), &main_td);
   tid_init(&main_td);
+  peers_init();
   // What the kernel holds for the first thread, for when another kernel thread runs it.
   uint64_t robust = 0, size = 0;
   raw3(SYS_get_robust_list, 0, reinterpret_cast<long>(&robust), reinterpret_cast<long>(&size));

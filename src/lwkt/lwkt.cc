@@ -101,6 +101,12 @@ void release(thread* td) {
 // A detached LWKT of lwkt_create has left its stack.
 void lwkt_reap(thread* td) { release(td); }
 
+// Another cpu may have been at the kept stacks: they are forgotten.
+void lwkt_atfork_child() {
+  stack_lock = SpinLock{};
+  nkept = 0;
+}
+
 namespace {
 
 // Tells td's joiner, if there is one. td is still running: whoever joins it waits for the end of

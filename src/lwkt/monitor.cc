@@ -166,6 +166,7 @@ void calm_down(uint32_t level) {
     }
     last = level;
     pause_for(level, level == MONITOR_FAST ? fast : level == MONITOR_SLOW ? kSlow : kNever);
+    sched_hooks.back_from_deaf();  // what is asked of every rfork: it makes others
     if (look()) {
       quiet = 0;
       if (level == MONITOR_ASLEEP) monitor_poke(MONITOR_SLOW);
@@ -200,6 +201,7 @@ void monitor_start() {
   self_gd->gd_curthread = idle;
   self_gd->gd_idle = idle;
   self_gd->gd_deaf = 1;
+  self_gd->gd_xcalls = mygd()->gd_xcalls;
   idle->td_flags = TDF_IDLE | TDF_NOTLS;
   monitor_word = MONITOR_FAST;
   wake_at = 0;
@@ -207,8 +209,10 @@ void monitor_start() {
   uint64_t all = ~0ull, old = 0;  // it takes no signal, ever, but the broadcast's
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
        8);
-  cpu_rfork(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
-            reinterpret_cast<void*>(p + static_cast<long>(kStack)), monitor_main, self_gd);
+  long tid = cpu_rfork(
+      CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+      reinterpret_cast<void*>(p + static_cast<long>(kStack)), monitor_main, self_gd);
+  if (raw_failed(tid)) store_release(&self_gd->gd_ktid, -1);
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
 }
 
@@ -219,6 +223,10 @@ void monitor_ask(MonitorWatch level) {
     if (seen >= level) return;
   } while (!__atomic_compare_exchange_n(&monitor_word, &seen, level, false, __ATOMIC_SEQ_CST,
                                         __ATOMIC_SEQ_CST));
+  raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+}
+
+void monitor_nudge() {
   raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
 }
 

@@ -90,18 +90,24 @@ bool work_anywhere() {
 
 // ---- the idle thread of an rfork -----------------------------------------------------------
 
-void spare_wait(globaldata* gd) {
-  gd->gd_wake = 0;
-  // A signal must not end up with a kernel thread that can't do anything about it.
+// A signal must not end up with a kernel thread that can't do anything about it.
+void go_deaf(globaldata* gd) {
   uint64_t all = ~0ull;
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), 0, 8);
   store_release(&gd->gd_deaf, 1u);
+}
+
+void spare_wait(globaldata* gd) {
+  gd->gd_wake = 0;
   {
     Guard g(spare_lock);
     gd->gd_sparenext = spares;
     spares = gd;
   }
-  while (load_acquire(&gd->gd_wake) == 0) futex_wait(&gd->gd_wake, 0, kNever);
+  while (load_acquire(&gd->gd_wake) == 0) {
+    futex_wait(&gd->gd_wake, 0, kNever);
+    sched_hooks.back_from_deaf();
+  }
   store_release(&gd->gd_deaf, 0u);
   sched_hooks.back_from_deaf();
   sched_hooks.set_sigmask();
@@ -187,9 +193,10 @@ globaldata* area_alloc() {
 
 void rfork_main(void* arg) {
   auto* gd = static_cast<globaldata*>(arg);
-  gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
+  store_release(&gd->gd_ktid, static_cast<int32_t>(raw0(SYS_gettid)));
   set_altstack(gd);
   sched_hooks.set_sigmask();
+  sched_hooks.back_from_deaf();  // what went round since it was cloned
   idle_main(nullptr);
 }
 
@@ -208,6 +215,7 @@ globaldata* rfork_create(cpu* c) {
   if (gd == nullptr) return nullptr;
   gd->gd_curthread = gd->gd_idle;
   gd->gd_idle->td_running = 1;
+  gd->gd_xcalls = mygd()->gd_xcalls;  // it has its maker's credentials
   if (c != nullptr) hold(gd, c);
   rfork_publish(gd);
   uint64_t all = ~0ull, old = 0;
@@ -217,7 +225,10 @@ globaldata* rfork_create(cpu* c) {
                            CLONE_SYSVSEM,
                        static_cast<char*>(gd->gd_idlestack) + kIdleStack, rfork_main, gd);
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
-  if (raw_failed(tid)) return nullptr;  // the area stays on the list, unused: ktid is 0
+  if (raw_failed(tid)) {
+    store_release(&gd->gd_ktid, -1);  // the area stays on the list, unused
+    return nullptr;
+  }
   return gd;
 }
 
@@ -242,6 +253,11 @@ void rfork_assign(cpu* c) {
 
 int rfork_send_signal(globaldata* gd, int sig) {
   return static_cast<int>(raw3(SYS_tgkill, raw0(SYS_getpid), gd->gd_ktid, sig));
+}
+
+void rfork_nudge(globaldata* gd) {
+  futex_wake(&gd->gd_wake);
+  monitor_nudge();
 }
 
 bool sched_timer_due() {
@@ -363,9 +379,15 @@ void sched_trap_lost() {
       return;
     }
   }
-  // No cpu: queue the LWKT for those that have one, and wait to be given one.
+  // No cpu: queue the LWKT for those that have one, and wait to be given one. What came for this
+  // rfork so far is routed by whoever runs the LWKT on.
   thread* td = gd->gd_curthread;
   gd->gd_cpu = nullptr;
+  go_deaf(gd);
+  if (gd->gd_ast != 0) {
+    gd->gd_ast = 0;
+    __atomic_or_fetch(&td->td_ast, AST_SIGNAL, __ATOMIC_SEQ_CST);
+  }
   td->td_state = TDS_RUNNABLE;
   sched_enqueue_global(td);
   gd->gd_idle->td_running = 1;

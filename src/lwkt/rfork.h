@@ -51,6 +51,7 @@ inline void monitor_poke(MonitorWatch level) {
 }
 // An LWKT will run, or sit in a trap, while timers are pending: the first may be earlier than the
 // monitor knows.
+void monitor_nudge();  // it looks once, without more vigilance
 void monitor_poke_timer();
 void monitor_atfork_child();
 
@@ -67,6 +68,9 @@ globaldata* rfork_create(cpu* c);
 // Gives the free cpu `c` to a spare rfork, or a new one.
 void rfork_assign(cpu* c);
 int rfork_send_signal(globaldata* gd, int sig);
+// A spare rfork, or the monitor, sees whether the floors above want something of it
+// (sched_hooks.back_from_deaf).
+void rfork_nudge(globaldata* gd);
 
 inline constexpr int kIpiSignal = 33;  // glibc keeps it from programs; its own use of it
                                        // (SIGSETXID) never reaches the kernel under libcr

@@ -120,6 +120,8 @@ struct thread {
   struct lwkt_port td_msgport;
   int32_t td_migrate;  // cpu that a migrating LWKT goes to
   uint64_t td_slackdef;  // what PR_SET_TIMERSLACK 0 goes back to: its maker's
+
+  uint64_t td_wtarget;  // FUTEX_WAIT_REQUEUE_PI: the lock it is to be moved to, 0 once it was
 };
 
 static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_fsbase) == TD_FSBASE);
@@ -187,7 +189,7 @@ struct globaldata {
   thread* gd_leaving;      // LWKT that ends or migrates: dealt with once it is switched away from
   thread* gd_idle;
   uint32_t gd_flags;       // GDF_
-  int32_t gd_ktid;         // the kernel's id of this kernel thread
+  int32_t gd_ktid;         // the kernel's id of this kernel thread; 0: not yet, -1: never
   uint32_t gd_wake;        // futex word of a spare rfork
   globaldata* gd_next;     // list of all rforks
   globaldata* gd_sparenext;

@@ -144,6 +144,32 @@ void sig_inbox_put(const siginfo_t* info) {
 
 bool sig_inbox_empty() { return __atomic_load_n(&inbox, __ATOMIC_ACQUIRE) == nullptr; }
 
+namespace {
+
+// siglock held. A signal of the process that every LWKT blocks and a signalfd reads belongs to the
+// kernel, where that looks. False: it does not.
+bool give_to_kernel(thread* to, const siginfo_t* info) {
+  int sig = info->si_signo;
+  if (to != nullptr || !sig_is_left(sig)) return false;
+  // Only the first kernel thread of a process may send codes of the kernel's and of kill.
+  long pid = raw0(SYS_getpid);
+  if (raw3(SYS_rt_sigqueueinfo, pid, sig, reinterpret_cast<long>(info)) != 0) raw2(SYS_kill, pid, sig);
+  return true;
+}
+
+}  // namespace
+
+void sig_pass_on_left() {
+  Guard g(siglock);
+  for (int sig = 1; sig <= kNsig; sig++) {
+    siginfo_t info;
+    while (sig_is_left(sig) && (process_pend & sigbit(sig)) != 0 && sig_choose(sig) == nullptr &&
+           take_from(&process_pend, &process_q, sig, &info)) {
+      give_to_kernel(nullptr, &info);
+    }
+  }
+}
+
 void sig_route() {
   mygd()->gd_ast = 0;
   sigqueue_entry* list = __atomic_exchange_n(&inbox, nullptr, __ATOMIC_SEQ_CST);
@@ -164,16 +190,23 @@ void sig_route() {
       entry_free(e);
       continue;
     }
+    if (give_to_kernel(td, &e->info)) {
+      entry_free(e);
+      continue;
+    }
     queue(nullptr, e);
     if (td != nullptr) notify(td);
   }
 }
 
-int sig_post(thread* td, int sig, const siginfo_t* info) {
-  Guard g(siglock);
+namespace {
+
+// siglock held.
+int post(thread* td, int sig, const siginfo_t* info) {
   thread* to = td != nullptr ? td : sig_choose(sig);
   bool blocked = to == nullptr || (to->td_sigmask & sigbit(sig)) != 0;
   if (dropped(sig, blocked)) return 0;
+  if (td == nullptr && give_to_kernel(to, info)) return 0;
   sigqueue_entry* e = entry_alloc();
   if (e == nullptr) return EAGAIN;
   e->info = *info;
@@ -182,6 +215,19 @@ int sig_post(thread* td, int sig, const siginfo_t* info) {
   queue(td, e);
   if (to != nullptr && eligible(to, sig)) notify(to);
   return 0;
+}
+
+}  // namespace
+
+int sig_post(thread* td, int sig, const siginfo_t* info) {
+  Guard g(siglock);
+  return post(td, sig, info);
+}
+
+int sig_post_tid(int32_t tid, int sig, const siginfo_t* info) {
+  Guard g(siglock);
+  thread* td = tid_find(tid);
+  return td != nullptr ? post(td, sig, info) : ESRCH;
 }
 
 bool sig_take(thread* td, uint64_t set, siginfo_t* info) {
@@ -236,20 +282,17 @@ void sig_setmask(thread* td, uint64_t mask) {
   }
 }
 
-void sig_thread_exit(thread* td) {
-  if (td->td_sigpend == 0 && __atomic_load_n(&process_pend, __ATOMIC_RELAXED) == 0) return;
+void sig_thread_gone(thread* td) {
   Guard g(siglock);
+  tid_release(td);
   while (td->td_sigq != nullptr) {
     sigqueue_entry* e = td->td_sigq;
     td->td_sigq = e->next;
     entry_free(e);
   }
-  td->td_sigpend = 0;
-  td->td_sigmask = ~0ull;  // from here on it is not chosen
-  for (int sig = 1; sig <= kNsig; sig++) {
-    if ((process_pend & sigbit(sig)) == 0) continue;
-    thread* to = sig_choose(sig);
-    if (to != nullptr && to != td) notify(to);
+  for (uint64_t pend = process_pend; pend != 0; pend &= pend - 1) {
+    thread* to = sig_choose(__builtin_ctzll(pend) + 1);
+    if (to != nullptr) notify(to);
   }
 }
 

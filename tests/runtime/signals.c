@@ -509,6 +509,36 @@ static void signalfd_reads(void) {
   waitpid(pid, NULL, 0);
 }
 
+/* All sleep in traps or behind locks: the kernel thread that takes the signal has no cpu then. */
+static void* read_forever(void* arg) {
+  char c;
+  read(fds[0], &c, 1);
+  return arg;
+}
+static void kill_ends_sleeping_threads(void) {
+  for (int i = 0; i < 10; i++) {
+    int up[2];
+    char c;
+    CHECK(pipe(fds) == 0 && pipe(up) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+      pthread_t t[3];
+      for (int k = 0; k < 3; k++) CHECK(pthread_create(&t[k], NULL, read_forever, NULL) == 0);
+      sleep_ms(20);
+      write(up[1], "u", 1);
+      pthread_join(t[0], NULL);
+      _exit(1);
+    }
+    CHECK(read(up[0], &c, 1) == 1);
+    sleep_ms(10);
+    CHECK(kill(pid, i % 2 ? SIGTERM : SIGHUP) == 0);
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    printf("%d\n", WIFSIGNALED(status) ? WTERMSIG(status) : -1);
+    close(fds[0]), close(fds[1]), close(up[0]), close(up[1]);
+  }
+}
+
 /* What the program sees: /proc shows the kernel's view, which under libcr is another. */
 static void print_inherited(void) {
   sigset_t set;
@@ -647,7 +677,7 @@ static const struct test_case cases[] = {
     CASE(timer_signals), CASE(timer_signals_beside_threads), CASE(alarm_ends_process),
     CASE(nested_handlers), CASE(reset_hand_and_nodefer), CASE(sigchld_handler_reaps),
     CASE(sigchld_handler_reaps_beside_threads), CASE(siglongjmp_out_of_a_blocked_read),
-    CASE(signalfd_reads), CASE(print_inherited),
+    CASE(signalfd_reads), CASE(kill_ends_sleeping_threads), CASE(print_inherited),
     CASE(exec_keeps_mask_and_ignored), CASE(exec_keeps_pending), CASE(exec_keeps_pending_body), CASE(child_inherits_ignored_and_mask), CASE(stop_and_continue),
     CASE(vectors_survive_handlers), CASE(signals_wake_an_idle_process),
 };
