@@ -193,7 +193,6 @@ struct globaldata {
   uint32_t gd_flags;       // GDF_
   int32_t gd_ktid;         // the kernel's id of this kernel thread; 0: not yet, -1: never
   uint32_t gd_wake;        // futex word of a spare rfork
-  uint32_t gd_intrap;      // inside a trap that may block
   globaldata* gd_next;     // list of all rforks
   globaldata* gd_sparenext;
   void* gd_altstack;       // where the kernel pushes signal frames
