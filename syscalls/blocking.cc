@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "../arch/x86_64/rawcall.h"
@@ -89,6 +90,15 @@ int FdCall::sleep(bool one, bool doubt) {
   }
   if (!blocking_interrupted(td)) return 0;
   return timed_ ? -EINTR : -ERESTARTSYS;
+}
+
+int blocking_trap(union sysunion* m, bool at_once) {
+  int error = at_once ? sysport_trap_sleep(m) : sysport_trap_block(m);
+  if (__builtin_expect(error != ERESTARTSYS, 1)) return error;
+  struct stat st;
+  bool disk = raw2(SYS_fstat, static_cast<long>(m->raw.arg[0]), reinterpret_cast<long>(&st)) == 0 &&
+              (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
+  return disk ? sysport_trap(m) : error;
 }
 
 int FdCall::offer_rest(union sysunion* m) {

@@ -127,6 +127,11 @@ inline int blocking_never(union sysunion* m, fdentry* e) {
   return error;
 }
 
+// A read or write, or what else begins with a descriptor, as a trap with the cpu on offer, or given
+// away `at_once`. A signal that came just before the trap interrupts it only if the kernel would:
+// not on a disk, where no program expects EINTR.
+int blocking_trap(union sysunion* m, bool at_once = false);
+
 // A read-like or write-like call on a file that has no non-blocking form: polls, then traps.
 int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir);
 

@@ -57,6 +57,9 @@ int wake_locked(Bucket* b, uint64_t addr, int n, uint32_t mask) {
     }
     td = next;
   }
+  if (__builtin_expect(b->several != nullptr, 0) && woken < n) {
+    woken += futex_wake_several(b, addr, n - woken);
+  }
   return woken;
 }
 
@@ -98,6 +101,11 @@ int wait(uint64_t addr, uint32_t value, uint32_t mask, uint64_t deadline) {
   return error == EINTR ? (deadline == kNever ? ERESTARTSYS : EINTR) : error;
 }
 
+bool is_pi_lock(uint32_t cmd) {
+  return cmd == FUTEX_LOCK_PI || cmd == FUTEX_LOCK_PI2 || cmd == FUTEX_TRYLOCK_PI ||
+         cmd == FUTEX_UNLOCK_PI;
+}
+
 }  // namespace
 
 int futex_deadline(const void* user, bool relative, bool realtime, uint64_t* out) {
@@ -136,12 +144,13 @@ int sys_futex(union sysunion* m) {
   auto value = static_cast<uint32_t>(a[2]);
   uint32_t cmd = op & FUTEX_CMD_MASK;
   if ((addr & 3) != 0) return EINVAL;
-  // One LWKT: nobody here can wake it or be woken; the kernel's answer is the right one. But one
-  // that has left and is not reaped yet will still clear its tid and wake its joiner.
   bool ours = (op & FUTEX_PRIVATE_FLAG) != 0 || !shared_contains(addr);
-  if (!ours || (nthreads == 1 && load_acquire(&futex_dying) == 0)) {
-    bool sleeps = cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET || cmd == FUTEX_LOCK_PI ||
-                  cmd == FUTEX_LOCK_PI2 || cmd == FUTEX_WAIT_REQUEUE_PI;
+  if (!ours) return futex_shared(m, cmd);
+  // One LWKT: nobody here can wake it or be woken; the kernel's answer is the right one. But one
+  // that has left and is not reaped yet will still clear its tid and wake its joiner. And PI locks
+  // hold tids that the kernel does not know.
+  if (load_acquire(&nthreads) == 1 && load_acquire(&futex_dying) == 0 && !is_pi_lock(cmd)) {
+    bool sleeps = cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET || cmd == FUTEX_WAIT_REQUEUE_PI;
     return sleeps ? sysport_trap_sleep(m) : sysport_trap(m);
   }
   bool realtime = (op & FUTEX_CLOCK_REALTIME) != 0;
@@ -193,8 +202,16 @@ int sys_futex(union sysunion* m) {
     case FUTEX_UNLOCK_PI:
       error = futex_unlock_pi(addr);
       break;
+    case FUTEX_WAIT_REQUEUE_PI:
+      error = futex_deadline(timeout, false, realtime, &deadline);
+      if (error == 0) error = futex_wait_requeue_pi(addr, value, a[4], deadline);
+      break;
+    case FUTEX_CMP_REQUEUE_PI:
+      error = futex_cmp_requeue_pi(addr, a[4], static_cast<int>(value), static_cast<int>(a[3]),
+                                   static_cast<uint32_t>(a[5]), &result);
+      break;
     default:
-      return ENOSYS;  // FUTEX_FD is gone, the REQUEUE_PI pair is not used by any glibc since 2.25
+      return ENOSYS;
   }
   m->sm.sm_result = result;
   return error;

@@ -5,6 +5,8 @@
 //   futex_requeue.cc  the operations on two words: REQUEUE, CMP_REQUEUE, WAKE_OP
 //   futex_pi.cc       the priority-inheritance locks
 //   futex_waitv.cc    waiting on several words
+//   futex2.cc         the calls of Linux 6.7 that do the same as FUTEX_WAIT, _WAKE and _REQUEUE
+//   futex_shared.cc   words that other processes see
 //
 // Waiters hang in buckets by address, first in first out, each bucket under its own lock. A
 // woken waiter was taken out of the bucket by the waker; one that timed out or was interrupted
@@ -17,14 +19,22 @@
 #include "../src/lwkt/spinlock.h"
 #include "../src/lwkt/thread.h"
 
+union sysunion;
+
 namespace cr {
+
+// td_wmask of those that no FUTEX_WAKE may wake: they wait for a lock to be handed over.
+inline constexpr uint32_t kNoWake = 0;
+
+struct WaitvRecord;
 
 inline constexpr uint32_t kBuckets = 1u << 16;
 
 struct Bucket {
   SpinLock lock;
   thread* head = nullptr;
-  thread** tail = nullptr;  // null while the bucket was never used
+  thread** tail = nullptr;         // null while the bucket was never used
+  WaitvRecord* several = nullptr;  // of those that wait on several words (futex_waitv.cc)
 };
 extern Bucket buckets[kBuckets];
 
@@ -49,6 +59,13 @@ inline void unlink(Bucket* b, thread* td) {
     b->tail = td->td_wprev;
   }
   td->td_wprev = nullptr;
+}
+
+// To another bucket; both are locked.
+inline void move(Bucket* from, Bucket* to, thread* td, uint64_t addr) {
+  unlink(from, td);
+  store_release(&td->td_waddr, addr);
+  append(to, td);
 }
 
 struct TwoBuckets {
@@ -78,5 +95,12 @@ int futex_requeue(uint64_t from, uint64_t to, int nwake, int nmove, const uint32
 int futex_wake_op(uint64_t a1, uint64_t a2, int n1, int n2, uint32_t op, long* result);
 int futex_lock_pi(uint64_t addr, uint64_t deadline, bool try_only);
 int futex_unlock_pi(uint64_t addr);
+int futex_wait_requeue_pi(uint64_t addr, uint32_t value, uint64_t lock, uint64_t deadline);
+int futex_cmp_requeue_pi(uint64_t from, uint64_t to, int nwake, int nmove, uint32_t expect,
+                         long* result);
+// wake_locked for those that wait on several words.
+int futex_wake_several(Bucket* b, uint64_t addr, int n);
+// Any operation on a word in shared memory.
+int futex_shared(union sysunion* m, uint32_t cmd);
 
 }  // namespace cr

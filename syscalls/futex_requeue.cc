@@ -26,13 +26,14 @@ int futex_requeue(uint64_t from, uint64_t to, int nwake, int nmove, const uint32
   for (thread* td = bf->head; td != nullptr && moved < nmove;) {
     thread* next = td->td_wnext;
     if (td->td_waddr == from) {
-      unlink(bf, td);
-      store_release(&td->td_waddr, to);
-      append(bt, td);
+      if (td->td_wmask == kNoWake) return EINVAL;
+      move(bf, bt, td, to);
       moved++;
     }
     td = next;
   }
+  // Those that wait on several words are not moved but woken: early, which a waiter allows for.
+  if (bf->several != nullptr && moved < nmove) moved += futex_wake_several(bf, from, nmove - moved);
   // FUTEX_CMP_REQUEUE counts both, FUTEX_REQUEUE too since Linux 2.6.
   *result = n + moved;
   return 0;

@@ -26,7 +26,7 @@ int sys_mmap(union sysunion* m) {
   constexpr int kStackMask = MAP_STACK | MAP_ANONYMOUS | MAP_PRIVATE;
   if ((flags & (kStackMask | MAP_SHARED | MAP_FIXED | MAP_GROWSDOWN)) == kStackMask && a[0] == 0 &&
       (prot & PROT_EXEC) == 0) {
-    uint64_t stack = arena_alloc((length + 4095) & ~4095ull);
+    uint64_t stack = arena_alloc((length + 4095) & ~4095ull, prot);
     if (stack != 0) {
       m->sm.sm_result = static_cast<long>(stack);
       return 0;

@@ -82,7 +82,8 @@ PassThru* passthru_make(const trapframe* tf) {
   if (!vfork || sched_others()) buslock_restore();
   // The child must start with the program's mask, and the parent must not take a signal with
   // the child's area in its register.
-  sig_kernel_mask_set(curthread()->td_sigmask);
+  sig_kernel_mask_set(curthread()->td_sigmask & ~sig_never_blocked());
+  if (sched_others()) timer_slack_lend(curthread());
   p->in_trap = vfork && sched_others();
   if (p->in_trap) sched_trap_enter_handoff(mygd());
   gate_vfork(&p->frame, &p->gd);
@@ -91,6 +92,7 @@ PassThru* passthru_make(const trapframe* tf) {
 void rebuild_child() {
   thread* td = curthread();
   slab_atfork_child();
+  lwkt_atfork_child();
   ipiq_atfork_child();
   timer_atfork_child();
   engine_atfork_child();
@@ -110,12 +112,24 @@ int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, lo
   __atomic_add_fetch(&fd_forks, 1, __ATOMIC_SEQ_CST);
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
        8);
+  bool others = sched_others();
+  if (others) timer_slack_lend(curthread());
+  // The kernel copies the pages one after the other while other cpus go on: what the child is to
+  // find whole must stand still meanwhile. That nobody holds its lock just now is not enough.
   siglock.lock();
   arena_lock();
+  timer_lock();
+  slab_lock();
   long r = raw6(nr, a0, a1, a2, a3, a4, 0);
+  slab_unlock();
+  timer_unlock();
   arena_unlock();
   siglock.unlock();
-  if (r == 0) rebuild_child();
+  if (r == 0) {
+    rebuild_child();
+  } else if (others) {
+    timer_slack_take();
+  }
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
   return sysport_result(m, r);
 }
@@ -127,8 +141,10 @@ extern "C" [[gnu::visibility("hidden")]] void gate_vfork_parent(trapframe* to, t
   write_gsbase(pt->gd_pt_parent);
   auto* p = reinterpret_cast<PassThru*>(pt);
   *to = *from;
-  if (p->in_trap) sched_trap_leave();
+  // What this kernel thread was lent for the child, before its LWKT may leave it for another one.
+  if (sched_others()) timer_slack_take();
   sig_kernel_mask_restore();
+  if (p->in_trap) sched_trap_leave();
   if (p->scratch != nullptr) {
     raw2(SYS_munmap, reinterpret_cast<long>(p->scratch), static_cast<long>(p->scratch_size));
   }
@@ -325,7 +341,10 @@ int exec_call(union sysunion* m) {
   thread* td = curthread();
   Env env;
   sig_prepare_exec(td);
+  bool others = sched_others();
+  if (others) timer_slack_lend(td);
   long r = exec_with(m->sm.sm_nr, m->raw.arg, &env);
+  if (others) timer_slack_take();
   sig_unprepare_exec();
   if (env.memory != nullptr) {
     raw2(SYS_munmap, reinterpret_cast<long>(env.memory), static_cast<long>(env.size));

@@ -95,7 +95,7 @@ int sys_read(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   FdKind kind;
   fdentry* e = served(m, &kind);
-  if (e == nullptr) return sysport_trap_block(m);
+  if (e == nullptr) return blocking_trap(m);
   auto fd = static_cast<int>(a[0]);
   if (fd_known_nonblock(e)) return blocking_never(m, e);
   if (fd_is_socket(kind) && fd_low_water(e, fd)) return sysport_trap_block(m);
@@ -109,7 +109,7 @@ int sys_write(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   FdKind kind;
   fdentry* e = served(m, &kind);
-  if (e == nullptr || kind == FDK_SOCKET) return sysport_trap_block(m);
+  if (e == nullptr || kind == FDK_SOCKET) return blocking_trap(m);
   auto fd = static_cast<int>(a[0]);
   if (fd_known_nonblock(e)) return sysport_trap(m);
   if (fd_is_socket(kind)) return socket_send(m, e, fd, {a[1], a[2], 0, 0, 0});
@@ -125,7 +125,7 @@ int sys_readv(union sysunion* m) {
   fdentry* e = served(m, &kind);
   IovCopy iov;  // its sum decides: a read of nothing never waits
   if (e == nullptr || a[2] > kMostVectors || !iov.load(a[1], a[2]) || iov.total() == 0) {
-    return sysport_trap_block(m);
+    return blocking_trap(m);
   }
   auto fd = static_cast<int>(a[0]);
   if (fd_known_nonblock(e)) return sysport_trap(m);
@@ -145,7 +145,7 @@ int sys_writev(union sysunion* m) {
   IovCopy iov;
   if (e == nullptr || kind == FDK_SOCKET || a[2] > kMostVectors || !iov.load(a[1], a[2]) ||
       iov.total() == 0) {
-    return sysport_trap_block(m);
+    return blocking_trap(m);
   }
   auto fd = static_cast<int>(a[0]);
   if (fd_known_nonblock(e)) return sysport_trap(m);

@@ -53,11 +53,11 @@
 #define TD_RUNNING 24
 
 // struct thread's td_sysmsg
-#define TD_MSG 0xf8
-#define TD_MSG_RESULT 0x130
-#define TD_MSG_NR 0x138
-#define TD_MSG_FRAME 0x140
-#define TD_MSG_ARGS 0x148
+#define TD_MSG 0x108
+#define TD_MSG_RESULT 0x140
+#define TD_MSG_NR 0x148
+#define TD_MSG_FRAME 0x150
+#define TD_MSG_ARGS 0x158
 
 // Call numbers below this have a door (gate.S).
 #define GATE_DOORS 512

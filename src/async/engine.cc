@@ -19,7 +19,7 @@ inline constexpr int kHiddenFrom = 1000;
 inline constexpr int kMostHidden = 512;  // a ring for each cpu, and then some
 
 // What `auto` tries, best first.
-const Engine* const kAuto[] = {&engine_epoll};
+const Engine* const kAuto[] = {&engine_uring, &engine_epoll};
 
 const Engine* wished;  // null: auto
 uint32_t opened;       // 1: tried; the answer stands in `engine`

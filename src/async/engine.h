@@ -59,11 +59,17 @@
 
 namespace cr {
 
+enum IoState : uint32_t {
+  IO_PENDING = 0,
+  IO_DONE = 1,      // the result stands
+  IO_RELEASED = 2,  // and the waker has let go of the request
+};
+
 // A call given to the kernel. On the caller's stack; the engine's from submit to io_done.
 struct iorequest {
   uint8_t op;        // IORING_OP_* (linux/io_uring.h): its names are the widest set there is
-  uint8_t rw_flags_valid;
-  uint16_t pad;
+  uint8_t unused;
+  uint16_t ring;     // the engine's: where it was submitted
   int32_t fd;
   uint64_t addr;     // as in struct io_uring_sqe
   uint32_t len;
@@ -72,8 +78,7 @@ struct iorequest {
   // -- the engine's --
   thread* td;
   int64_t result;    // >= 0 or -errno
-  uint32_t done;     // set (release) before td is woken: the waker's last touch is `released`
-  uint32_t released;
+  uint32_t state;    // IoState
 };
 
 struct Engine {
@@ -95,7 +100,7 @@ struct Engine {
   bool (*events)();
 };
 
-extern const Engine engine_none, engine_epoll;
+extern const Engine engine_none, engine_epoll, engine_uring;
 
 // The one in use; &engine_none until somebody has to wait.
 extern const Engine* engine;
@@ -105,8 +110,15 @@ bool engine_open();
 void engine_atfork_child();
 // `wish`: auto, uring, epoll, none; null is auto. False: no such word.
 bool engine_choose(const char* wish);
-// From harvest: io->result is set. Needs a cpu.
-void io_done(iorequest* io);
+// Whether the engine carries calls out. Opens it if need be.
+bool engine_completes();
+// Carries `io` out and parks the LWKT meanwhile. The kernel's result; -EOPNOTSUPP: not this engine, or
+// full: trap instead. With `interruptible` a signal for the LWKT has the kernel give up what can
+// be given up: -ECANCELED or -EINTR then, or the true result; without it signals wait, as they do
+// for a file on a disk.
+int64_t io_call(iorequest* io, bool interruptible);
+// From harvest or deliver: `result` for io. Needs a cpu.
+void io_done(iorequest* io, int64_t result);
 
 // While an LWKT is parked on what only the engine can tell, it counts in sched_external (sched.h):
 // that makes the monitor see to it that somebody looks.

@@ -30,6 +30,7 @@ void reset(fdentry* e) {
   e->guess = 0;
   e->flags = 0;
   e->kind = FDK_UNKNOWN;
+  e->missed = 0;
   e->watched = 0;
   e->users = 0;
   e->rcvtimeo_ms = e->sndtimeo_ms = 0;
@@ -61,9 +62,16 @@ uint32_t timeout_ms(int fd, int name) {
   return static_cast<uint32_t>(tv.tv_sec * 1000 + (tv.tv_usec + 999) / 1000);
 }
 
-FdKind ask(int fd) {
+uint32_t disk_flags(int fd) {
+  long r = raw2(SYS_fcntl, fd, F_GETFL);
+  if (raw_failed(r)) return 0;
+  return FDF_DISK | ((r & O_DIRECT) != 0 ? FDF_DIRECT : 0) | ((r & O_DSYNC) != 0 ? FDF_SYNC : 0);
+}
+
+FdKind ask(int fd, uint32_t* flags) {
   struct stat st;
   if (raw_failed(raw2(SYS_fstat, fd, reinterpret_cast<long>(&st)))) return FDK_FILE;
+  if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) *flags = disk_flags(fd);
   if (S_ISSOCK(st.st_mode)) {
     return fd_socket_kind(option(fd, SO_DOMAIN), option(fd, SO_TYPE), option(fd, SO_PROTOCOL));
   }
@@ -152,10 +160,14 @@ FdKind fd_socket_kind(int domain, int type, int protocol) {
 
 FdKind fd_find_kind(fdentry* e, int fd) {
   uint32_t gen = load_acquire(&e->gen);
-  FdKind k = ask(fd);
+  uint32_t flags = 0;
+  FdKind k = ask(fd, &flags);
   Guard g(e->lock);
   if (e->gen != gen || (e->flags & FDF_CLOSING) != 0) return k;
-  if (e->kind == FDK_UNKNOWN) e->kind = k;
+  if (e->kind == FDK_UNKNOWN) {
+    e->kind = k;
+    e->flags |= flags;
+  }
   used(fd);
   return e->kind;
 }

@@ -67,6 +67,11 @@ inline constexpr uint32_t FDF_STICKY = 0x20;      // a hang-up, an error or urge
 inline constexpr uint32_t FDF_CLOSING = 0x40;     // between fd_close_begin and _end
 inline constexpr uint32_t FDF_HIDDEN = 0x80;      // one of libcr's own
 inline constexpr uint32_t FDF_UNWATCHABLE = 0x100;
+// Of a file that is regular or a block device, if FDF_DISK is set; hints, they decide no result:
+inline constexpr uint32_t FDF_DISK = 0x200;
+inline constexpr uint32_t FDF_DIRECT = 0x400;     // O_DIRECT: no page cache to try
+inline constexpr uint32_t FDF_SYNC = 0x800;       // O_SYNC or O_DSYNC: a write waits for the disk
+inline constexpr uint32_t FDF_NO_NOWAIT = 0x1000; // the file system does not know RWF_NOWAIT
 
 inline constexpr uint32_t FD_IN = 1, FD_OUT = 2;
 
@@ -91,7 +96,10 @@ struct alignas(kCacheLine) fdentry {
   uint32_t empty;       // seq[0] when reading found nothing more; valid if it is equal
   uint32_t flags;
   FdKind kind;
-  uint8_t guess;        // tries in vain in a row, each right after a read that filled its buffer
+  union {
+    uint8_t guess;      // sockets: tries in vain in a row, each after a read that filled its buffer
+    uint8_t missed;     // disk files: reads in a row that the page cache had not
+  };
   uint16_t watched;     // EPOLL* bits the engine was asked for
   uint32_t forks;       // FDF_OWN holds while this is fd_forks
   uint32_t epoch;       // FDF_OPTS_KNOWN holds while this is fd_epoch

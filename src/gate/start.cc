@@ -288,6 +288,7 @@ int attach_one(dl_phdr_info* info, size_t, void* arg) {
 void threads_start() {
   sig_threads_start();
   fd_start();
+  timer_slack_take();
   sysport_crowd(true);
   buslock_drop();
 }
@@ -325,6 +326,7 @@ int start(char** envp) {
 
   static thread main_td;
   main_td.td_timer = -1;
+  main_td.td_slack = main_td.td_slackdef = timer_slack_inherited();
   main_td.td_flags = TDF_MAIN | TDF_NPTL;
   main_td.td_fsbase = read_fsbase();
   lwkt_initport_thread(&main_td.td_msgport, &main_td);
@@ -346,6 +348,7 @@ int start(char** envp) {
   }
   sched_init(count_cpus(), &main_td);
   tid_init(&main_td);
+  peers_init();
   // What the kernel holds for the first thread, for when another kernel thread runs it.
   uint64_t robust = 0, size = 0;
   raw3(SYS_get_robust_list, 0, reinterpret_cast<long>(&robust), reinterpret_cast<long>(&size));

@@ -74,6 +74,7 @@ thread* thread_alloc() {
   if (td == nullptr) return nullptr;
   clear(td);
   td->td_timer = -1;
+  td->td_slack = td->td_slackdef = kDefaultSlack;
   lwkt_initport_thread(&td->td_msgport, td);
   td->td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;
   td->td_sysmsg.raw.sm.sm_lmsg.ms_reply_port = &td->td_msgport;
@@ -99,6 +100,12 @@ void release(thread* td) {
 
 // A detached LWKT of lwkt_create has left its stack.
 void lwkt_reap(thread* td) { release(td); }
+
+// Another cpu may have been at the kept stacks: they are forgotten.
+void lwkt_atfork_child() {
+  stack_lock = SpinLock{};
+  nkept = 0;
+}
 
 namespace {
 

@@ -33,12 +33,26 @@ void sched_queue_reset();
 // ---- the monitor (monitor.cc) ----------------------------------------------------------------
 bool monitor_running();
 void monitor_start();
-extern uint32_t monitor_word;  // 0 while it sleeps for good
-inline bool monitor_awake() { return __atomic_load_n(&monitor_word, __ATOMIC_RELAXED) != 0; }
-void monitor_wake();
-inline void monitor_poke() {  // something may need it
-  if (__builtin_expect(!monitor_awake(), 0)) monitor_wake();
+enum MonitorWatch : uint32_t {
+  MONITOR_ASLEEP = 0,  // late timers
+  MONITOR_SLOW = 1,    // the ends of slices
+  MONITOR_FAST = 2,    // cpus in traps, idle cpus
+};
+extern uint32_t monitor_word;  // MonitorWatch
+inline bool monitor_awake() {
+  return __atomic_load_n(&monitor_word, __ATOMIC_RELAXED) >= MONITOR_SLOW;
 }
+void monitor_ask(MonitorWatch level);
+// It may be needed: cheap when it watches already.
+inline void monitor_poke(MonitorWatch level) {
+  if (__builtin_expect(__atomic_load_n(&monitor_word, __ATOMIC_RELAXED) < level, 0)) {
+    monitor_ask(level);
+  }
+}
+// An LWKT will run, or sit in a trap, while timers are pending: the first may be earlier than the
+// monitor knows.
+void monitor_nudge();  // it looks once, without more vigilance
+void monitor_poke_timer();
 void monitor_atfork_child();
 
 // ---- rforks ----------------------------------------------------------------------------------
@@ -54,6 +68,9 @@ globaldata* rfork_create(cpu* c);
 // Gives the free cpu `c` to a spare rfork, or a new one.
 void rfork_assign(cpu* c);
 int rfork_send_signal(globaldata* gd, int sig);
+// A spare rfork, or the monitor, sees whether the floors above want something of it
+// (sched_hooks.back_from_deaf).
+void rfork_nudge(globaldata* gd);
 
 inline constexpr int kIpiSignal = 33;  // glibc keeps it from programs; its own use of it
                                        // (SIGSETXID) never reaches the kernel under libcr

@@ -178,7 +178,7 @@ void sched_enqueue(thread* td) {
       if (__builtin_expect(ncpus > 1, 0)) {
         rfork_work_queued(n + 1);
       } else {
-        monitor_poke();  // or one that computes for ever would keep td waiting for ever
+        monitor_poke(MONITOR_SLOW);  // or one that computes for ever would keep td waiting for ever
       }
       return;
     }
@@ -202,7 +202,7 @@ bool lwkt_wake(thread* td, int64_t why) {
 void sched_harvest() {
   cpu* c = mycpu();
   if (c->c_ndoubt != 0) sched_hooks.settle_doubts(c);
-  if (sched_hooks.engine_unattended()) sched_hooks.engine_harvest(c);
+  if (c->c_unsubmitted != 0 || sched_hooks.engine_unattended()) sched_hooks.engine_harvest(c);
 }
 
 thread* sched_pick(cpu* c) {

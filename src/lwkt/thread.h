@@ -33,6 +33,7 @@ struct cpu;
 struct sigqueue_entry;
 
 inline constexpr uint32_t kCacheLine = 64;
+inline constexpr uint64_t kDefaultSlack = 50'000;  // ns of timer slack, the kernel's default
 
 enum ThreadState : uint32_t {
   TDS_RUNNING = 0,
@@ -85,8 +86,10 @@ struct thread {
   thread* td_wnext;     // futex bucket
   thread** td_wprev;    // null when not in a bucket
   uint32_t td_wmask;    // FUTEX_*_BITSET
-  int32_t td_timer;     // place in the timer heap, -1 if none
+  int32_t td_timer;     // its timer in the timer queue, -1 if none
   uint64_t td_deadline; // absolute CLOCK_MONOTONIC, ns
+  uint64_t td_slack;    // how much later it may be woken, ns (PR_SET_TIMERSLACK)
+  struct lwkt_tokref* td_toks;  // tokens held or wanted, newest first; null: none (token.h)
 
   // -- signals --
   uint64_t td_sigmask;
@@ -116,9 +119,9 @@ struct thread {
   cr::sysunion_storage td_sysmsg;
   struct lwkt_port td_msgport;
   int32_t td_migrate;  // cpu that a migrating LWKT goes to
+  uint64_t td_slackdef;  // what PR_SET_TIMERSLACK 0 goes back to: its maker's
 
-  // -- tokens --
-  struct lwkt_tokref* td_toks;  // held or wanted, newest first; null: none (token.h)
+  uint64_t td_wtarget;  // FUTEX_WAIT_REQUEUE_PI: the lock it is to be moved to, 0 once it was
 };
 
 static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_fsbase) == TD_FSBASE);
@@ -152,6 +155,7 @@ struct alignas(kCacheLine) cpu {
   uint32_t c_state;      // CpuState, compare-and-swapped
   int32_t c_id;
   globaldata* c_gd;      // the holder
+  uint32_t c_unsubmitted;  // requests of its ring that wait for the next enter
   uint32_t c_trapseq;    // counts entries into blocking traps: the monitor compares
   uint64_t c_nswitch;    // switches so far
   uint64_t c_look;       // ... at which the global queue and the timers are looked at next
@@ -185,7 +189,7 @@ struct globaldata {
   thread* gd_leaving;      // LWKT that ends or migrates: dealt with once it is switched away from
   thread* gd_idle;
   uint32_t gd_flags;       // GDF_
-  int32_t gd_ktid;         // the kernel's id of this kernel thread
+  int32_t gd_ktid;         // the kernel's id of this kernel thread; 0: not yet, -1: never
   uint32_t gd_wake;        // futex word of a spare rfork
   uint32_t gd_intrap;      // inside a trap that may block
   globaldata* gd_next;     // list of all rforks

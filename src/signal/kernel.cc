@@ -1,6 +1,8 @@
 // The one handler that the kernel knows. It runs on the rfork's alternate stack with every
 // signal blocked, and may have interrupted anything:
 //
+//   an int3 of ours  a site that no jump fits over (rule X): on to its stub, in a vfork's child,
+//                    too;
 //   program text     nothing of libcr is held: route and deliver right away;
 //   the gate's exit  the frame is whole: roll back to the check (gate.S);
 //   before a trap    make the call return "interrupted" (cr_trap_check), or go the long way
@@ -16,6 +18,7 @@
 
 #include "../../arch/x86_64/rawcall.h"
 #include "../gate/object.h"
+#include "../gate/sitetable.h"
 #include "../lwkt/rfork.h"
 #include "../sysport/tid.h"
 #include "broadcast.h"
@@ -96,6 +99,14 @@ bool settle(thread* td, kucontext* uc) {
   return !pc_in_stub(pc);
 }
 
+bool at_trap_site(int sig, const siginfo_t* info, kucontext* uc) {
+  if (sig != SIGTRAP || info->si_code != SI_KERNEL) return false;
+  const PatchedSite* site = site_by_trap(uc->mc.ip - 1);
+  if (site == nullptr || site->desc->rule != static_cast<uint8_t>(SiteRule::kX)) return false;
+  uc->mc.ip = site->reenter;
+  return true;
+}
+
 void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
   uint64_t pc = uc->mc.ip;
   if (pc >= addr(usercopy_start) && pc < addr(usercopy_end)) {
@@ -105,7 +116,9 @@ void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
   bool blocked = (td->td_sigmask & sigbit(sig)) != 0;
   bool ours = in_libcr(pc) && pc != addr(gate_exit_last) && pc != addr(gate_fast_last);
   if (blocked || ours || sigactions[sig].handler <= 1) {
-    // The kernel ends the process with the genuine context when the instruction is run again.
+    // The kernel ends the process with the genuine context when the instruction is run again. An
+    // int3 is behind us and would not be.
+    if (sig == SIGTRAP) sig_default_action(td, sig);
     sig_kernel_default(sig);
     return;
   }
@@ -127,6 +140,7 @@ void passthru(int sig, const siginfo_t* info, globaldata* gd) {
 extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginfo_t* info,
                                                                  kucontext* uc) {
   globaldata* gd = mygd();
+  if (at_trap_site(sig, info, uc)) return;
   if ((gd->gd_flags & GDF_PASSTHRU) != 0) {
     passthru(sig, info, gd);
     return;

@@ -69,31 +69,38 @@ int sysport_trap(union sysunion* m) {
 
 namespace {
 
+// A signal hit this rfork inside libcr, or the one that td's trap left without a cpu.
+void route_signals() {
+  if (mygd()->gd_ast != 0 || !sig_inbox_empty()) sig_route();
+}
+
 // The kernel says EINTR also when the signal turned out to be another LWKT's, or blocked by
 // this one: then the call is made again. It may be back on another rfork than the signal hit, so
 // what counts is the inbox and not gd_ast.
 bool interrupted_for_us(thread* td) {
-  if (!sig_inbox_empty()) sig_route();
+  route_signals();
+  sig_recalc(td);
   return (td->td_ast & AST_SIGNAL) != 0;
 }
 
 enum class Offer { kWhenAsked, kAtOnce };
 
+inline long trap_once(union sysunion* m, thread* td, Offer offer) {
+  if (!sched_others()) return cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+  if (offer == Offer::kAtOnce) {
+    sched_trap_enter_handoff(mygd());
+  } else {
+    sched_trap_enter(mygd());
+  }
+  long r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+  sched_trap_leave();
+  return r;
+}
+
 int trap_block(union sysunion* m, Offer offer) {
   thread* td = curthread();
   for (;;) {
-    long r;
-    if (!sched_others()) {
-      r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
-    } else {
-      if (offer == Offer::kAtOnce) {
-        sched_trap_enter_handoff(mygd());
-      } else {
-        sched_trap_enter(mygd());
-      }
-      r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
-      sched_trap_leave();
-    }
+    long r = trap_once(m, td, offer);
     if (__builtin_expect(r == -EINTR, 0) && !interrupted_for_us(td)) continue;
     if (__builtin_expect(r == -ERESTARTSYS, 0)) return ERESTARTSYS;
     return sysport_result(m, r);
@@ -104,6 +111,10 @@ int trap_block(union sysunion* m, Offer offer) {
 
 int sysport_trap_block(union sysunion* m) { return trap_block(m, Offer::kWhenAsked); }
 int sysport_trap_sleep(union sysunion* m) { return trap_block(m, Offer::kAtOnce); }
+
+int sysport_trap_sleep_once(union sysunion* m) {
+  return sysport_result(m, trap_once(m, curthread(), Offer::kAtOnce));
+}
 
 int sysport_begin(lwkt_port*, lwkt_msg* msg) {
   auto* m = reinterpret_cast<union sysunion*>(msg);
@@ -215,8 +226,7 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
   thread* td = curthread();
   if ((td->td_flags & TDF_PASSTHRU) != 0) return 0;
   if ((td->td_flags & TDF_INPORT) != 0) return 2;  // back into a shim: its call looks later
-  // A signal that ended this LWKT's trap may have set the gd_ast of an rfork that it left since.
-  if (mygd()->gd_ast != 0 || !sig_inbox_empty()) sig_route();
+  route_signals();
   uint32_t ast = __atomic_load_n(&td->td_ast, __ATOMIC_ACQUIRE);
   if ((ast & AST_RESCHED) != 0) {
     __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);

@@ -43,6 +43,17 @@ class Environment(cli.Case):
         for text, size in (("16384", 16384), ("16k", 16384), ("8M", 8 << 20), ("1g", 1 << 30)):
             self.assertEqual(self.env_of("--stack-size", text)["LIBCR_STACK_SIZE"], str(size))
 
+    def test_small_tls_is_two_tunables(self):
+        ours = "glibc.rtld.nns=1:glibc.rtld.optional_static_tls=0"
+        for before, after in ((None, ours), ("", ours),
+                              ("glibc.malloc.perturb=3", "glibc.malloc.perturb=3:" + ours),
+                              ("glibc.rtld.nns=9:glibc.malloc.perturb=3:glibc.rtld.optional_static_tls=99",
+                               "glibc.malloc.perturb=3:" + ours),
+                              (ours, ours)):
+            env = {} if before is None else {"GLIBC_TUNABLES": before}
+            self.assertEqual(self.env_of("--small-tls", env=env)["GLIBC_TUNABLES"], after)
+        self.assertNotIn("GLIBC_TUNABLES", self.env_of())
+
     def test_without_options_nothing_is_set_and_what_was_set_stays(self):
         self.assertFalse([name for name in self.env_of() if name.startswith("LIBCR_")])
         self.assertEqual(self.env_of(env={"LIBCR_CPUS": "7"})["LIBCR_CPUS"], "7")
