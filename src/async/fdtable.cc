@@ -258,7 +258,10 @@ void fd_options_set(int fd) {
 uint32_t fd_close_begin(int fd) {
   fdentry* e = fd_entry(fd);
   if (e == nullptr) return ~0u;
-  if (e->kind == FDK_UNKNOWN && e->flags == 0 && load_acquire(&e->waiters) == nullptr) return ~0u;
+  if (e->kind == FDK_UNKNOWN && e->flags == 0 && e->watched == 0 &&
+      load_acquire(&e->waiters) == nullptr) {
+    return ~0u;
+  }
   Guard g(e->lock);
   if (e->waiters != nullptr) move_sleepers(e, fd);
   if (e->watched != 0) engine->unwatch(fd);  // a duplicate may keep the file alive

@@ -86,8 +86,10 @@ thread* global_pop() {
 inline void prefetch_next(const cpu* c, uint32_t h, uint32_t t) {
   if (t - h < 3) return;  // two or three that take turns are in the cache
   const thread* after = c->c_ring[(h + 2) % kRunqSize];
-  auto* lines = reinterpret_cast<const char*>(after);
-  for (uint32_t i = 0; i < 5; i++) cpu_prefetch(lines + i * kCacheLine);
+  cpu_prefetch(after);  // what a switch, a trap's message and a sleep touch, of ten lines
+  cpu_prefetch(&after->td_sysmsg.raw.sm.sm_result);
+  cpu_prefetch(&after->td_sysmsg.raw.arg[5]);
+  cpu_prefetch(&after->td_toks);
   const thread* next = c->c_ring[(h + 1) % kRunqSize];
   auto* stack = reinterpret_cast<const char*>(next->td_sp);
   for (uint32_t i = 0; i < kStackLines; i++) cpu_prefetch(stack + i * kCacheLine);

@@ -535,6 +535,18 @@ static void number_used_anew(void) {
   end_beside(t);
   puts("ok");
 }
+/* What is known of a number that was only ever polled goes with it, too. */
+static void polled_number_used_anew(void) {
+  pthread_t t = beside();
+  for (int i = 0; i < 3; i++) {
+    struct pair p = pipe_pair();
+    struct pollfd f = {p.b, POLLIN, 0};
+    if (i == 2) CHECK(write(p.a, "x", 1) == 1);
+    report("poll", poll(&f, 1, 20));
+    close(p.a), close(p.b);
+  }
+  end_beside(t);
+}
 static void all_descriptors_closed(void) {
   struct pair p = tcp_pair();
   pthread_t t = start(echo, &p.b);
@@ -986,7 +998,7 @@ static const struct test_case cases[] = {
     CASE(write_interrupted_in_the_middle), CASE(poll_is_never_restarted),
     CASE(ignored_signal_does_not_wake), CASE(ppoll_with_a_mask), CASE(close_under_a_reader),
     CASE(dup2_over_a_reader), CASE(close_while_polled), CASE(number_used_anew),
-    CASE(all_descriptors_closed), CASE(fork_beside_sleepers), CASE(descriptors_are_passed),
+    CASE(polled_number_used_anew), CASE(all_descriptors_closed), CASE(fork_beside_sleepers), CASE(descriptors_are_passed),
     CASE(many_accept_on_one_socket), CASE(datagrams), CASE(recvmmsg_waits_for_all),
     CASE(eventfd_and_timerfd), CASE(signalfd_parks), CASE(packets_in_a_pipe), CASE(poll_of_several),
     CASE(poll_for_room), CASE(select_of_several), CASE(urgent_data), CASE(epoll_of_the_program),
