@@ -416,7 +416,7 @@ static void close_the_range_then_fork_and_exec(void) {
     blocking_still_works();
     CHECK(syscall(SYS_close_range, 3u, ~0u, 0) == 0);
     blocking_still_works();
-    execl("/proc/self/exe", "descriptors", "close_the_range", NULL);
+    execl("/proc/self/exe", "openfiles", "close_the_range", NULL);
     _exit(9);
   }
   printf("%d\n", wait_for(pid));
@@ -448,9 +448,10 @@ static void small_limit_of_descriptors(void) {
   struct rlimit limit = {32, 32};
   CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   blocking_still_works();
-  int n = 0, last = -1;
-  for (int fd; (fd = dup(0)) >= 0; n++) last = fd;
-  printf("%d %d %s\n", n, last, strerrorname_np(errno));
+  int n = 1, first = dup(0);
+  while (dup(0) >= 0) n++;
+  printf("%d %s\n", first, strerrorname_np(errno));
+  CHECK(n >= 24); /* the runtime may need a few */
   for (int fd = 3; fd < 32; fd++) close(fd);
   blocking_still_works();
 }
