@@ -95,6 +95,34 @@ static void reused_number_is_another_file(void) {
   }
   puts("ok");
 }
+/* Nobody ever read from it: only a poll with a time-out slept on it. */
+static void* poll_and_time_out(void* arg) {
+  struct pollfd p = {*(int*)arg, POLLIN, 0};
+  CHECK(poll(&p, 1, 20) == 0);
+  return NULL;
+}
+static void polled_number_is_reused(void) {
+  int idle[2];
+  make_pair(PIPE, idle);
+  struct sleeper asleep = {.fd = idle[0]};
+  pthread_t t = start(sleep_in_read, &asleep);
+  settle();
+  for (int family = 0; family < FAMILIES; family++) {
+    int fd[2];
+    make_pair(PIPE, fd);
+    finish(start(poll_and_time_out, &fd[0]));
+    close_pair(fd);
+    make_pair(family, fd);
+    CHECK(write(fd[1], "there", 5) == 5);
+    struct sleeper s = {.fd = fd[0]};
+    finish(start(sleep_in_read, &s));
+    CHECK(s.n == 5);
+    close_pair(fd);
+  }
+  CHECK(write(idle[1], "x", 1) == 1);
+  finish(t);
+  puts("ok");
+}
 /* What an engine remembers about a number must go with the file, also when nobody sleeps on it. */
 static void numbers_come_and_go(void) {
   for (int i = 0; i < 500; i++) {
@@ -458,7 +486,7 @@ static void small_limit_of_descriptors(void) {
 
 static const struct test_case cases[] = {
     CASE(sleeper_keeps_a_closed_file), CASE(sleeper_keeps_a_replaced_file),
-    CASE(reused_number_is_another_file), CASE(numbers_come_and_go), CASE(duplicates_share_the_sleepers),
+    CASE(reused_number_is_another_file), CASE(polled_number_is_reused), CASE(numbers_come_and_go), CASE(duplicates_share_the_sleepers),
     CASE(passed_descriptors), CASE(passed_to_a_child), CASE(sleeping_leaves_the_flags_alone),
     CASE(child_makes_it_nonblocking), CASE(fork_beside_blocked_threads), CASE(forked_generations),
     CASE(close_one_by_one), CASE(close_the_range), CASE(close_the_range_beside_sleepers),
