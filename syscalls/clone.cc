@@ -22,6 +22,7 @@
 #include "../src/sysport/tid.h"
 #include "futex.h"
 #include "process.h"
+#include "robust.h"
 #include "sysent.h"
 
 namespace cr {
@@ -41,8 +42,6 @@ inline constexpr uint64_t kThreadFlags =
 inline constexpr uint64_t kThreadOptional = CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |
                                             CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID |
                                             CLONE_DETACHED;
-// Robust list limit, as in the kernel: a circular list must end some time.
-inline constexpr int kRobustLimit = 2048;
 inline constexpr uint32_t kRseqSig = 0x53053053;
 
 int thread_clone(union sysunion* m, const CloneRequest& r) {
@@ -51,6 +50,7 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   thread* self = curthread();
   thread* td = thread_alloc();
   if (td == nullptr) return EAGAIN;
+  td->td_sigmask = self->td_sigmask;  // before its tid is known, or signals would be left to it
   if (!tid_assign(td)) {
     thread_free(td);
     return EAGAIN;
@@ -67,7 +67,7 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   td->td_flags = TDF_NPTL;
   td->td_fsbase = (r.flags & CLONE_SETTLS) != 0 ? r.tls : read_fsbase();
   td->td_sp = context_trapframe(tf);
-  td->td_sigmask = self->td_sigmask;
+  td->td_slack = td->td_slackdef = self->td_slack;
   for (int i = 0; i < 16; i++) td->td_comm[i] = self->td_comm[i];
   if ((r.flags & CLONE_CHILD_CLEARTID) != 0) td->td_cleartid = r.child_tid;
   if ((r.flags & CLONE_CHILD_SETTID) != 0) {
@@ -81,46 +81,6 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   return 0;
 }
 
-// What the kernel does for each mutex on a dead thread's robust list. Bit 0 of `entry` marks a PI
-// mutex: that one is handed over, since its waiters own it when they wake.
-void robust_death(uint64_t entry, int64_t offset, int32_t tid) {
-  uint64_t word_at = (entry & ~1ull) + static_cast<uint64_t>(offset);
-  if ((entry & 1) != 0) {
-    if ((word_at & 3) == 0) futex_pi_owner_died(word_at, tid);
-    return;
-  }
-  auto* word = reinterpret_cast<uint32_t*>(word_at);
-  uint32_t seen;
-  if ((word_at & 3) != 0 || user_load32(&seen, word) != 0) return;
-  for (;;) {
-    if ((seen & FUTEX_TID_MASK) != static_cast<uint32_t>(tid)) return;
-    int r = user_cas32(word, &seen, (seen & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
-    if (r < 0) return;
-    if (r == 1) break;
-  }
-  if ((seen & FUTEX_WAITERS) == 0) return;
-  futex_wake_all(word_at, 1);
-  raw3(SYS_futex, static_cast<long>(word_at), FUTEX_WAKE, 1);  // waiters in other processes
-}
-
-void robust_walk(const thread* td) {
-  robust_list_head head;
-  if (td->td_robust == 0 ||
-      user_copy(&head, reinterpret_cast<const void*>(td->td_robust), sizeof head) != 0) {
-    return;
-  }
-  uint64_t entry = reinterpret_cast<uint64_t>(head.list.next);
-  uint64_t pending = reinterpret_cast<uint64_t>(head.list_op_pending);
-  for (int i = 0; entry != td->td_robust && i < kRobustLimit; i++) {
-    uint64_t next = 0;
-    int failed = user_load64(&next, reinterpret_cast<const uint64_t*>(entry & ~1ull));
-    if (entry != pending) robust_death(entry, head.futex_offset, td->td_tid);
-    if (failed != 0) return;
-    entry = next;
-  }
-  if (pending != 0) robust_death(pending, head.futex_offset, td->td_tid);
-}
-
 // On another stack, once the dead LWKT's own is no longer in use: from the moment its tid is
 // cleared a joiner may unmap or reuse it.
 void reap(thread* td) {
@@ -130,7 +90,7 @@ void reap(thread* td) {
   }
   robust_walk(td);
   uint64_t clear = td->td_cleartid;
-  tid_release(td);
+  sig_thread_gone(td);
   if (clear != 0) {
     user_store32(reinterpret_cast<uint32_t*>(clear), 0);
     futex_wake_all(clear, 1);
@@ -167,9 +127,11 @@ int sys_clone3(union sysunion* m) {
 }
 
 int sys_exit(union sysunion* m) {
-  sig_thread_exit(curthread());
+  atomic_add(&futex_dying, 1u);  // until reap: whoever is left may be about to join
   if (atomic_add(&nthreads, ~0u) == 0) {
     // The last one: its status is the process's.
+    robust_walk(curthread());
+    tid_give_back();
     process_report_at_exit();
     raw1(SYS_exit_group, static_cast<long>(m->raw.arg[0]));
   }
@@ -178,6 +140,7 @@ int sys_exit(union sysunion* m) {
 
 int sys_exit_group(union sysunion* m) {
   process_report_at_exit();
+  robust_process_exit();
   return sysport_trap(m);
 }
 
@@ -195,9 +158,11 @@ int sys_set_tid_address(union sysunion* m) {
 
 int sys_set_robust_list(union sysunion* m) {
   if (m->raw.arg[1] != sizeof(robust_list_head)) return EINVAL;
-  curthread()->td_robust = m->raw.arg[0];
+  thread* td = curthread();
+  td->td_robust = m->raw.arg[0];
   m->sm.sm_result = 0;
-  return 0;
+  // A fork's child registers its list anew: the kernel looks at it if the process is killed.
+  return mygd()->gd_ktid == td->td_tid ? sysport_trap(m) : 0;
 }
 
 int sys_get_robust_list(union sysunion* m) {

@@ -1,6 +1,7 @@
-// Memory calls. Three things are watched as they pass: thread stacks (served from arenas),
+// Memory calls. Four things are watched as they pass: thread stacks (served from arenas),
 // shared mappings (their futexes belong to the kernel) and executable file mappings (their
-// trap sites are rewritten before they can run).
+// trap sites are rewritten before they can run), and memory that others may write (libc gets its
+// bus locks back: src/gate/buslock.h).
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -8,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "../arch/x86_64/rawcall.h"
+#include "../src/gate/buslock.h"
 #include "../src/gate/mapped.h"
 #include "../src/mem/arena.h"
 #include "../src/mem/shared.h"
@@ -24,7 +26,7 @@ int sys_mmap(union sysunion* m) {
   constexpr int kStackMask = MAP_STACK | MAP_ANONYMOUS | MAP_PRIVATE;
   if ((flags & (kStackMask | MAP_SHARED | MAP_FIXED | MAP_GROWSDOWN)) == kStackMask && a[0] == 0 &&
       (prot & PROT_EXEC) == 0) {
-    uint64_t stack = arena_alloc((length + 4095) & ~4095ull);
+    uint64_t stack = arena_alloc((length + 4095) & ~4095ull, prot);
     if (stack != 0) {
       m->sm.sm_result = static_cast<long>(stack);
       return 0;
@@ -36,6 +38,7 @@ int sys_mmap(union sysunion* m) {
   bool file = (flags & MAP_ANONYMOUS) == 0;
   if ((flags & MAP_TYPE) != MAP_PRIVATE) {
     shared_add(at, length);
+    if ((prot & PROT_WRITE) != 0) buslock_restore();
   } else {
     if ((flags & MAP_FIXED) != 0) shared_remove(at, length);
     if (file && (prot & PROT_EXEC) != 0) {
@@ -66,6 +69,7 @@ int sys_mprotect(union sysunion* m) {
     m->sm.sm_result = 0;
     return 0;
   }
+  if ((a[2] & PROT_WRITE) != 0 && shared_touches(a[0], a[1])) buslock_restore();
   return sysport_trap(m);
 }
 
@@ -97,6 +101,7 @@ int sys_shmat(union sysunion* m) {
   if (raw3(SYS_shmctl, static_cast<long>(m->raw.arg[0]), IPC_STAT, reinterpret_cast<long>(&ds)) == 0) {
     shared_add(static_cast<uint64_t>(at), ds.shm_segsz);
   }
+  buslock_restore();
   return 0;
 }
 

@@ -1,24 +1,46 @@
-// Calls that wait for descriptors with a signal mask of their own.
+// Calls that wait for several descriptors: poll, select and the program's own epoll.
 //
-// They trap with the cpu on offer. The kernel must not be given the program's mask (it would
-// hide signals from libcr that other LWKTs want): the LWKT's own mask is changed around the
-// trap, as rt_sigsuspend does.
+// poll and select park on the entries of all their descriptors (fdtable.h): counts first, then the
+// kernel's poll with no time, then the links, which fail if an edge has come since the counts. A
+// poll of one descriptor that was found empty before parks without asking, and takes its answer from
+// the edge: a client that tries, polls and tries again has no trap more than one that blocks.
+// select is turned into poll and back, as the kernel's two share one core.
+//
+// epoll_wait nests the program's epoll descriptor in the engine's: it is tried with no time, and an
+// edge of the engine means that the inner one has something. An event loop that is the only
+// thread, or has the process to itself, sleeps in the kernel's own call (sched_others, sched_alone).
+//
+// The kernel must not be given the program's mask (it would hide signals from libcr that other
+// LWKTs want): the LWKT's own mask is changed around the wait, as rt_sigsuspend does.
 
 #include <errno.h>
+#include <poll.h>
+#include <sys/select.h>
 #include <sys/syscall.h>
 
+#include "../arch/x86_64/rawcall.h"
 #include "../arch/x86_64/usercopy.h"
+#include "../src/async/timer.h"
+#include "../src/lwkt/slab.h"
 #include "../src/signal/signal.h"
-#include "../src/sysport/sysport.h"
+#include "blocking.h"
+#include "futex.h"
 #include "sysent.h"
 
 namespace cr {
 
 namespace {
 
-// Runs the call under `mask` (0: as it is), given to the kernel as "no mask".
-int with_mask(union sysunion* m, uint64_t mask_at, int arg) {
-  if (mask_at == 0) return sysport_trap_block(m);
+inline constexpr uint64_t kMostFds = 4096;  // more go to the kernel with the cpu on offer
+// What an edge says exactly (EPOLL* and POLL* have the same values).
+inline constexpr int kEdgeBits = POLLIN | POLLOUT | POLLPRI | POLLRDHUP;
+
+// ---- signal masks and time-outs ----------------------------------------------------------------
+
+// Runs `call` under the program's mask at `mask_at` (0: as it is).
+template <typename Call>
+int with_mask(union sysunion* m, uint64_t mask_at, int arg, Call call) {
+  if (mask_at == 0) return call();
   uint64_t mask;
   if (user_copy(&mask, reinterpret_cast<const void*>(mask_at), sizeof mask) != 0) return EFAULT;
   thread* td = curthread();
@@ -27,8 +49,8 @@ int with_mask(union sysunion* m, uint64_t mask_at, int arg) {
   sig_setmask(td, mask);
   sig_recalc(td);
   m->raw.arg[arg] = 0;
-  int error = sysport_trap_block(m);
-  if (error == ERESTARTSYS || error == EINTR) {
+  int error = call();
+  if (error == ERESTARTSYS || error == ERESTARTNOHAND || error == EINTR) {
     sig_recalc(td);
     if ((td->td_ast & AST_SIGNAL) != 0) {
       td->td_flags |= TDF_SUSPENDMASK;  // the handler's frame restores the old mask
@@ -39,13 +61,360 @@ int with_mask(union sysunion* m, uint64_t mask_at, int arg) {
   return error;
 }
 
+struct Timeout {
+  uint64_t deadline = kNever;
+  bool none = false;  // do not wait at all
+
+  // False: not a time.
+  bool set(int64_t sec, int64_t nsec) {
+    if (sec < 0 || nsec < 0 || nsec >= static_cast<int64_t>(kSecond)) return false;
+    none = sec == 0 && nsec == 0;
+    deadline = time_deadline({sec, nsec}, true, false);
+    return true;
+  }
+  void set_ms(int64_t ms) {
+    if (ms < 0) return;
+    set(ms / 1000, ms % 1000 * 1'000'000);
+  }
+  timespec rest() const {
+    uint64_t now = clock_monotonic();
+    uint64_t left = deadline > now ? deadline - now : 0;
+    return {static_cast<time_t>(left / kSecond), static_cast<long>(left % kSecond)};
+  }
+};
+
+// ---- a set of descriptors ----------------------------------------------------------------------
+
+class PollSet {
+ public:
+  PollSet() = default;
+  ~PollSet() {
+    for (uint32_t i = 0; i < n_ && moved_; i++) {
+      if (slots_[i].hidden) fd_hidden_release(fds_[i].fd);
+    }
+    if (memory_ != nullptr) slab_free(memory_, bytes_);
+  }
+  PollSet(const PollSet&) = delete;
+  PollSet& operator=(const PollSet&) = delete;
+
+  bool room_for(uint64_t n) {
+    n_ = static_cast<uint32_t>(n);
+    if (n <= kInline) return true;
+    if (n > kMostFds) return false;
+    bytes_ = n * (sizeof(pollfd) + sizeof(Slot));
+    memory_ = slab_alloc(bytes_);
+    if (memory_ == nullptr) return false;
+    slots_ = static_cast<Slot*>(memory_);
+    fds_ = reinterpret_cast<pollfd*>(slots_ + n);
+    return true;
+  }
+  pollfd* fds() { return fds_; }
+  uint32_t count() const { return n_; }
+  void set_count(uint32_t n) { n_ = n; }
+
+  // Waits until one is ready or `deadline`. How many are ready (>= 0), -errno, -ERESTARTNOHAND, or
+  // kOfferTrap before any time has gone.
+  int wait(uint64_t deadline) {
+    for (uint32_t i = 0; i < n_; i++) slots_[i].hidden = false;
+    bool expired = false;
+    for (bool first = true;; first = false) {
+      for (uint32_t i = 0; i < n_; i++) note(i);
+      if (!first || !one_empty()) {
+        long r = raw3(SYS_poll, reinterpret_cast<long>(fds_), n_, 0);
+        if (r != 0) return static_cast<int>(r);
+        if (n_ == 1) emptied();
+      }
+      if (expired) return 0;
+      if (first && (sched_alone() || !engine_open())) return kOfferTrap;
+      int r = sleep(deadline, &expired);
+      if (r > 0) return r;
+      if (r == kOfferTrap && !first) continue;  // somebody closed one: the next poll says so
+      if (r != 0) return r;
+    }
+  }
+
+ private:
+  struct Slot {
+    fdwaiter w;
+    uint32_t gen;
+    uint32_t seen[2];
+    bool hidden;
+  };
+  static constexpr uint32_t kInline = 4;
+
+  void note(uint32_t i) {
+    const fdentry* e = fd_entry(fds_[i].fd);
+    if (e == nullptr) return;
+    Slot& s = slots_[i];
+    s.gen = load_acquire(&e->gen);
+    s.seen[0] = load_acquire(&e->seq[0]);
+    s.seen[1] = load_acquire(&e->seq[1]);
+  }
+  bool one_empty() const {
+    if (n_ != 1 || (fds_[0].events & ~(POLLIN | POLLRDHUP)) != 0) return false;
+    const fdentry* e = fd_entry(fds_[0].fd);
+    return e != nullptr && e->empty == slots_[0].seen[0] && (e->watched & EPOLLIN) != 0 &&
+           (e->flags & FDF_STICKY) == 0;
+  }
+  void emptied() {
+    fdentry* e = fd_entry(fds_[0].fd);
+    if (e == nullptr || (fds_[0].events & POLLIN) == 0) return;
+    __atomic_store_n(&e->empty, slots_[0].seen[0], __ATOMIC_RELAXED);
+  }
+
+  static uint32_t dirs_of(short events) {
+    uint32_t dirs = 0;
+    if ((events & ~(POLLOUT | POLLWRNORM | POLLWRBAND)) != 0) dirs |= FD_IN;
+    if ((events & (POLLOUT | POLLWRNORM | POLLWRBAND)) != 0) dirs |= FD_OUT;
+    return dirs == 0 ? FD_IN : dirs;  // errors and hang-ups count in any case
+  }
+
+  // 0: poll again; > 0: that many are ready (an edge has said it).
+  int sleep(uint64_t deadline, bool* expired) {
+    thread* td = curthread();
+    for (uint32_t i = 0; i < n_; i++) {
+      if (fds_[i].fd < 0) continue;
+      fdentry* e = fd_entry(fds_[i].fd);
+      if (e == nullptr || fd_watch(e, fds_[i].fd, slots_[i].gen, dirs_of(fds_[i].events)) != 0) {
+        return kOfferTrap;
+      }
+    }
+    uint32_t linked = 0;
+    int error = 0;
+    bool blocked = false;
+    for (; linked < n_; linked++) {
+      fdwaiter& w = slots_[linked].w;
+      w = fdwaiter{};
+      w.td = td;
+      w.fd = fds_[linked].fd;
+      w.state = W_WOKEN;  // of no list
+      if (w.fd < 0) continue;
+      w.dirs = dirs_of(fds_[linked].events);
+      error = fd_link(fd_entry(w.fd), &w, slots_[linked].gen, slots_[linked].seen, !blocked);
+      if (error != 0) break;
+      blocked = true;
+    }
+    if (error == 0 && !blocked) sched_block(td);  // nothing but the time to wait for
+    bool armed = error == 0 && deadline != kNever;
+    if (armed && !timer_arm(td, deadline)) {
+      armed = false;
+      error = ENOMEM;
+    }
+    int64_t why = 0;
+    if (error == 0) {
+      atomic_add(&sched_external, 1u);
+      why = sched_sleep_interruptible();
+      atomic_add(&sched_external, ~0u);
+    } else if (blocked && !atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) {
+      sched_sleep();  // an edge of one that was linked already has woken it
+    }
+    if (armed) timer_cancel(td);
+    bool edge = false;
+    for (uint32_t i = 0; i < linked; i++) edge = unlink(i) || edge;
+    if (error != 0) return error == EAGAIN ? 0 : kOfferTrap;
+    if (edge && n_ == 1) return answer_of_edge();
+    if (edge || why == 0) return 0;
+    if (why == -ETIMEDOUT) {
+      *expired = true;
+      return 0;
+    }
+    return blocking_interrupted(td) ? -ERESTARTNOHAND : 0;
+  }
+
+  // True if an edge had woken it.
+  bool unlink(uint32_t i) {
+    Slot& s = slots_[i];
+    if (fds_[i].fd < 0) return false;
+    bool edge = fd_unlink(&s.w);
+    if (__builtin_expect(s.w.moved != 0, 0)) {
+      if (s.hidden) fd_hidden_release(fds_[i].fd);
+      s.hidden = moved_ = true;
+      fds_[i].fd = s.w.fd;
+    }
+    return edge;
+  }
+
+  int answer_of_edge() {
+    pollfd& p = fds_[0];
+    if ((p.events & ~kEdgeBits) != 0) return 0;
+    auto said = static_cast<int>(slots_[0].w.events) & (p.events | POLLERR | POLLHUP);
+    p.revents = static_cast<short>(said);
+    return said != 0 ? 1 : 0;
+  }
+
+  pollfd own_fds_[kInline];
+  Slot own_slots_[kInline];
+  pollfd* fds_ = own_fds_;
+  Slot* slots_ = own_slots_;
+  void* memory_ = nullptr;
+  uint64_t bytes_ = 0;
+  uint32_t n_ = 0;
+  bool moved_ = false;
+};
+
+int result_of(union sysunion* m, int r) {
+  if (r < 0) return -r;
+  m->sm.sm_result = r;
+  return 0;
+}
+
+// ---- poll ----------------------------------------------------------------------------------------
+
+int poll_until(union sysunion* m, const Timeout& t) {
+  const uint64_t* a = m->raw.arg;
+  auto* user = reinterpret_cast<pollfd*>(a[0]);
+  auto n = static_cast<uint32_t>(a[1]);
+  PollSet set;
+  if (t.none || !set.room_for(n) || user_copy(set.fds(), user, n * sizeof(pollfd)) != 0) {
+    return sysport_trap_block(m);
+  }
+  int r = set.wait(t.deadline);
+  if (r == kOfferTrap) return sysport_trap_block(m);
+  if (r < 0) return -r;
+  for (uint32_t i = 0; i < n; i++) {
+    auto revents = static_cast<uint16_t>(r == 0 ? 0 : set.fds()[i].revents);
+    if (user_copy(&user[i].revents, &revents, sizeof revents) != 0) return EFAULT;
+  }
+  return result_of(m, r);
+}
+
+// ---- select --------------------------------------------------------------------------------------
+
+inline constexpr int kSelectIn = POLLIN | POLLRDNORM | POLLRDBAND;
+inline constexpr int kSelectOut = POLLOUT | POLLWRNORM | POLLWRBAND;
+
+struct FdBits {
+  static constexpr uint32_t kWords = kMostFds / 64;
+  uint64_t word[kWords];
+  bool present = false;
+
+  bool load(uint64_t at, uint32_t words) {
+    present = at != 0;
+    return !present || user_copy(word, reinterpret_cast<const void*>(at), words * 8) == 0;
+  }
+  void cut(uint32_t n) {
+    if (present && n % 64 != 0) word[n / 64] &= (1ull << (n % 64)) - 1;
+  }
+  bool has(uint32_t fd) const { return present && (word[fd / 64] >> (fd % 64) & 1) != 0; }
+  int keep(uint32_t fd, bool ready) {
+    if (!has(fd)) return 0;
+    if (ready) return 1;
+    word[fd / 64] &= ~(1ull << (fd % 64));
+    return 0;
+  }
+  bool store(uint64_t at, uint32_t words) const {
+    return !present || user_copy(reinterpret_cast<void*>(at), word, words * 8) == 0;
+  }
+};
+
+[[gnu::noinline]] int select_until(union sysunion* m, const Timeout& t) {
+  const uint64_t* a = m->raw.arg;
+  auto n = static_cast<uint32_t>(a[0]);
+  if (t.none || n > kMostFds) return sysport_trap_block(m);
+  uint32_t words = (n + 63) / 64;
+  FdBits in, out, ex;
+  if (!in.load(a[1], words) || !out.load(a[2], words) || !ex.load(a[3], words)) return EFAULT;
+  in.cut(n);
+  out.cut(n);
+  ex.cut(n);
+  uint32_t wanted = 0;
+  for (uint32_t fd = 0; fd < n; fd++) wanted += in.has(fd) || out.has(fd) || ex.has(fd) ? 1 : 0;
+  PollSet set;
+  if (!set.room_for(wanted)) return sysport_trap_block(m);
+  uint32_t k = 0;
+  for (uint32_t fd = 0; fd < n; fd++) {
+    int events = (in.has(fd) ? kSelectIn : 0) | (out.has(fd) ? kSelectOut : 0) |
+                 (ex.has(fd) ? POLLPRI : 0);
+    if (events == 0) continue;
+    set.fds()[k++] = {static_cast<int>(fd), static_cast<short>(events), 0};
+  }
+  int r = set.wait(t.deadline);
+  if (r == kOfferTrap) return sysport_trap_block(m);
+  if (r < 0) return -r;
+  int total = 0;
+  k = 0;
+  for (uint32_t fd = 0; fd < n; fd++) {
+    if (!in.has(fd) && !out.has(fd) && !ex.has(fd)) continue;
+    int got = r == 0 ? 0 : set.fds()[k++].revents;
+    if ((got & POLLNVAL) != 0) return EBADF;
+    total += in.keep(fd, (got & (kSelectIn | POLLHUP | POLLERR)) != 0);
+    total += out.keep(fd, (got & (kSelectOut | POLLERR)) != 0);
+    total += ex.keep(fd, (got & POLLPRI) != 0);
+  }
+  if (!in.store(a[1], words) || !out.store(a[2], words) || !ex.store(a[3], words)) return EFAULT;
+  return result_of(m, total);
+}
+
+// ---- epoll ---------------------------------------------------------------------------------------
+
+int epoll_until(union sysunion* m, const Timeout& t) {
+  const uint64_t* a = m->raw.arg;
+  if (t.none || !sched_others()) return sysport_trap_block(m);
+  auto fd = static_cast<int>(a[0]);
+  fdentry* e = fd_entry(fd);
+  FdKind kind = e == nullptr ? FDK_FILE : fd_kind(e, fd);
+  if (kind != FDK_NOWAIT && kind != FDK_POLL) return sysport_trap_block(m);
+  FdCall c(fd, e, FD_IN);
+  c.wait_until(t.deadline);
+  for (;;) {
+    c.note();
+    if (!c.known_empty()) {
+      long r = raw4(SYS_epoll_wait, c.fd, static_cast<long>(a[1]), static_cast<long>(a[2]), 0);
+      if (r != 0) return sysport_result(m, r);
+      c.emptied();
+    }
+    int w = c.wait();
+    if (w == 0) continue;
+    if (w == kOfferTrap) return c.offer(m);
+    if (w != -EAGAIN) return EINTR;
+    m->sm.sm_result = 0;
+    return 0;
+  }
+}
+
+// Reads the time at `at` (0: none), runs call(timeout) and stores what is left of it.
+template <typename Call>
+int with_timespec(uint64_t at, bool micro, Call call) {
+  Timeout t;
+  int64_t ts[2];
+  if (at == 0) return call(t);
+  if (user_copy(ts, reinterpret_cast<const void*>(at), sizeof ts) != 0) return EFAULT;
+  if (micro) {
+    if (ts[0] < 0 || ts[1] < 0) return EINVAL;
+    ts[0] += ts[1] / 1'000'000;
+    ts[1] = ts[1] % 1'000'000 * 1000;
+  }
+  if (!t.set(ts[0], ts[1])) return EINVAL;
+  int error = call(t);
+  timespec left = t.rest();
+  ts[0] = left.tv_sec;
+  ts[1] = micro ? left.tv_nsec / 1000 : left.tv_nsec;
+  user_copy(reinterpret_cast<void*>(at), ts, sizeof ts);  // a read-only time is no error
+  return error;
+}
+
 }  // namespace
 
-int sys_poll(union sysunion* m) { return sysport_trap_block(m); }
-int sys_select(union sysunion* m) { return sysport_trap_block(m); }
-int sys_ppoll(union sysunion* m) { return with_mask(m, m->raw.arg[3], 3); }
-int sys_epoll_pwait(union sysunion* m) { return with_mask(m, m->raw.arg[4], 4); }
-int sys_epoll_pwait2(union sysunion* m) { return with_mask(m, m->raw.arg[4], 4); }
+int sys_poll(union sysunion* m) {
+  if (!sched_others()) return sysport_trap_block(m);
+  Timeout t;
+  t.set_ms(static_cast<int>(m->raw.arg[2]));
+  return poll_until(m, t);
+}
+
+int sys_ppoll(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  if (a[3] != 0 && a[4] != 8) return EINVAL;
+  return with_mask(m, a[3], 3, [m] {
+    if (!sched_others()) return sysport_trap_block(m);
+    return with_timespec(m->raw.arg[2], false, [m](const Timeout& t) { return poll_until(m, t); });
+  });
+}
+
+int sys_select(union sysunion* m) {
+  if (!sched_others() || static_cast<int>(m->raw.arg[0]) < 0) return sysport_trap_block(m);
+  return with_timespec(m->raw.arg[4], true, [m](const Timeout& t) { return select_until(m, t); });
+}
 
 int sys_pselect6(union sysunion* m) {
   struct Packed {
@@ -54,9 +423,34 @@ int sys_pselect6(union sysunion* m) {
   } p{};
   uint64_t at = m->raw.arg[5];
   if (at != 0 && user_copy(&p, reinterpret_cast<const void*>(at), sizeof p) != 0) return EFAULT;
-  if (p.mask_at == 0) return sysport_trap_block(m);
-  if (p.size != 8) return EINVAL;
-  return with_mask(m, p.mask_at, 5);
+  if (p.mask_at != 0 && p.size != 8) return EINVAL;
+  return with_mask(m, p.mask_at, 5, [m] {
+    if (!sched_others() || static_cast<int>(m->raw.arg[0]) < 0) return sysport_trap_block(m);
+    return with_timespec(m->raw.arg[4], false, [m](const Timeout& t) { return select_until(m, t); });
+  });
+}
+
+int sys_epoll_wait(union sysunion* m) {
+  Timeout t;
+  t.set_ms(static_cast<int>(m->raw.arg[3]));
+  return epoll_until(m, t);
+}
+
+int sys_epoll_pwait(union sysunion* m) {
+  return with_mask(m, m->raw.arg[4], 4, [m] { return sys_epoll_wait(m); });
+}
+
+int sys_epoll_pwait2(union sysunion* m) {
+  return with_mask(m, m->raw.arg[4], 4, [m] {
+    Timeout t;
+    int64_t ts[2];
+    uint64_t at = m->raw.arg[3];
+    if (at != 0) {
+      if (user_copy(ts, reinterpret_cast<const void*>(at), sizeof ts) != 0) return EFAULT;
+      if (!t.set(ts[0], ts[1])) return EINVAL;
+    }
+    return epoll_until(m, t);
+  });
 }
 
 }  // namespace cr

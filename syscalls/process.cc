@@ -17,7 +17,10 @@
 #include "../arch/x86_64/context.h"
 #include "../arch/x86_64/rawcall.h"
 #include "../arch/x86_64/usercopy.h"
+#include "../src/async/engine.h"
+#include "../src/async/fdtable.h"
 #include "../src/async/timer.h"
+#include "../src/gate/buslock.h"
 #include "../src/gate/object.h"
 #include "../src/gate/start.h"
 #include "../src/lwkt/assert.h"
@@ -75,9 +78,12 @@ PassThru* passthru_make(const trapframe* tf) {
 
 [[noreturn]] void share_memory(const trapframe* tf, PassThru* p, bool vfork) {
   p->vfork = vfork;
+  __atomic_add_fetch(&fd_forks, 1, __ATOMIC_SEQ_CST);
+  if (!vfork || sched_others()) buslock_restore();
   // The child must start with the program's mask, and the parent must not take a signal with
   // the child's area in its register.
-  sig_kernel_mask_set(curthread()->td_sigmask);
+  sig_kernel_mask_set(curthread()->td_sigmask & ~sig_never_blocked());
+  if (sched_others()) timer_slack_lend(curthread());
   p->in_trap = vfork && sched_others();
   if (p->in_trap) sched_trap_enter_handoff(mygd());
   gate_vfork(&p->frame, &p->gd);
@@ -86,27 +92,44 @@ PassThru* passthru_make(const trapframe* tf) {
 void rebuild_child() {
   thread* td = curthread();
   slab_atfork_child();
+  lwkt_atfork_child();
   ipiq_atfork_child();
   timer_atfork_child();
+  engine_atfork_child();
+  fd_atfork_child();
   shared_atfork_child();
   futex_atfork_child();
   td->td_flags |= TDF_MAIN;
   tid_atfork_child(td);
   td->td_robust = 0;  // as the kernel: the child's list is empty until it says otherwise
   sched_atfork_child();
+  sysport_crowd(false);
   sig_atfork_child(td);
 }
 
 int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, long a4) {
   uint64_t all = ~0ull, old = 0;
+  __atomic_add_fetch(&fd_forks, 1, __ATOMIC_SEQ_CST);
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
        8);
+  bool others = sched_others();
+  if (others) timer_slack_lend(curthread());
+  // The kernel copies the pages one after the other while other cpus go on: what the child is to
+  // find whole must stand still meanwhile. That nobody holds its lock just now is not enough.
   siglock.lock();
   arena_lock();
+  timer_lock();
+  slab_lock();
   long r = raw6(nr, a0, a1, a2, a3, a4, 0);
+  slab_unlock();
+  timer_unlock();
   arena_unlock();
   siglock.unlock();
-  if (r == 0) rebuild_child();
+  if (r == 0) {
+    rebuild_child();
+  } else if (others) {
+    timer_slack_take();
+  }
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
   return sysport_result(m, r);
 }
@@ -118,8 +141,10 @@ extern "C" [[gnu::visibility("hidden")]] void gate_vfork_parent(trapframe* to, t
   write_gsbase(pt->gd_pt_parent);
   auto* p = reinterpret_cast<PassThru*>(pt);
   *to = *from;
-  if (p->in_trap) sched_trap_leave();
+  // What this kernel thread was lent for the child, before its LWKT may leave it for another one.
+  if (sched_others()) timer_slack_take();
   sig_kernel_mask_restore();
+  if (p->in_trap) sched_trap_leave();
   if (p->scratch != nullptr) {
     raw2(SYS_munmap, reinterpret_cast<long>(p->scratch), static_cast<long>(p->scratch_size));
   }
@@ -316,7 +341,10 @@ int exec_call(union sysunion* m) {
   thread* td = curthread();
   Env env;
   sig_prepare_exec(td);
+  bool others = sched_others();
+  if (others) timer_slack_lend(td);
   long r = exec_with(m->sm.sm_nr, m->raw.arg, &env);
+  if (others) timer_slack_take();
   sig_unprepare_exec();
   if (env.memory != nullptr) {
     raw2(SYS_munmap, reinterpret_cast<long>(env.memory), static_cast<long>(env.size));
@@ -355,7 +383,7 @@ void process_report_at_exit() {
   thread* td = curthread();
   td->td_flags |= TDF_INPORT;
   shim_at_exit();
-  if (options.stats) stats_print(report_fd(), sites_rewritten);
+  if (options.stats) stats_print(report_fd(), sites_rewritten, engine->name);
   td->td_flags &= ~TDF_INPORT;
 }
 

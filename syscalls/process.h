@@ -10,5 +10,6 @@ namespace cr {
 int process_clone(union sysunion* m, uint64_t flags);
 void process_report_at_exit();  // --stats and shims that print
 void lwkt_reap(struct ::thread* td);
+void lwkt_atfork_child();
 
 }  // namespace cr

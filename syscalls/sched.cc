@@ -51,7 +51,7 @@ int sys_sched_setaffinity(union sysunion* m) {
   // the process never runs where it was told not to.
   int error = 0;
   for (globaldata* gd = rforks; gd != nullptr; gd = gd->gd_next) {
-    if (gd->gd_ktid == 0) continue;
+    if (gd->gd_ktid <= 0) continue;
     m->raw.arg[0] = static_cast<uint64_t>(gd->gd_ktid);
     error = sysport_trap(m);
     if (error != 0) break;
@@ -96,6 +96,14 @@ int sys_prctl(union sysunion* m) {
       if ((td->td_flags & TDF_MAIN) != 0) return sysport_trap(m);
       m->sm.sm_result = 0;
       return user_copy(reinterpret_cast<void*>(name), td->td_comm, 16) != 0 ? EFAULT : 0;
+    case PR_SET_TIMERSLACK:
+      td->td_slack = name != 0 ? name : td->td_slackdef;
+      m->sm.sm_result = 0;
+      // Alone it sleeps by plain traps; with others, by the timer queue, and the rforks have none.
+      return sched_others() ? 0 : sysport_trap(m);
+    case PR_GET_TIMERSLACK:
+      m->sm.sm_result = static_cast<int64_t>(td->td_slack);
+      return 0;
     default:
       return sysport_trap_block(m);
   }

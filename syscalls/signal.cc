@@ -39,24 +39,30 @@ void fill_sender(siginfo_t* info, int sig, int code) {
   info->si_uid = static_cast<uid_t>(raw0(SYS_getuid));
 }
 
-// A signal from this process to one of its LWKTs (td) or to itself (null).
-int send_own(thread* td, int sig, const siginfo_t* info) {
+// The two that the kernel alone can do.
+bool is_kernels(int sig) { return sig == SIGKILL || sig == SIGSTOP; }
+
+int send_kernels(int sig) { return static_cast<int>(-raw2(SYS_kill, own_pid(), sig)); }
+
+int to_own_process(int sig, const siginfo_t* info) {
   if (sig == 0) return 0;
-  if (sig == SIGKILL || sig == SIGSTOP) {
-    return static_cast<int>(-raw2(SYS_kill, own_pid(), sig));
-  }
-  return sig_post(td, sig, info);
+  return is_kernels(sig) ? send_kernels(sig) : sig_post(nullptr, sig, info);
+}
+
+// ESRCH if the process has no LWKT with that tid.
+int to_own_thread(int32_t tid, int sig, const siginfo_t* info) {
+  if (sig != 0 && !is_kernels(sig)) return sig_post_tid(tid, sig, info);
+  if (tid_find(tid) == nullptr) return ESRCH;
+  return sig == 0 ? 0 : send_kernels(sig);
 }
 
 bool valid(uint64_t sig) { return sig <= static_cast<uint64_t>(kNsig); }
 
-int to_thread(int32_t tid, int sig, union sysunion* m) {
-  thread* td = tid_find(tid);
-  if (td == nullptr) return -1;
+int tkill_own(int32_t tid, int sig, union sysunion* m) {
   siginfo_t info;
   fill_sender(&info, sig, SI_TKILL);
   m->sm.sm_result = 0;
-  return send_own(td, sig, &info);
+  return to_own_thread(tid, sig, &info);
 }
 
 }  // namespace
@@ -227,21 +233,20 @@ int sys_kill(union sysunion* m) {
   siginfo_t info;
   fill_sender(&info, sig, SI_USER);
   m->sm.sm_result = 0;
-  return send_own(nullptr, sig, &info);
+  return to_own_process(sig, &info);
 }
 
 int sys_tkill(union sysunion* m) {
   if (!valid(m->raw.arg[1])) return EINVAL;
-  int error = to_thread(static_cast<int32_t>(m->raw.arg[0]), static_cast<int>(m->raw.arg[1]), m);
-  return error < 0 ? sysport_trap(m) : error;
+  int error = tkill_own(static_cast<int32_t>(m->raw.arg[0]), static_cast<int>(m->raw.arg[1]), m);
+  return error == ESRCH ? sysport_trap(m) : error;
 }
 
 int sys_tgkill(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   if (static_cast<int32_t>(a[0]) != own_pid()) return sysport_trap(m);
   if (!valid(a[2])) return EINVAL;
-  int error = to_thread(static_cast<int32_t>(a[1]), static_cast<int>(a[2]), m);
-  return error < 0 ? ESRCH : error;
+  return tkill_own(static_cast<int32_t>(a[1]), static_cast<int>(a[2]), m);
 }
 
 int sys_rt_sigqueueinfo(union sysunion* m) {
@@ -250,18 +255,16 @@ int sys_rt_sigqueueinfo(union sysunion* m) {
   siginfo_t info;
   if (copy_in(&info, a[2]) != 0) return EFAULT;
   m->sm.sm_result = 0;
-  return send_own(nullptr, static_cast<int>(a[1]), &info);
+  return to_own_process(static_cast<int>(a[1]), &info);
 }
 
 int sys_rt_tgsigqueueinfo(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   if (static_cast<int32_t>(a[0]) != own_pid() || !valid(a[2])) return sysport_trap(m);
-  thread* td = tid_find(static_cast<int32_t>(a[1]));
-  if (td == nullptr) return ESRCH;
   siginfo_t info;
   if (copy_in(&info, a[3]) != 0) return EFAULT;
   m->sm.sm_result = 0;
-  return send_own(td, static_cast<int>(a[2]), &info);
+  return to_own_thread(static_cast<int32_t>(a[1]), static_cast<int>(a[2]), &info);
 }
 
 namespace {

@@ -24,6 +24,8 @@ enum class Serve : uint8_t {
 	trap,  /* a trap that doesn't sleep */
 	block, /* a trap that may sleep: hand the cpu off */
 	user,  /* served in userland by sys_NAME */
+	quick, /* the same, without a trap frame */
+	async, /* quick while there are other LWKTs, else block */
 	gone,  /* trapped; current kernels answer ENOSYS */
 };
 

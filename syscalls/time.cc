@@ -36,13 +36,9 @@ bool bad(const timespec& ts) {
   return ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<long>(kSecond);
 }
 
-// Sleeps until `deadline`. 0 or EINTR.
+// Sleeps until `deadline`, which may be past: then until the timers are next looked at. 0 or EINTR.
 int sleep_until(uint64_t deadline) {
   thread* td = curthread();
-  if (clock_monotonic() >= deadline) {
-    sched_yield_cpu();
-    return 0;
-  }
   sched_block(td);
   if (!timer_arm(td, deadline)) {
     td->td_state = TDS_RUNNING;
@@ -60,6 +56,12 @@ int report_rest(uint64_t rem, uint64_t deadline) {
   uint64_t left = deadline > now ? deadline - now : 0;
   timespec ts{static_cast<time_t>(left / kSecond), static_cast<long>(left % kSecond)};
   return user_copy(reinterpret_cast<void*>(rem), &ts, sizeof ts) != 0 ? EFAULT : EINTR;
+}
+
+// A deadline that has come already: others get their turn, as by a yield.
+int no_sleep() {
+  sched_yield_cpu();
+  return 0;
 }
 
 // A signal that runs no handler (another LWKT took it, or it is ignored) does not end a sleep.
@@ -81,8 +83,9 @@ int sys_nanosleep(union sysunion* m) {
   timespec ts;
   if (user_copy(&ts, reinterpret_cast<const void*>(a[0]), sizeof ts) != 0) return EFAULT;
   if (bad(ts)) return EINVAL;
-  uint64_t deadline = time_deadline(ts, true, false);
   m->sm.sm_result = 0;
+  if (ts.tv_sec == 0 && ts.tv_nsec == 0) return no_sleep();
+  uint64_t deadline = time_deadline(ts, true, false);
   int error = sleep_through(deadline);
   return error == EINTR ? report_rest(a[1], deadline) : error;
 }
@@ -100,7 +103,9 @@ int sys_clock_nanosleep(union sysunion* m) {
   if (absolute && clock == CLOCK_BOOTTIME) return sysport_trap_sleep(m);
   for (;;) {
     uint64_t deadline = time_deadline(ts, !absolute, clock == CLOCK_REALTIME);
-    int error = sleep_through(deadline);
+    // A relative time was in the future when it was made a deadline, unless it is none at all.
+    bool past = absolute ? clock_monotonic() >= deadline : ts.tv_sec == 0 && ts.tv_nsec == 0;
+    int error = past ? no_sleep() : sleep_through(deadline);
     if (error == EINTR) return absolute ? EINTR : report_rest(a[3], deadline);
     if (error != 0 || !absolute || clock != CLOCK_REALTIME) return error;
     // The clock may have been set back meanwhile.

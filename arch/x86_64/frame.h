@@ -53,13 +53,18 @@
 #define TD_RUNNING 24
 
 // struct thread's td_sysmsg
-#define TD_MSG_RESULT 0x130
-#define TD_MSG_NR 0x138
-#define TD_MSG_FRAME 0x140
-#define TD_MSG_ARGS 0x148
+#define TD_MSG 0x108
+#define TD_MSG_RESULT 0x140
+#define TD_MSG_NR 0x148
+#define TD_MSG_FRAME 0x150
+#define TD_MSG_ARGS 0x158
 
-// Call numbers below this are looked up in the table of plain traps.
-#define GATE_PLAIN_MAX 512
+// Call numbers below this have a door (gate.S).
+#define GATE_DOORS 512
+#define DOOR_LONG 0
+#define DOOR_PLAIN 1
+#define DOOR_SLEEP 2
+#define GATE_AST_SIGNAL 1
 
 // thread flags that assembly tests
 #define TDF_NOTLS 0x0001

@@ -67,9 +67,8 @@
 	movq	%r11, TF_DESC(%rsp)
 	.endm
 
-	// A plain trap with its message. In: the number and the arguments as at the trap. Clobbers
-	// %rcx and %r11; the result is in %rax.
-	.macro PLAIN_TRAP
+	// The thread's message, from the registers at the trap. Out: %rcx the thread.
+	.macro FILL_MESSAGE
 	movq	%gs:GD_CURTHREAD, %rcx
 	movl	%eax, TD_MSG_NR(%rcx)
 	movq	%rdi, TD_MSG_ARGS(%rcx)
@@ -78,15 +77,83 @@
 	movq	%r10, TD_MSG_ARGS + 24(%rcx)
 	movq	%r8, TD_MSG_ARGS + 32(%rcx)
 	movq	%r9, TD_MSG_ARGS + 40(%rcx)
+	.endm
+
+	// A plain trap with its message. In: the number and the arguments as at the trap. Clobbers
+	// %rcx and %r11; the result is in %rax.
+	.macro PLAIN_TRAP
+	FILL_MESSAGE
 	syscall
 	movq	%gs:GD_CURTHREAD, %rcx
 	movq	%rax, TD_MSG_RESULT(%rcx)
 	.endm
 
-// A call that is a plain trap and has no shim before it needs no frame: its message is filled
-// and the trap made right here, with no return after the trap that the processor would have to
-// predict anew. What a signal finds is restartable like the long way out: gate_fast_check to
-// gate_fast_last change %rcx alone.
+	.macro SAVE_XMM
+	movups	%xmm0, (%rsp)
+	movups	%xmm1, 16(%rsp)
+	movups	%xmm2, 32(%rsp)
+	movups	%xmm3, 48(%rsp)
+	movups	%xmm4, 64(%rsp)
+	movups	%xmm5, 80(%rsp)
+	movups	%xmm6, 96(%rsp)
+	movups	%xmm7, 112(%rsp)
+	movups	%xmm8, 128(%rsp)
+	movups	%xmm9, 144(%rsp)
+	movups	%xmm10, 160(%rsp)
+	movups	%xmm11, 176(%rsp)
+	movups	%xmm12, 192(%rsp)
+	movups	%xmm13, 208(%rsp)
+	movups	%xmm14, 224(%rsp)
+	movups	%xmm15, 240(%rsp)
+	.endm
+
+	.macro RESTORE_XMM
+	movups	(%rsp), %xmm0
+	movups	16(%rsp), %xmm1
+	movups	32(%rsp), %xmm2
+	movups	48(%rsp), %xmm3
+	movups	64(%rsp), %xmm4
+	movups	80(%rsp), %xmm5
+	movups	96(%rsp), %xmm6
+	movups	112(%rsp), %xmm7
+	movups	128(%rsp), %xmm8
+	movups	144(%rsp), %xmm9
+	movups	160(%rsp), %xmm10
+	movups	176(%rsp), %xmm11
+	movups	192(%rsp), %xmm12
+	movups	208(%rsp), %xmm13
+	movups	224(%rsp), %xmm14
+	movups	240(%rsp), %xmm15
+	.endm
+
+	// The number and the arguments, to (%rsp) and to the message; %rdi is the message then.
+	.macro QUICK_SAVE
+	movq	%rax, (%rsp)
+	movq	%rdi, 8(%rsp)
+	movq	%rsi, 16(%rsp)
+	movq	%rdx, 24(%rsp)
+	movq	%r10, 32(%rsp)
+	movq	%r8, 40(%rsp)
+	movq	%r9, 48(%rsp)
+	FILL_MESSAGE
+	leaq	TD_MSG(%rcx), %rdi
+	.endm
+
+// cr_doors has a word for each call number (sysport.cc fills it; with a shim in the way all are
+// DOOR_LONG):
+//
+//   DOOR_LONG   a trap frame and gate_syscall: calls that look at the frame or leave another way
+//   DOOR_PLAIN  a trap that doesn't sleep: made right here, with no return after it that the
+//               processor would have to predict anew
+//   DOOR_SLEEP  a trap that may sleep, while there is one LWKT: made here unless a signal came
+//               just before. From gate_sleep_window to gate_sleep_insn (included: a trap the
+//               kernel restarts) a signal moves the program counter to gate_long.
+//   else        a function int (union sysunion *) that needs no frame. The registers that C keeps
+//               stay in place; the others are kept below the flags, since the function may change
+//               its message.
+//
+// What a signal finds is restartable like the long way out: gate_fast_check to gate_fast_last
+// change %rcx alone.
 	.globl	gate_entry
 	.hidden	gate_entry
 	.type	gate_entry, @function
@@ -99,13 +166,41 @@ gate_entry:
 	leaq	-128(%rsp), %rsp
 	pushfq
 	pushq	%r11
-	cmpl	$GATE_PLAIN_MAX, %eax
+	cmpl	$GATE_DOORS, %eax
 	jae	gate_long
-	movl	%eax, %r11d
-	movq	cr_plain_calls(%rip), %rcx
-	cmpb	$0, (%rcx, %r11)
-	je	gate_long
-	PLAIN_TRAP
+	movl	%eax, %ecx
+	movq	cr_doors(%rip), %r11
+	movq	(%r11, %rcx, 8), %r11
+	cmpq	$DOOR_SLEEP, %r11
+	jbe	gate_trap
+	testb	$4, 9(%rsp)		// DF: C++ needs it clear
+	jnz	gate_long
+	movq	(%rsp), %rcx
+	cmpb	$0, SD_VECTOR(%rcx)
+	jne	gate_quick_vector
+	subq	$56, %rsp
+	QUICK_SAVE
+	.cfi_remember_state
+	.cfi_def_cfa %rsp, 144 + 56
+	.cfi_escape DW_CFA_expression, 16, 5, 0x77, 56, 0x06, 0x23, SD_UNWINDPC
+	call	*%r11
+	.cfi_restore_state
+gate_quick_done:
+	movq	%gs:GD_CURTHREAD, %rcx
+	movl	(%rsp), %edi
+	movl	%edi, TD_MSG_NR(%rcx)
+	testl	%eax, %eax
+	jne	gate_quick_error
+	movq	TD_MSG_RESULT(%rcx), %rax
+gate_quick_registers:
+	movq	8(%rsp), %rdi
+	movq	16(%rsp), %rsi
+	movq	24(%rsp), %rdx
+	movq	32(%rsp), %r10
+	movq	40(%rsp), %r8
+	movq	48(%rsp), %r9
+	addq	$56, %rsp
+gate_fast_result:
 	movq	%rax, %r11
 	movq	8(%rsp), %rax		// the flags
 	btl	$11, %eax		// OF
@@ -130,6 +225,63 @@ gate_fast_check:
 gate_fast_last:
 	jmp	*%rcx
 
+gate_trap:
+	cmpq	$DOOR_PLAIN, %r11
+	jb	gate_long
+	jne	gate_sleep
+	PLAIN_TRAP
+	jmp	gate_fast_result
+gate_sleep:
+	FILL_MESSAGE
+	.globl	gate_sleep_window, gate_sleep_insn
+	.hidden	gate_sleep_window, gate_sleep_insn
+gate_sleep_window:
+	cmpl	$0, TD_AST(%rcx)
+	jne	gate_long
+	cmpl	$0, %gs:GD_AST
+	jne	gate_long
+gate_sleep_insn:
+	syscall
+	movq	%gs:GD_CURTHREAD, %rcx
+	movq	%rax, TD_MSG_RESULT(%rcx)
+	cmpq	$-4, %rax		// EINTR: whose signal was it?
+	jne	gate_fast_result
+	movl	TD_MSG_NR(%rcx), %eax
+	popq	%r11
+	leaq	136(%rsp), %rcx
+	BUILD_FRAME
+	movq	TF_RAX(%rsp), %rdx
+	movq	%rdx, TF_NR(%rsp)
+	movq	%rsp, %rdi
+	call	gate_sleep_interrupted
+	jmp	gate_exit_check
+
+// A positive errno, or one that asks for a restart once the signal was delivered.
+gate_quick_error:
+	leal	-512(%rax), %edx
+	cmpl	$4, %edx
+	ja	1f
+	lock orl $GATE_AST_SIGNAL, TD_AST(%rcx)
+1:	negl	%eax
+	cltq
+	jmp	gate_quick_registers
+
+gate_quick_vector:
+	cmpb	$1, SD_VECTOR(%rcx)
+	jne	gate_long
+	subq	$56, %rsp
+	QUICK_SAVE
+	subq	$256, %rsp
+	SAVE_XMM
+	.cfi_remember_state
+	.cfi_def_cfa %rsp, 144 + 56 + 256
+	.cfi_escape DW_CFA_expression, 16, 6, 0x77, 0xb8, 0x02, 0x06, 0x23, SD_UNWINDPC
+	call	*%r11
+	.cfi_restore_state
+	RESTORE_XMM
+	addq	$256, %rsp
+	jmp	gate_quick_done
+
 // Something is pending after a fast call: go out the long way.
 gate_fast_ast:
 	popq	%r11
@@ -140,6 +292,8 @@ gate_fast_ast:
 	movq	%rax, TF_NR(%rsp)
 	jmp	gate_exit_check
 
+	.globl	gate_long
+	.hidden	gate_long
 gate_long:
 	popq	%r11
 	leaq	136(%rsp), %rcx
@@ -225,39 +379,9 @@ gate_entry_vector:
 	cmpb	$2, SD_VECTOR(%r11)
 	je	gate_entry_xsave
 	subq	$256, %rsp
-	movups	%xmm0, (%rsp)
-	movups	%xmm1, 16(%rsp)
-	movups	%xmm2, 32(%rsp)
-	movups	%xmm3, 48(%rsp)
-	movups	%xmm4, 64(%rsp)
-	movups	%xmm5, 80(%rsp)
-	movups	%xmm6, 96(%rsp)
-	movups	%xmm7, 112(%rsp)
-	movups	%xmm8, 128(%rsp)
-	movups	%xmm9, 144(%rsp)
-	movups	%xmm10, 160(%rsp)
-	movups	%xmm11, 176(%rsp)
-	movups	%xmm12, 192(%rsp)
-	movups	%xmm13, 208(%rsp)
-	movups	%xmm14, 224(%rsp)
-	movups	%xmm15, 240(%rsp)
+	SAVE_XMM
 	call	gate_syscall
-	movups	(%rsp), %xmm0
-	movups	16(%rsp), %xmm1
-	movups	32(%rsp), %xmm2
-	movups	48(%rsp), %xmm3
-	movups	64(%rsp), %xmm4
-	movups	80(%rsp), %xmm5
-	movups	96(%rsp), %xmm6
-	movups	112(%rsp), %xmm7
-	movups	128(%rsp), %xmm8
-	movups	144(%rsp), %xmm9
-	movups	160(%rsp), %xmm10
-	movups	176(%rsp), %xmm11
-	movups	192(%rsp), %xmm12
-	movups	208(%rsp), %xmm13
-	movups	224(%rsp), %xmm14
-	movups	240(%rsp), %xmm15
+	RESTORE_XMM
 	movq	%rbx, %rsp
 	movq	TF_RBX(%rsp), %rbx
 	jmp	gate_exit_check
@@ -420,8 +544,10 @@ cr_trap_interrupted:
 	.cfi_endproc
 	.size	cr_trap_check, . - cr_trap_check
 
-// long cr_call(a1..a6, nr): the wrappers' door. A C call, so only what C preserves matters; it
-// still goes through gate_entry so that a signal or a fork finds the same frame everywhere.
+// cr_call: the wrappers' door. In: the registers as at a trap. Out: %rax the raw result. Clobbers
+// %rcx, %r11 and the flags, as a trap does (arch/x86_64/call.h, wrappers.c: a call from inline
+// assembly, so that no argument goes by the stack). What is no plain trap goes through gate_entry,
+// so that a signal or a fork finds the same frame everywhere.
 	.globl	cr_call
 	.hidden	cr_call
 	.type	cr_call, @function
@@ -429,15 +555,12 @@ cr_trap_interrupted:
 cr_call:
 	.cfi_startproc
 	endbr64
-	movq	8(%rsp), %rax
-	movq	%rcx, %r10
-	cmpl	$GATE_PLAIN_MAX, %eax
+	cmpl	$GATE_DOORS, %eax
 	jae	cr_call_long
-	movl	%eax, %r11d
-	movq	cr_plain_calls(%rip), %rcx
-	cmpb	$0, (%rcx, %r11)
-	je	cr_call_long
-	// A plain trap, as in gate_entry; a C call's registers and flags are free afterwards.
+	movl	%eax, %ecx
+	movq	cr_doors(%rip), %r11
+	cmpq	$DOOR_PLAIN, (%r11, %rcx, 8)
+	jne	cr_call_long
 	PLAIN_TRAP
 	.globl	cr_call_check, cr_call_last
 	.hidden	cr_call_check, cr_call_last

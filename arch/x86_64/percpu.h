@@ -29,6 +29,11 @@ struct globaldata;
 
 [[gnu::always_inline]] inline void cpu_pause() { asm volatile("pause" ::: "memory"); }
 
+// Not __builtin_prefetch: the compiler has no such instruction without vector registers.
+[[gnu::always_inline]] inline void cpu_prefetch(const void* p) {
+  asm volatile("prefetcht0 (%0)" ::"r"(p));
+}
+
 // Compiler fence: order against a signal handler on this rfork.
 [[gnu::always_inline]] inline void cpu_ccfence() { asm volatile("" ::: "memory"); }
 

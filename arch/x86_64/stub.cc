@@ -97,6 +97,10 @@ StubResult stub_write(const Site& s, uint64_t trap, uint8_t* out, sitedesc* desc
 }
 
 void stub_patch(const Site& s, uint64_t window, uint8_t* text, uint64_t stub) {
+  if (static_cast<SiteRule>(s.rule) == SiteRule::kX) {
+    text[0] = 0xcc;
+    return;
+  }
   size_t size = site_window_size(s);
   auto d = static_cast<uint32_t>(stub - (window + 5));
   text[0] = 0xe9;

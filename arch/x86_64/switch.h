@@ -27,8 +27,8 @@ namespace cr {
       "subq $8, %%rsp\n\t"
       "stmxcsr (%%rsp)\n\t"
       "fnstcw 4(%%rsp)\n\t"
-      "testl %[notls], %c[flags](%%rdi)\n\t"
-      "movq %c[fsbase](%%rdi), %%rdx\n\t"
+      "movl %c[flags](%%rdi), %%r10d\n\t"
+      "testl %[notls], %%r10d\n\t"
       "jnz 2f\n\t"
       "cmpb $0, cr_have_fsgsbase(%%rip)\n\t"
       "je 2f\n\t"  // without the instruction td_fsbase follows arch_prctl
@@ -52,7 +52,10 @@ namespace cr {
       "cmpb $0, cr_have_fsgsbase(%%rip)\n\t"
       "je 6f\n\t"
       // An LWKT without TLS leaves the register alone, so it may still be right, or anybody's.
-      "rdfsbase %%rdx\n\t"
+      "testl %[notls], %%r10d\n\t"
+      "jz 7f\n\t"
+      "rdfsbase %%rdx\n"
+      "7:\n\t"
       "cmpq %%rdx, %%rdi\n\t"
       "je 4f\n\t"
       "wrfsbase %%rdi\n"

@@ -1,9 +1,22 @@
 // The timer queue: sleeping LWKTs ordered by deadline.
 //
-// One binary heap for the process under one lock. An idle cpu sleeps until the first deadline;
+// One heap for the process under one lock. An idle cpu sleeps until the first timer must go off;
 // where every cpu is busy the monitor sees to it. CLOCK_REALTIME deadlines are kept as
 // monotonic ones, computed at the call (a clock that is set meanwhile moves a native sleeper;
 // here it is noticed when the LWKT wakes and re-checks).
+//
+// Timer slack, as the kernel has it: a timer may go off from its deadline on and must by its
+// deadline plus the LWKT's slack (td_slack: 50 us unless the program asked for another with
+// PR_SET_TIMERSLACK). The heap is ordered by the latter, and whoever runs the timers takes all
+// whose deadline has passed: so one wake-up of an idle cpu serves all that fall into one slack.
+// The rforks' own slack in the kernel is nothing: their sleeps end when timer_next says.
+//
+// When deadlines crowd (more than 40,000 a second) the slack counts five times. A wake-up of an
+// idle cpu costs 5 to 10 us here (the kernel's timer, a sleep, an interrupt in a virtual machine)
+// and the LWKT's own part of a wake 0.4 us: at 100,000 deadlines a second 50 us hold five, and the
+// wake-ups would cost three times what they serve. Natively that rate costs 77 % of a cpu and the
+// 99th percentile comes 570 us late; 250 us stay well below it. A slack that the program made
+// small stays small.
 #pragma once
 
 #include <stdint.h>
@@ -13,15 +26,24 @@
 
 namespace cr {
 
-// First deadline, ns of CLOCK_MONOTONIC; kNever if none. Any rfork.
+// When the first timer must go off, ns of CLOCK_MONOTONIC; kNever if none. Any rfork.
 uint64_t timer_next();
 
-// Wakes td with -ETIMEDOUT at `deadline`. False: no memory for the heap.
+// Wakes td with -ETIMEDOUT at `deadline` or as much later as its slack allows. False: no memory
+// for the heap.
 bool timer_arm(thread* td, uint64_t deadline);
 // Takes td out if it is still in.
 void timer_cancel(thread* td);
 // Wakes all whose time has come. Needs a cpu. True if somebody was woken.
 bool timer_expire(uint64_t now);
+void timer_lock();    // around fork
+void timer_unlock();
 void timer_atfork_child();
+
+// The slack that the kernel holds for the calling kernel thread, and sets it. An rfork has the
+// least there is; its LWKT's own is lent to the kernel for what outlives libcr: fork, vfork, exec.
+uint64_t timer_slack_inherited();
+void timer_slack_lend(const thread* td);
+void timer_slack_take();
 
 }  // namespace cr

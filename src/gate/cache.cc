@@ -127,7 +127,10 @@ bool header_fits(const SiteTableHeader* h, size_t size, const ObjectView& o) {
   if (h->magic != kSiteTableMagic || h->version != kSiteTableVersion || h->machine != EM_X86_64) {
     return false;
   }
-  if (size != sizeof(*h) + static_cast<uint64_t>(h->nsites) * sizeof(Site)) return false;
+  if (size != sizeof(*h) + static_cast<uint64_t>(h->nsites) * sizeof(Site) +
+                  static_cast<uint64_t>(h->nlocks) * sizeof(uint32_t)) {
+    return false;
+  }
   if (o.build_id == nullptr) return true;
   if (h->build_id_len != o.build_id_len) return false;
   for (uint32_t i = 0; i < o.build_id_len; i++) {
@@ -161,6 +164,8 @@ int open_table(const char* path, const ObjectView& o, SiteTable* out) {
   out->map_size = size;
   out->sites = reinterpret_cast<const Site*>(h + 1);
   out->nsites = h->nsites;
+  out->locks = reinterpret_cast<const uint32_t*>(out->sites + h->nsites);
+  out->nlocks = h->nlocks;
   return 0;
 }
 

@@ -12,6 +12,8 @@ namespace cr {
 struct SiteTable {
   const Site* sites = nullptr;
   uint32_t nsites = 0;
+  const uint32_t* locks = nullptr;
+  uint32_t nlocks = 0;
   void* map = nullptr;
   size_t map_size = 0;
 };

@@ -17,6 +17,8 @@
 
 #include "../../arch/x86_64/rawcall.h"
 #include "../lwkt/spinlock.h"
+#include "../signal/signal.h"
+#include "buslock.h"
 #include "cache.h"
 #include "sitetable.h"
 #include "start.h"
@@ -91,6 +93,9 @@ TextRange segment_of(const ObjectView& o, uint64_t addr) {
 
 bool patchable(const Site& s) {
   auto r = static_cast<SiteRule>(s.rule);
+  if (r == SiteRule::kX) {
+    return s.kind == static_cast<uint8_t>(TrapKind::kSyscall) && s.pre == 0 && s.post == 0;
+  }
   if (r != SiteRule::kP && r != SiteRule::kA && r != SiteRule::kB) return false;
   if (s.kind != static_cast<uint8_t>(TrapKind::kSyscall)) return false;
   size_t n = site_window_size(s);
@@ -126,6 +131,7 @@ int patch_segment(const ObjectView& o, const Site* first, const Site* last, Text
   auto* descs = reinterpret_cast<sitedesc*>(mem + code);
   auto* patched = reinterpret_cast<PatchedSite*>(descs + n);
   uint32_t done = 0;
+  bool trapping = false;
 
   // The stubs first, with the text still as it was.
   auto self = reinterpret_cast<uint64_t>(&object_attach);
@@ -136,6 +142,7 @@ int patch_segment(const ObjectView& o, const Site* first, const Site* last, Text
     if (!patchable(*s) || in_runtime(trap) || !same_bytes(*s, text)) continue;
     StubResult r = stub_write(*s, trap, stub, &descs[done]);
     if (r.size == 0) continue;
+    trapping = trapping || static_cast<SiteRule>(s->rule) == SiteRule::kX;
     patched[done] = {trap, &descs[done], reinterpret_cast<uint64_t>(stub) + r.reenter};
     done++;
     stub += (r.size + 15) & ~15ull;
@@ -145,6 +152,8 @@ int patch_segment(const ObjectView& o, const Site* first, const Site* last, Text
     return 0;
   }
   raw3(SYS_mprotect, static_cast<long>(mem), static_cast<long>(code), PROT_READ | PROT_EXEC);
+
+  if (trapping) sig_keep_sigtrap();
 
   int writable = PROT_READ | PROT_WRITE | (holds_self ? PROT_EXEC : 0);
   auto len = static_cast<long>(t.hi - t.lo);
@@ -218,6 +227,12 @@ int object_attach(const ObjectView& o) {
     }
     total += n;
     i = j;
+  }
+  if (t.nlocks != 0) {
+    TextRange seg = segment_of(o, o.bias + t.locks[0]);
+    if (seg.hi != 0 && buslock_note({seg.lo, seg.hi, seg.prot, o.bias, t.locks, t.nlocks})) {
+      return total;  // the list stays mapped
+    }
   }
   cache_close(&t);
   return total;

@@ -13,7 +13,7 @@
 namespace cr {
 
 inline constexpr uint32_t kSiteTableMagic = 0x54535243;  // "CRST"
-inline constexpr uint16_t kSiteTableVersion = 2;
+inline constexpr uint16_t kSiteTableVersion = 3;
 inline constexpr uint32_t kMaxWindow = 48;  // longest window, in bytes, that a rule may claim
 
 enum class SiteRule : uint8_t {
@@ -66,9 +66,12 @@ struct SiteTableHeader {
   uint32_t residual;     // trap instructions that no rule but X took
   uint8_t build_id[32];  // zero padded; all zero where the object has none
   uint32_t build_id_len;
-  uint32_t checksum;     // FNV-1a over everything after this field
+  uint32_t checksum;     // FNV-1a over everything after the header
+  uint32_t nlocks;       // lock prefixes listed: of libc alone, else 0
+  uint32_t reserved;
   // Site sites[nsites], ascending by trap
+  // uint32_t locks[nlocks]: addresses of lock prefixes outside all windows, ascending
 };
-static_assert(sizeof(SiteTableHeader) == 56);
+static_assert(sizeof(SiteTableHeader) == 64);
 
 }  // namespace cr

@@ -26,6 +26,8 @@
 
 #include "../../arch/x86_64/context.h"
 #include "../../arch/x86_64/rawcall.h"
+#include "../async/engine.h"
+#include "../async/fdtable.h"
 #include "../async/timer.h"
 #include "../lwkt/clock.h"
 #include "../lwkt/export.h"
@@ -38,6 +40,7 @@
 #include "../sysport/process.h"
 #include "../sysport/sysport.h"
 #include "../sysport/tid.h"
+#include "buslock.h"
 #include "object.h"
 
 extern "C" {
@@ -141,10 +144,12 @@ void read_options() {
   options.cache = setting("LIBCR_CACHE");
   options.home = setting("HOME");
   options.xdg_cache = setting("XDG_CACHE_HOME");
+  options.engine = setting("LIBCR_ENGINE");
   options.stats = flag("LIBCR_STATS");
   options.verbose = flag("LIBCR_VERBOSE");
   options.no_guard = flag("LIBCR_NO_GUARD_INSTALL");
   options.no_fsgsbase = flag("LIBCR_NO_FSGSBASE");
+  options.keep_locks = flag("LIBCR_KEEP_LOCKS");
 }
 
 int count_cpus() {
@@ -279,6 +284,15 @@ int attach_one(dl_phdr_info* info, size_t, void* arg) {
   return 0;
 }
 
+// The second LWKT is about to be made.
+void threads_start() {
+  sig_threads_start();
+  fd_start();
+  timer_slack_take();
+  sysport_crowd(true);
+  buslock_drop();
+}
+
 void set_default_stack() {
   if (options.stack_size == 0) return;
   pthread_attr_t attr;
@@ -312,14 +326,29 @@ int start(char** envp) {
 
   static thread main_td;
   main_td.td_timer = -1;
+  main_td.td_slack = main_td.td_slackdef = timer_slack_inherited();
   main_td.td_flags = TDF_MAIN | TDF_NPTL;
   main_td.td_fsbase = read_fsbase();
   lwkt_initport_thread(&main_td.td_msgport, &main_td);
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_reply_port = &main_td.td_msgport;
-  sched_hooks = {sig_threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next, timer_expire};
+  sched_hooks = {
+      threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next,
+      timer_expire,
+      [](cpu* c) { return engine->harvest(c); },
+      [](cpu* c, uint32_t seen, uint64_t deadline) { return engine->sleep(c, seen, deadline); },
+      [](cpu* c) { engine->deliver(c); },
+      [](cpu* c) { return engine->kick(c); },
+      [] { return engine->unattended(); },
+      [] { return engine->events(); },
+      fd_settle_doubts,
+  };
+  if (!engine_choose(options.engine)) {
+    dprintf(2, "libcr: LIBCR_ENGINE=%s: no such engine; auto is used\n", options.engine);
+  }
   sched_init(count_cpus(), &main_td);
   tid_init(&main_td);
+  peers_init();
   // What the kernel holds for the first thread, for when another kernel thread runs it.
   uint64_t robust = 0, size = 0;
   raw3(SYS_get_robust_list, 0, reinterpret_cast<long>(&robust), reinterpret_cast<long>(&size));

@@ -14,10 +14,12 @@ struct Options {
   const char* cache = nullptr;   // LIBCR_CACHE: directory of the site tables
   const char* home = nullptr;
   const char* xdg_cache = nullptr;
+  const char* engine = nullptr;  // LIBCR_ENGINE; null: auto
   bool stats = false;        // LIBCR_STATS
   bool verbose = false;      // LIBCR_VERBOSE: say on stderr what was attached
   bool no_guard = false;     // LIBCR_NO_GUARD_INSTALL: guards by mprotect
   bool no_fsgsbase = false;  // LIBCR_NO_FSGSBASE: arch_prctl instead
+  bool keep_locks = false;   // LIBCR_KEEP_LOCKS: bus locks stay in libc on one cpu, too
 };
 extern Options options;
 

@@ -21,7 +21,8 @@ struct StubResult {
 // fills `desc`, which will stand at its own address.
 StubResult stub_write(const Site& s, uint64_t trap, uint8_t* out, sitedesc* desc);
 
-// Writes the jump to `stub` over the window whose bytes are at `text` (the window's first byte).
+// Writes the jump to `stub` over the window whose bytes are at `text` (the window's first byte);
+// for rule X an int3, whose signal goes to the stub (src/signal/kernel.cc).
 void stub_patch(const Site& s, uint64_t window, uint8_t* text, uint64_t stub);
 
 // The window: its first address and its length.
@@ -32,6 +33,7 @@ inline size_t site_window_size(const Site& s) {
   switch (static_cast<SiteRule>(s.rule)) {
     case SiteRule::kP: return s.pre;
     case SiteRule::kA: return 2u + s.post;
+    case SiteRule::kX: return 1;
     default: return 2u + s.pre;
   }
 }

@@ -1,4 +1,8 @@
 // The vdso symbol table is read by hand: dlsym would take libc's locks and its malloc.
+//
+// The vdso is not libcr's text, so by its place alone a signal that hits there looks as if it hit
+// the program. The scheduler reads the clock with its caller blocked or dead: a handler or a
+// preemption run there would queue that LWKT once more. Hence the critical section around it.
 
 #include "clock.h"
 
@@ -6,6 +10,7 @@
 #include <link.h>
 
 #include "../../arch/x86_64/rawcall.h"
+#include "thread.h"
 
 namespace cr {
 
@@ -63,7 +68,15 @@ void clock_init(const void* vdso) {
 }
 
 int clock_read(int clockid, timespec* ts) {
-  if (vdso_clock_gettime != nullptr) return vdso_clock_gettime(clockid, ts);
+  if (vdso_clock_gettime != nullptr) {
+    thread* td = curthread();
+    td->td_critcount++;
+    cpu_ccfence();
+    int r = vdso_clock_gettime(clockid, ts);
+    cpu_ccfence();
+    td->td_critcount--;
+    return r;
+  }
   return static_cast<int>(raw2(228, clockid, reinterpret_cast<long>(ts)));
 }
 

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "../../arch/x86_64/call.h"
 #include "../../arch/x86_64/context.h"
 #include "../../arch/x86_64/rawcall.h"
 #include "assert.h"
@@ -13,8 +14,6 @@
 #include "slab.h"
 #include "spinlock.h"
 #include "token.h"
-
-extern "C" [[gnu::visibility("hidden")]] long cr_call(long, long, long, long, long, long, long nr);
 
 namespace cr {
 
@@ -75,6 +74,7 @@ thread* thread_alloc() {
   if (td == nullptr) return nullptr;
   clear(td);
   td->td_timer = -1;
+  td->td_slack = td->td_slackdef = kDefaultSlack;
   lwkt_initport_thread(&td->td_msgport, td);
   td->td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;
   td->td_sysmsg.raw.sm.sm_lmsg.ms_reply_port = &td->td_msgport;
@@ -100,6 +100,12 @@ void release(thread* td) {
 
 // A detached LWKT of lwkt_create has left its stack.
 void lwkt_reap(thread* td) { release(td); }
+
+// Another cpu may have been at the kept stacks: they are forgotten.
+void lwkt_atfork_child() {
+  stack_lock = SpinLock{};
+  nkept = 0;
+}
 
 namespace {
 
@@ -151,7 +157,6 @@ CR_API int lwkt_create(void (*fn)(void*), void* arg, thread_t* tdp, size_t stack
   }
   td->td_stacksize = stack_size;
   td->td_flags = TDF_NOTLS | TDF_OWNSTACK;
-  td->td_func = fn;
   td->td_arg = arg;
   td->td_sigmask = ~0ull;
   for (int i = 0; name != nullptr && i < 15 && name[i] != '\0'; i++) td->td_comm[i] = name[i];
@@ -171,7 +176,7 @@ CR_API int lwkt_create(void (*fn)(void*), void* arg, thread_t* tdp, size_t stack
 CR_API void lwkt_exit(void) {
   if (__atomic_sub_fetch(&nthreads, 1, __ATOMIC_SEQ_CST) == 0) {
     // The main thread went by pthread_exit before: this was the last.
-    cr_call(0, 0, 0, 0, 0, 0, SYS_exit_group);
+    gate_call(SYS_exit_group);
   }
   thread* td = curthread();
   KASSERT(td->td_toks == nullptr);
@@ -209,9 +214,13 @@ CR_API void lwkt_detach(thread_t td) {
 CR_API void lwkt_switch(void) { sched_switch(); }
 CR_API void lwkt_yield(void) {
   thread* td = curthread();
-  if (td->td_toks != nullptr) token_switch_out(td);
+  if (__builtin_expect(td->td_toks == nullptr, 1)) {
+    sched_yield_cpu();
+    return;
+  }
+  token_switch_out(td);
   sched_yield_cpu();
-  if (td->td_toks != nullptr) token_resume(td);
+  token_resume(td);
 }
 CR_API void lwkt_deschedule_self(void) { sched_block(curthread()); }
 CR_API void lwkt_schedule(thread_t td) { lwkt_wake(td, 0); }
@@ -242,7 +251,7 @@ CR_API void crit_exit(void) {
   KASSERT(td->td_critcount > 0);
   if (--td->td_critcount == 0 && (td->td_ast | mygd()->gd_ast) != 0) {
     // What came meanwhile is served at the next way out of the gate: make one.
-    if ((td->td_flags & TDF_NOTLS) == 0) cr_call(0, 0, 0, 0, 0, 0, SYS_gettid);
+    if ((td->td_flags & TDF_NOTLS) == 0) gate_call(SYS_gettid);
   }
 }
 

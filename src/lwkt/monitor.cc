@@ -1,15 +1,25 @@
 // The monitor: one kernel thread, beside the cpus, that sees what no cpu can see for itself.
 //
-//   - a cpu whose holder sits in a trap while LWKTs or timers wait for it: given to another
+//   - a cpu whose holder sits in a trap while LWKTs, timers or IPIs wait for it: given to another
 //     rfork;
 //   - an LWKT that waits behind a running one while a cpu is idle: the idle cpu is woken;
-//   - an LWKT that computes for a whole slice while others wait: its rfork gets the IPI signal
+//   - an LWKT that computes for a whole slice while others or IPIs wait: its rfork gets the IPI signal
 //     and switches (src/signal/preempt.cc);
-//   - a timer that is due while every cpu computes: the same.
+//   - a timer that is due while every cpu computes: the same;
+//   - LWKTs that wait for events of the kernel while no cpu sleeps in the engine: an idle cpu is
+//     woken to do it, a cpu in a trap given to another rfork, one that computes preempted once there
+//     are events.
 //
-// It owns no cpu and touches no queue: it moves c_state, wakes and signals. It looks every
-// kFast while something may need it, backs off to kSlow, and sleeps for good when nothing is
-// queued anywhere: a program that needs no monitor has no ticks.
+// It owns no cpu and touches no queue: it moves c_state, wakes and signals. How often it looks is
+// asked for by those who see the need (monitor_poke): every kFast, backing off to kSlow, where a cpu
+// could be given something to do at once; every kSlow where only a slice may come to its end; and
+// where neither was asked for it sleeps, so a program that needs no monitor has no ticks. A look
+// costs 5 us here, most of it the kernel's, and for a wake-up of an LWKT now and then it was more
+// than the rest when each one asked for kFast.
+//
+// Timers are the idle cpus' business. The monitor wakes kGrace after the first of them should
+// have gone off (at once while a cpu sits in a trap), sees that it has, and sleeps until kGrace after
+// the next. It publishes that time, so that only an earlier timer needs a poke.
 
 #include <linux/futex.h>
 #include <sched.h>
@@ -20,21 +30,26 @@
 #include "../../arch/x86_64/context.h"
 #include "../../arch/x86_64/rawcall.h"
 #include "clock.h"
+#include "ipiq.h"
 #include "rfork.h"
 
 namespace cr {
 
+uint32_t monitor_word;  // a futex: the MonitorWatch that it keeps
+
 namespace {
 
-inline constexpr uint64_t kFast = 50'000;        // ns
+inline constexpr uint64_t kFast = 100'000;       // ns
 inline constexpr uint64_t kSlow = 5'000'000;     // ns
 inline constexpr uint64_t kSlice = 10'000'000;   // ns an LWKT computes while others wait
+inline constexpr uint64_t kGrace = 1'000'000;    // ns a timer may be late before the monitor looks
 inline constexpr int kRoundsToBackOff = 20;
-inline constexpr int kRoundsToSleep = 40;
+inline constexpr int kQuietFast = 40;  // looks with nothing to do before it looks less often,
+inline constexpr int kQuietSlow = 2;   // and before it sleeps
 inline constexpr size_t kStack = 32 * 1024;
 
 bool started;
-uint32_t awake;  // futex word: 0 while it sleeps for good
+uint64_t wake_at;  // when it looks next, ns of CLOCK_MONOTONIC
 globaldata* self_gd;
 
 struct CpuSeen {
@@ -44,15 +59,19 @@ struct CpuSeen {
 };
 CpuSeen seen[kMaxCpus];
 
+bool ipi_waits(const cpu* c) { return (load_acquire(&c->c_ipipending) & IPI_KICKED) != 0; }
+
 // True if the cpu was given something to do.
-bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere) {
+bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unattended) {
   uint32_t state = load_acquire(&c->c_state);
-  bool work = sched_cpu_has_work(c) || queued_elsewhere;
-  bool due = sched_hooks.timer_next() <= now;
+  bool work = sched_cpu_has_work(c) || queued_elsewhere || ipi_waits(c) ||
+              __atomic_load_n(&c->c_ndoubt, __ATOMIC_RELAXED) != 0;
+  uint64_t deadline = sched_hooks.timer_next();
+  bool due = deadline <= now;
   if (state == CPU_TRAP) {
     bool same_trap = s.trapseq == c->c_trapseq;
     s.trapseq = c->c_trapseq;
-    if (!same_trap || !(work || due)) return false;
+    if (!same_trap || !(work || due || unattended)) return false;
     uint32_t expect = CPU_TRAP;
     if (__atomic_compare_exchange_n(&c->c_state, &expect, static_cast<uint32_t>(CPU_RUN), false,
                                     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
@@ -62,12 +81,14 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere) {
     return false;
   }
   if (state != CPU_RUN) return false;
+  due = due && deadline + kGrace <= now;
   if (s.nswitch != c->c_nswitch) {
     s.nswitch = c->c_nswitch;
     s.since = now;
     if (!due) return false;
   }
-  if (due || (work && now - s.since >= kSlice)) {
+  if (due || ((work || unattended) && now - s.since >= kSlice &&
+              (work || sched_hooks.engine_events()))) {
     s.since = now;
     globaldata* gd = c->c_gd;
     if (gd != nullptr && gd->gd_ktid != 0) rfork_send_signal(gd, kIpiSignal);
@@ -80,59 +101,91 @@ bool look() {
   uint64_t now = clock_monotonic();
   bool global = sched_global_count() != 0;
   bool waiting = global;
-  bool acted = false;
-  for (int i = 0; i < ncpus; i++) waiting = waiting || sched_cpu_has_work(cpus[i]);
-  if (waiting) rfork_spread();
-  for (int i = 0; i < ncpus; i++) acted = look_at(cpus[i], seen[i], now, global) || acted;
-  return acted || waiting;
+  bool acted = false, ipis = false;
+  for (int i = 0; i < ncpus; i++) {
+    waiting = waiting || sched_cpu_has_work(cpus[i]);
+    ipis = ipis || ipi_waits(cpus[i]);
+  }
+  bool unattended = sched_hooks.engine_unattended();
+  if (waiting || unattended) rfork_spread();
+  for (int i = 0; i < ncpus; i++) {
+    acted = look_at(cpus[i], seen[i], now, global, unattended) || acted;
+  }
+  return acted || waiting || ipis || unattended;
 }
 
-void pause_for(uint64_t ns) {
-  timespec ts{static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
-  raw2(SYS_nanosleep, reinterpret_cast<long>(&ts), 0);
+bool cpu_in_trap() {
+  for (int i = 0; i < ncpus; i++) {
+    if (load_acquire(&cpus[i]->c_state) == CPU_TRAP) return true;
+  }
+  return false;
 }
 
-void sleep_for_good() {
-  __atomic_store_n(&awake, 0u, __ATOMIC_SEQ_CST);
-  // A poke between the last look and here is lost to `awake`; one more look catches it.
-  if (look()) {
-    __atomic_store_n(&awake, 1u, __ATOMIC_SEQ_CST);
-    return;
-  }
-  while (__atomic_load_n(&awake, __ATOMIC_SEQ_CST) == 0) {
-    // With timers pending and all cpus in traps or computing, wake for the first of them.
-    uint64_t deadline = sched_hooks.timer_next();
-    timespec ts{static_cast<time_t>(deadline / kSecond), static_cast<long>(deadline % kSecond)};
-    long r = raw6(SYS_futex, reinterpret_cast<long>(&awake),
-                  FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0,
-                  deadline == kNever ? 0 : reinterpret_cast<long>(&ts), 0,
-                  FUTEX_BITSET_MATCH_ANY);
-    if (r == -110 /* ETIMEDOUT */) {
-      __atomic_store_n(&awake, 1u, __ATOMIC_SEQ_CST);
-    }
-  }
+// When a look is due: after `interval` or, at the levels that leave timers alone, once one is late;
+// never sooner than kFast, or a timer that nobody can serve yet would make it spin.
+uint64_t next_look(uint32_t level, uint64_t interval) {
+  uint64_t now = clock_monotonic();
+  uint64_t until = interval == kNever ? kNever : now + interval;
+  uint64_t deadline = sched_hooks.timer_next();
+  if (deadline == kNever || level == MONITOR_FAST) return until;
+  if (!cpu_in_trap()) deadline += kGrace;
+  if (deadline < now + kFast) deadline = now + kFast;
+  return deadline < until ? deadline : until;
+}
+
+// Sleeps until the next look or until somebody asks for more than `level`.
+void pause_for(uint32_t level, uint64_t interval) {
+  uint64_t first = sched_hooks.timer_next();
+  uint64_t until = next_look(level, interval);
+  __atomic_store_n(&wake_at, until, __ATOMIC_SEQ_CST);
+  // Whoever armed an earlier timer before that line may have seen the old wake_at.
+  if (sched_hooks.timer_next() < first) return;
+  timespec ts{static_cast<time_t>(until / kSecond), static_cast<long>(until % kSecond)};
+  raw6(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, level,
+       until == kNever ? 0 : reinterpret_cast<long>(&ts), 0, FUTEX_BITSET_MATCH_ANY);
+}
+
+// One level down, unless somebody asked for more meanwhile. Who wanted `level` between the last look
+// and here saw that it was kept: so one more look. Who pokes has queued something by a plain store
+// and reads monitor_word right after, perhaps before that store is seen here: the pause lets it come
+// out, and spares every poke a fence.
+void calm_down(uint32_t level) {
+  uint32_t expect = level;
+  __atomic_compare_exchange_n(&monitor_word, &expect, level - 1, false, __ATOMIC_SEQ_CST,
+                              __ATOMIC_SEQ_CST);
+  timespec pause{0, static_cast<long>(kFast)};
+  raw2(SYS_nanosleep, reinterpret_cast<long>(&pause), 0);
+  if (look()) monitor_poke(static_cast<MonitorWatch>(level));
 }
 
 [[noreturn]] void monitor_main(void* arg) {
   auto* gd = static_cast<globaldata*>(arg);
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
-  uint64_t interval = kFast;
+  uint64_t fast = kFast;
+  uint32_t last = MONITOR_FAST;
   int quiet = 0, rounds = 0;
   for (;;) {
-    pause_for(interval);
+    uint32_t level = __atomic_load_n(&monitor_word, __ATOMIC_SEQ_CST);
+    if (level > last) {
+      fast = kFast;
+      quiet = rounds = 0;
+    }
+    last = level;
+    pause_for(level, level == MONITOR_FAST ? fast : level == MONITOR_SLOW ? kSlow : kNever);
+    sched_hooks.back_from_deaf();  // what is asked of every rfork: it makes others
     if (look()) {
       quiet = 0;
+      if (level == MONITOR_ASLEEP) monitor_poke(MONITOR_SLOW);
     } else {
       quiet++;
     }
     if (++rounds >= kRoundsToBackOff) {
-      interval = interval * 2 > kSlow ? kSlow : interval * 2;
+      fast = fast * 2 > kSlow ? kSlow : fast * 2;
       rounds = 0;
     }
-    if (quiet >= kRoundsToSleep) {
-      sleep_for_good();
-      quiet = rounds = 0;
-      interval = kFast;
+    if (level != MONITOR_ASLEEP && quiet >= (level == MONITOR_FAST ? kQuietFast : kQuietSlow)) {
+      calm_down(level);
+      quiet = 0;
     }
   }
 }
@@ -154,26 +207,56 @@ void monitor_start() {
   self_gd->gd_curthread = idle;
   self_gd->gd_idle = idle;
   self_gd->gd_deaf = 1;
+  self_gd->gd_xcalls = mygd()->gd_xcalls;
   idle->td_flags = TDF_IDLE | TDF_NOTLS;
-  awake = 1;
+  monitor_word = MONITOR_FAST;
+  wake_at = 0;
   rfork_publish(self_gd);
   uint64_t all = ~0ull, old = 0;  // it takes no signal, ever, but the broadcast's
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
        8);
-  cpu_rfork(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
-            reinterpret_cast<void*>(p + static_cast<long>(kStack)), monitor_main, self_gd);
+  long tid = cpu_rfork(
+      CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+      reinterpret_cast<void*>(p + static_cast<long>(kStack)), monitor_main, self_gd);
+  if (raw_failed(tid)) store_release(&self_gd->gd_ktid, -1);
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
 }
 
-void monitor_poke() {
-  if (__atomic_load_n(&awake, __ATOMIC_RELAXED) != 0 || !started) return;
-  if (__atomic_exchange_n(&awake, 1u, __ATOMIC_SEQ_CST) != 0) return;
-  raw3(SYS_futex, reinterpret_cast<long>(&awake), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+void monitor_ask(MonitorWatch level) {
+  if (!started) return;
+  uint32_t seen = __atomic_load_n(&monitor_word, __ATOMIC_RELAXED);
+  do {
+    if (seen >= level) return;
+  } while (!__atomic_compare_exchange_n(&monitor_word, &seen, level, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST));
+  raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+}
+
+void monitor_nudge() {
+  raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+}
+
+void monitor_poke_timer() {
+  uint64_t deadline = sched_hooks.timer_next();
+  if (deadline == kNever || !started) return;
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);  // between arming the timer and wake_at: pause_for
+  uint64_t known = __atomic_load_n(&wake_at, __ATOMIC_RELAXED);
+  if (deadline + kGrace >= known) return;
+  // One poke is enough until it has looked.
+  if (!__atomic_compare_exchange_n(&wake_at, &known, uint64_t{0}, false, __ATOMIC_SEQ_CST,
+                                   __ATOMIC_SEQ_CST)) {
+    return;
+  }
+  if (__atomic_load_n(&monitor_word, __ATOMIC_SEQ_CST) >= MONITOR_SLOW) {
+    raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+  } else {
+    monitor_poke(MONITOR_SLOW);
+  }
 }
 
 void monitor_atfork_child() {
   started = false;
-  awake = 0;
+  monitor_word = MONITOR_ASLEEP;
   self_gd = nullptr;
   for (auto& s : seen) s = CpuSeen{};
 }

@@ -16,7 +16,7 @@
 // Wake-up policy: a hand-over between two LWKTs must not wake the other cpu, which costs 20 to
 // 45 us here and steals the cache; two LWKTs that wait behind a running one should. So the
 // second queued LWKT wakes an idle cpu at once, a single one is left to the monitor, which
-// looks every 50 us while cpus are busy.
+// looks every 100 us while one is idle and another busy.
 
 #include "rfork.h"
 
@@ -90,35 +90,24 @@ bool work_anywhere() {
 
 // ---- the idle thread of an rfork -----------------------------------------------------------
 
-// Makes an rfork with a cpu look at the inbox. When none has one, the next that takes a cpu does.
-void interrupt_holder(globaldata* self) {
-  for (int i = 0; i < ncpus; i++) {
-    globaldata* holder = cpus[i] != nullptr ? load_acquire(&cpus[i]->c_gd) : nullptr;
-    if (holder == nullptr || holder == self || holder->gd_ktid == 0) continue;
-    if (load_acquire(&holder->gd_deaf) != 0) continue;
-    holder->gd_ast = 1;
-    rfork_send_signal(holder, kIpiSignal);
-    return;
-  }
+// A signal must not end up with a kernel thread that can't do anything about it.
+void go_deaf(globaldata* gd) {
+  uint64_t all = ~0ull;
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), 0, 8);
+  store_release(&gd->gd_deaf, 1u);
 }
 
 void spare_wait(globaldata* gd) {
   gd->gd_wake = 0;
-  // A signal must not end up with a kernel thread that can't do anything about it.
-  uint64_t all = ~0ull;
-  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), 0, 8);
-  store_release(&gd->gd_deaf, 1u);
-  // One that came on the way here is for those that have a cpu.
-  if (gd->gd_ast != 0) {
-    gd->gd_ast = 0;
-    interrupt_holder(gd);
-  }
   {
     Guard g(spare_lock);
     gd->gd_sparenext = spares;
     spares = gd;
   }
-  while (load_acquire(&gd->gd_wake) == 0) futex_wait(&gd->gd_wake, 0, kNever);
+  while (load_acquire(&gd->gd_wake) == 0) {
+    futex_wait(&gd->gd_wake, 0, kNever);
+    sched_hooks.back_from_deaf();
+  }
   store_release(&gd->gd_deaf, 0u);
   sched_hooks.back_from_deaf();
   sched_hooks.set_sigmask();
@@ -128,11 +117,14 @@ void idle_wait(globaldata* gd, cpu* c) {
   uint32_t seen = load_acquire(&c->c_wake);
   __atomic_add_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
   __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_IDLE), __ATOMIC_SEQ_CST);
-  // Whoever queues work after this line sees IDLE; whoever did before is seen here.
-  if (!work_anywhere() && load_acquire(&c->c_ipipending) == 0) {
+  // Whoever queues work after this line sees IDLE; whoever did before is seen here. A signal after
+  // `seen` was read changes the word we sleep on, one before has set gd_ast.
+  bool in_engine = false;
+  if (!work_anywhere() && load_acquire(&c->c_ipipending) == 0 && load_acquire(&gd->gd_ast) == 0) {
     uint64_t deadline = sched_hooks.timer_next();
     if (deadline == kNever || deadline > clock_monotonic()) {
-      futex_wait(&c->c_wake, seen, deadline);
+      in_engine = sched_hooks.engine_sleep(c, seen, deadline);
+      if (!in_engine) futex_wait(&c->c_wake, seen, deadline);
     }
   }
   if (try_take(c, CPU_IDLE)) {
@@ -141,6 +133,7 @@ void idle_wait(globaldata* gd, cpu* c) {
     // Woken by rfork_wake_cpu, which took us off the idle count.
     __atomic_sub_fetch(&nwaking, 1, __ATOMIC_SEQ_CST);
   }
+  if (in_engine) sched_hooks.engine_deliver(c);
 }
 
 void idle_main(void*) {
@@ -160,9 +153,10 @@ void idle_main(void*) {
       // More than one came over: others may want some.
       if (td != nullptr && sched_cpu_has_work(c)) rfork_work_queued(2);
     }
+    if (td == nullptr && c->c_ndoubt != 0 && sched_hooks.settle_doubts(c)) continue;
     if (td != nullptr) {
       // While it computes nobody here looks at the timers.
-      if (sched_hooks.timer_next() != kNever) monitor_poke();
+      monitor_poke_timer();
       sched_switch_to(td);
       continue;
     }
@@ -199,9 +193,10 @@ globaldata* area_alloc() {
 
 void rfork_main(void* arg) {
   auto* gd = static_cast<globaldata*>(arg);
-  gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
+  store_release(&gd->gd_ktid, static_cast<int32_t>(raw0(SYS_gettid)));
   set_altstack(gd);
   sched_hooks.set_sigmask();
+  sched_hooks.back_from_deaf();  // what went round since it was cloned
   idle_main(nullptr);
 }
 
@@ -220,6 +215,7 @@ globaldata* rfork_create(cpu* c) {
   if (gd == nullptr) return nullptr;
   gd->gd_curthread = gd->gd_idle;
   gd->gd_idle->td_running = 1;
+  gd->gd_xcalls = mygd()->gd_xcalls;  // it has its maker's credentials
   if (c != nullptr) hold(gd, c);
   rfork_publish(gd);
   uint64_t all = ~0ull, old = 0;
@@ -229,7 +225,10 @@ globaldata* rfork_create(cpu* c) {
                            CLONE_SYSVSEM,
                        static_cast<char*>(gd->gd_idlestack) + kIdleStack, rfork_main, gd);
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
-  if (raw_failed(tid)) return nullptr;  // the area stays on the list, unused: ktid is 0
+  if (raw_failed(tid)) {
+    store_release(&gd->gd_ktid, -1);  // the area stays on the list, unused
+    return nullptr;
+  }
   return gd;
 }
 
@@ -256,6 +255,11 @@ int rfork_send_signal(globaldata* gd, int sig) {
   return static_cast<int>(raw3(SYS_tgkill, raw0(SYS_getpid), gd->gd_ktid, sig));
 }
 
+void rfork_nudge(globaldata* gd) {
+  futex_wake(&gd->gd_wake);
+  monitor_nudge();
+}
+
 bool sched_timer_due() {
   uint64_t deadline = sched_hooks.timer_next();
   return deadline != kNever && deadline <= clock_monotonic();
@@ -275,10 +279,14 @@ void rfork_wake_cpu(cpu* c) {
   __atomic_sub_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
   __atomic_add_fetch(&nwaking, 1, __ATOMIC_SEQ_CST);
   __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
-  futex_wake(&c->c_wake);
+  if (!sched_hooks.engine_kick(c)) futex_wake(&c->c_wake);
 }
 
-void ipiq_kick(cpu* c) { rfork_wake_cpu(c); }
+// Where nobody sleeps, the monitor sees that the cpu comes to a safe point.
+void ipiq_kick(cpu* c) {
+  rfork_wake_cpu(c);
+  monitor_poke(MONITOR_FAST);
+}
 
 namespace {
 
@@ -286,11 +294,20 @@ namespace {
 bool wake_one() {
   if (__atomic_load_n(&nwaking, __ATOMIC_RELAXED) != 0) return true;
   if (__atomic_load_n(&nidle, __ATOMIC_SEQ_CST) != 0) {
+    // The poller last: while it runs LWKTs nobody waits for events.
+    cpu* poller = nullptr;
     for (int i = 0; i < ncpus; i++) {
-      if (cpus[i] != nullptr && load_acquire(&cpus[i]->c_state) == CPU_IDLE) {
-        rfork_wake_cpu(cpus[i]);
-        return true;
+      if (cpus[i] == nullptr || load_acquire(&cpus[i]->c_state) != CPU_IDLE) continue;
+      if (cpus[i] == __atomic_load_n(&sched_poller, __ATOMIC_RELAXED)) {
+        poller = cpus[i];
+        continue;
       }
+      rfork_wake_cpu(cpus[i]);
+      return true;
+    }
+    if (poller != nullptr) {
+      rfork_wake_cpu(poller);
+      return true;
     }
   }
   for (int i = 0; i < ncpus; i++) {
@@ -304,12 +321,14 @@ bool wake_one() {
 
 }  // namespace
 
+// The monitor is awake while anything is queued, whoever else was woken: a cpu that is on its way
+// may take something else and be busy with that for ever.
 void rfork_work_queued(uint32_t n) {
-  if (n >= 2) {
-    if (!wake_one()) monitor_poke();
-  } else {
-    monitor_poke();
-  }
+  if (n >= 2) wake_one();
+  // With nobody idle the queue moves on at the end of a slice, unless a cpu sits in a trap: only
+  // the global queue is such a cpu's business, too.
+  bool idle = __atomic_load_n(&nidle, __ATOMIC_RELAXED) != 0;
+  monitor_poke(idle || sched_global_count() != 0 ? MONITOR_FAST : MONITOR_SLOW);
 }
 
 void rfork_migrate(thread* td) {
@@ -337,13 +356,12 @@ void rfork_kick() {
 
 // ---- traps that may block -----------------------------------------------------------------------
 
-void sched_trap_enter(globaldata* gd) {
-  cpu* c = gd->gd_cpu;
-  gd->gd_intrap = 1;
-  c->c_trapseq++;
-  __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_TRAP), __ATOMIC_RELEASE);
-  if (sched_cpu_has_work(c) || sched_hooks.timer_next() != kNever || sched_global_count() != 0) {
-    monitor_poke();
+void sched_trap_watched(const cpu* c) {
+  if (sched_cpu_has_work(c) || sched_global_count() != 0 ||
+      __atomic_load_n(&sched_external, __ATOMIC_RELAXED) != 0) {
+    monitor_poke(MONITOR_FAST);
+  } else {
+    monitor_poke_timer();
   }
 }
 
@@ -353,25 +371,27 @@ void sched_trap_enter_handoff(globaldata* gd) {
   if (sched_cpu_has_work(c) && try_take(c, CPU_TRAP)) rfork_assign(c);
 }
 
-void sched_trap_leave() {
+void sched_trap_lost() {
   globaldata* gd = mygd();
-  cpu* c = gd->gd_cpu;
-  if (__builtin_expect(try_take(c, CPU_TRAP), 1)) {
-    hold(gd, c);
-    gd->gd_intrap = 0;
-    return;
-  }
   for (int i = 0; i < ncpus; i++) {
     if (try_take(cpus[i], CPU_TRAP)) {
       hold(gd, cpus[i]);
-      gd->gd_intrap = 0;
+      // Those that were here first go first. (Many rforks whose LWKTs do nothing but traps would
+      // pass the cpu among themselves, and its queue and the timers would never be looked at.)
+      sched_run_timers();
+      if (sched_cpu_has_work(cpus[i]) || sched_global_count() != 0) sched_yield_cpu();
       return;
     }
   }
-  // No cpu: queue the LWKT for those that have one, and wait to be given one.
+  // No cpu: queue the LWKT for those that have one, and wait to be given one. What came for this
+  // rfork so far is routed by whoever runs the LWKT on.
   thread* td = gd->gd_curthread;
   gd->gd_cpu = nullptr;
-  gd->gd_intrap = 0;
+  go_deaf(gd);
+  if (gd->gd_ast != 0) {
+    gd->gd_ast = 0;
+    __atomic_or_fetch(&td->td_ast, AST_SIGNAL, __ATOMIC_SEQ_CST);
+  }
   td->td_state = TDS_RUNNABLE;
   sched_enqueue_global(td);
   gd->gd_idle->td_running = 1;
@@ -425,7 +445,8 @@ void sched_atfork_child() {
     c->c_head = c->c_tail = 0;
     c->c_ipipending = 0;
     c->c_gd = nullptr;
-    c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = 0;
+    c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = c->c_look = 0;
+    c->c_ndoubt = 0;
   }
   spare_lock = GlobalLock{};
   spares = nullptr;
@@ -435,7 +456,6 @@ void sched_atfork_child() {
   cpu* c = cpus[0];
   c->c_state = CPU_RUN;
   hold(gd, c);
-  gd->gd_intrap = 0;
   gd->gd_leaving = nullptr;
   gd->gd_next = nullptr;
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));

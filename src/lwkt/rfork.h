@@ -24,6 +24,7 @@ bool sched_cpu_has_work(const cpu* c);
 uint32_t sched_global_count();
 bool sched_timer_due();
 void sched_run_timers();  // wakes sleepers whose time has come; needs a cpu
+void sched_harvest();     // takes the kernel's events if nobody sleeps for them; needs a cpu
 void sched_enqueue_global(thread* td);
 void sched_switch_to(thread* next);
 void sched_switch();
@@ -32,7 +33,26 @@ void sched_queue_reset();
 // ---- the monitor (monitor.cc) ----------------------------------------------------------------
 bool monitor_running();
 void monitor_start();
-void monitor_poke();     // something may need it; cheap when it is awake
+enum MonitorWatch : uint32_t {
+  MONITOR_ASLEEP = 0,  // late timers
+  MONITOR_SLOW = 1,    // the ends of slices
+  MONITOR_FAST = 2,    // cpus in traps, idle cpus
+};
+extern uint32_t monitor_word;  // MonitorWatch
+inline bool monitor_awake() {
+  return __atomic_load_n(&monitor_word, __ATOMIC_RELAXED) >= MONITOR_SLOW;
+}
+void monitor_ask(MonitorWatch level);
+// It may be needed: cheap when it watches already.
+inline void monitor_poke(MonitorWatch level) {
+  if (__builtin_expect(__atomic_load_n(&monitor_word, __ATOMIC_RELAXED) < level, 0)) {
+    monitor_ask(level);
+  }
+}
+// An LWKT will run, or sit in a trap, while timers are pending: the first may be earlier than the
+// monitor knows.
+void monitor_poke_timer();
+void monitor_nudge();  // looks once, and is as vigilant as before
 void monitor_atfork_child();
 
 // ---- rforks ----------------------------------------------------------------------------------
@@ -48,6 +68,9 @@ globaldata* rfork_create(cpu* c);
 // Gives the free cpu `c` to a spare rfork, or a new one.
 void rfork_assign(cpu* c);
 int rfork_send_signal(globaldata* gd, int sig);
+// A spare rfork, or the monitor, sees whether the floors above want something of it
+// (sched_hooks.back_from_deaf).
+void rfork_nudge(globaldata* gd);
 
 inline constexpr int kIpiSignal = 33;  // glibc keeps it from programs; its own use of it
                                        // (SIGSETXID) never reaches the kernel under libcr

@@ -369,20 +369,19 @@ void slab_free(void* p, size_t size) {
   }
 }
 
-// What a lock guarded is whole if nobody held the lock at the fork; if somebody did, it is
-// given up with the lock. The fronts of other cpus have no lock and are given up always. Their
-// chunks that are in use stay valid, and go to remote lists nobody empties when freed.
+void slab_lock() {
+  shared_lock.lock();
+  pool_lock.lock();
+}
+
+void slab_unlock() {
+  pool_lock.unlock();
+  shared_lock.unlock();
+}
+
+// The fronts of other cpus have no lock and are given up. Their chunks that are in use stay valid,
+// and go to remote lists nobody empties when freed.
 void slab_atfork_child() {
-  if (pool_lock.word != 0) {
-    pool_zones = nullptr;
-    pool_count = 0;
-    batch_left = 0;
-    pool_lock.word = 0;
-  }
-  if (shared_lock.word != 0) {
-    forget(&shared_front);
-    shared_lock.word = 0;
-  }
   cpu* c = mycpu();
   slab_cpu* mine = c != nullptr ? c->c_slab : nullptr;
   for (slab_cpu* s = all_fronts; s != nullptr; s = s->s_next) {

@@ -19,6 +19,9 @@ namespace cr {
 void* slab_alloc(size_t size);
 // `size` is what was asked for. Null is allowed. Any rfork, also another one than allocated.
 void slab_free(void* p, size_t size);
+// Around fork: what the cpus share is whole in the child.
+void slab_lock();
+void slab_unlock();
 // In a fork child, before anything else allocates: only the caller's cpu is left. What other
 // cpus had cached is given up (it may be half changed), never handed out twice.
 void slab_atfork_child();

@@ -33,6 +33,7 @@ struct cpu;
 struct sigqueue_entry;
 
 inline constexpr uint32_t kCacheLine = 64;
+inline constexpr uint64_t kDefaultSlack = 50'000;  // ns of timer slack, the kernel's default
 
 enum ThreadState : uint32_t {
   TDS_RUNNING = 0,
@@ -85,8 +86,10 @@ struct thread {
   thread* td_wnext;     // futex bucket
   thread** td_wprev;    // null when not in a bucket
   uint32_t td_wmask;    // FUTEX_*_BITSET
-  int32_t td_timer;     // place in the timer heap, -1 if none
+  int32_t td_timer;     // its timer in the timer queue, -1 if none
   uint64_t td_deadline; // absolute CLOCK_MONOTONIC, ns
+  uint64_t td_slack;    // how much later it may be woken, ns (PR_SET_TIMERSLACK)
+  struct lwkt_tokref* td_toks;  // tokens held or wanted, newest first; null: none (token.h)
 
   // -- signals --
   uint64_t td_sigmask;
@@ -104,11 +107,13 @@ struct thread {
   uint32_t td_slot;     // index in the tid table
   char td_comm[16];
 
-  // -- stacks and life --
+  // -- stack --
   void* td_stack;
   uint64_t td_stacksize;
-  uint64_t td_cputime;   // ns run so far (when accounting is on)
-  void (*td_func)(void*);
+  // -- waiting, what few do --
+  uint64_t td_slackdef;  // what PR_SET_TIMERSLACK 0 goes back to: its maker's
+  uint64_t td_wtarget;   // FUTEX_WAIT_REQUEUE_PI: the lock it is to be moved to, 0 once it was
+  // -- life --
   void* td_arg;
   thread* td_joiner;
 
@@ -116,14 +121,15 @@ struct thread {
   cr::sysunion_storage td_sysmsg;
   struct lwkt_port td_msgport;
   int32_t td_migrate;  // cpu that a migrating LWKT goes to
-
-  // -- tokens --
-  struct lwkt_tokref* td_toks;  // held or wanted, newest first; null: none (token.h)
 };
+
+// A slab class of whole cache lines, eight to a page: a parked thread's budget counts on it.
+static_assert(sizeof(thread) <= 512);
 
 static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_fsbase) == TD_FSBASE);
 static_assert(offsetof(thread, td_ast) == TD_AST && offsetof(thread, td_flags) == TD_FLAGS);
 static_assert(offsetof(thread, td_running) == TD_RUNNING);
+static_assert(offsetof(thread, td_sysmsg) == TD_MSG && GATE_AST_SIGNAL == cr::AST_SIGNAL);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_lmsg.u) == TD_MSG_RESULT);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_nr) == TD_MSG_NR);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_frame) == TD_MSG_FRAME);
@@ -151,9 +157,10 @@ struct alignas(kCacheLine) cpu {
   uint32_t c_state;      // CpuState, compare-and-swapped
   int32_t c_id;
   globaldata* c_gd;      // the holder
-  uint32_t c_tick;       // scheduling decisions so far: every 61st looks at the global queue
+  uint32_t c_unsubmitted;  // requests of its ring that wait for the next enter
   uint32_t c_trapseq;    // counts entries into blocking traps: the monitor compares
   uint64_t c_nswitch;    // switches so far
+  uint64_t c_look;       // ... at which the global queue and the timers are looked at next
   slab_cpu* c_slab;
   uint64_t c_nmade;      // counters for --stats: LWKTs made here,
   uint64_t c_nsteal;     // taken from other cpus,
@@ -165,6 +172,7 @@ struct alignas(kCacheLine) cpu {
   // -- other cpus --
   alignas(kCacheLine) uint32_t c_wake;   // futex word the idle holder sleeps on
   uint32_t c_ipipending;                 // an IPI was queued since the last look
+  uint32_t c_ndoubt;     // the holder's: LWKTs parked here that must be asked for (fdtable.h)
   ipiq* c_ipiq;                          // one inbox ring for each sending cpu
 };
 
@@ -183,9 +191,8 @@ struct globaldata {
   thread* gd_leaving;      // LWKT that ends or migrates: dealt with once it is switched away from
   thread* gd_idle;
   uint32_t gd_flags;       // GDF_
-  int32_t gd_ktid;         // the kernel's id of this kernel thread
+  int32_t gd_ktid;         // the kernel's id of this kernel thread; 0: not yet, -1: never
   uint32_t gd_wake;        // futex word of a spare rfork
-  uint32_t gd_intrap;      // inside a trap that may block
   globaldata* gd_next;     // list of all rforks
   globaldata* gd_sparenext;
   void* gd_altstack;       // where the kernel pushes signal frames

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "../../arch/x86_64/rawcall.h"
 #include "../lwkt/spinlock.h"
@@ -23,6 +24,8 @@ inline constexpr uint64_t kMaxRegion = 1ull << 30;
 inline constexpr uint64_t kLargestStack = 64ull << 20;
 inline constexpr uint32_t kNone = ~0u;
 inline constexpr uint32_t kPutOff = 64;  // thread exits whose DONTNEED is put off
+inline constexpr uint32_t kAhead = 128;  // guards installed in one trap, at most
+inline constexpr int kPidfdSelf = -10000;  // PIDFD_SELF_THREAD: ourselves without a descriptor
 
 enum SlotFlags : uint32_t {
   kUsed = 1,
@@ -50,6 +53,7 @@ Region regions[kMaxRegions];
 uint32_t nregions;
 SpinLock lock;
 bool guard_install;
+bool guard_ahead;
 
 struct PutOff {
   Region* region;
@@ -105,9 +109,31 @@ Region* region_make(uint64_t stack) {
 
 uint64_t slot_base(const Region& r, uint32_t i) { return r.base + i * r.stack; }
 
+// The guard of slot i, the newest, and of the fresh slots after it: up to a quarter of what is in
+// use, so that a program with few threads has nothing installed in vain. False: not done.
+bool guards_ahead(Region& r, uint32_t i) {
+  static iovec v[kAhead];  // the arena's lock is held, and the stack may be a small one
+  uint32_t n = i / 4 < kAhead ? i / 4 : kAhead;
+  if (n > r.nslots - i) n = r.nslots - i;
+  if (!guard_ahead || i + 1 != r.fresh || n < 2) return false;
+  for (uint32_t k = 0; k < n; k++) {
+    v[k] = {reinterpret_cast<void*>(slot_base(r, i + k)), kPage};
+  }
+  long done = raw6(SYS_process_madvise, kPidfdSelf, reinterpret_cast<long>(v), n, kMadvGuardInstall,
+                   0, 0);
+  if (raw_failed(done)) {
+    guard_ahead = false;
+    return false;
+  }
+  n = static_cast<uint32_t>(static_cast<uint64_t>(done) / kPage);  // fewer if memory ran out
+  for (uint32_t k = 0; k < n; k++) r.slots[i + k].guard = 1;
+  return n > 0;
+}
+
 int set_guard(Region& r, uint32_t i, uint32_t pages) {
   Slot& s = r.slots[i];
   if (s.guard == pages) return 0;
+  if (pages == 1 && s.guard == 0 && guards_ahead(r, i)) return 0;
   auto base = static_cast<long>(slot_base(r, i));
   if (guard_install) {
     long e = 0;
@@ -133,12 +159,19 @@ void empty(const Region& r, uint32_t i, uint32_t pages) {
        MADV_DONTNEED);
 }
 
+void put_back(Region& r, uint32_t i) {
+  Slot& s = r.slots[i];
+  s.flags = kDirty;
+  s.next = r.free;
+  r.free = i;
+}
+
 void do_put_off() {
   for (uint32_t k = 0; k < nput_off; k++) {
     Slot& s = put_off[k].region->slots[put_off[k].slot];
     if ((s.flags & kPending) == 0) continue;
-    s.flags &= ~kPending;
     empty(*put_off[k].region, put_off[k].slot, s.pend_pages);
+    store_release(&s.flags, s.flags & ~kPending);  // not before: arena_stack_in_use
   }
   nput_off = 0;
 }
@@ -149,13 +182,14 @@ void arena_init(bool no_guard_install) {
   long p = no_guard_install ? -1 : map(kPage);
   if (raw_failed(p)) return;
   guard_install = raw3(SYS_madvise, p, kPage, kMadvGuardInstall) == 0;
+  guard_ahead = guard_install;  // until the kernel refuses once
   raw2(SYS_munmap, p, kPage);
 }
 
 void arena_lock() { lock.lock(); }
 void arena_unlock() { lock.unlock(); }
 
-uint64_t arena_alloc(uint64_t length) {
+uint64_t arena_alloc(uint64_t length, int prot) {
   if (length == 0 || length % kPage != 0 || length > kLargestStack) return 0;
   Guard g(lock);
   Region* r = nullptr;
@@ -175,6 +209,11 @@ uint64_t arena_alloc(uint64_t length) {
   Slot& s = r->slots[i];
   if ((s.flags & kDirty) != 0) empty(*r, i, static_cast<uint32_t>(length / kPage));
   s.flags = kUsed;
+  // A guard of its last user's, or installed ahead.
+  if (prot != PROT_NONE && set_guard(*r, i, 0) != 0) {
+    put_back(*r, i);
+    return 0;
+  }
   return slot_base(*r, i);
 }
 
@@ -185,9 +224,7 @@ bool arena_free(uint64_t addr, uint64_t length) {
   auto i = static_cast<uint32_t>((addr - r->base) / r->stack);
   Slot& s = r->slots[i];
   if ((s.flags & kUsed) == 0) return false;
-  s.flags = kDirty;
-  s.next = r->free;
-  r->free = i;
+  put_back(*r, i);
   return true;
 }
 
@@ -209,7 +246,13 @@ int arena_protect(uint64_t addr, uint64_t length, int prot) {
     int e = set_guard(*r, i, static_cast<uint32_t>(length / kPage));
     return e < 0 ? e : 1;
   }
-  return 0;  // an executable stack, say: for real, at the price of a VMA
+  // An executable stack, say, or an inner part: for real, at the price of a VMA.
+  if (prot != PROT_NONE && from < r->slots[i].guard * kPage) {
+    Guard g(lock);
+    int e = set_guard(*r, i, static_cast<uint32_t>(from / kPage));
+    if (e < 0) return e;
+  }
+  return 0;
 }
 
 bool arena_dontneed(uint64_t addr, uint64_t length) {
@@ -230,7 +273,8 @@ void arena_stack_in_use(uint64_t sp) {
   Region* r = region_of(sp - 1);
   if (r == nullptr) return;
   auto i = static_cast<uint32_t>((sp - 1 - r->base) / r->stack);
-  if ((r->slots[i].flags & kPending) == 0) return;
+  // Without the lock: what is no longer pending has been done.
+  if ((load_acquire(&r->slots[i].flags) & kPending) == 0) return;
   Guard g(lock);
   r->slots[i].flags &= ~kPending;
 }

@@ -8,6 +8,11 @@
 //
 // What NPTL sees is what mmap gives: zeroed, readable and writable memory. Regions are never
 // given back; freed slots are (DONTNEED) before they are handed out again.
+//
+// Where many threads are made, guards are installed ahead, for many fresh slots in one trap
+// (process_madvise on itself, Linux 6.15): 0.43 us each against 0.57 one by one. Stacks are not
+// touched ahead: filling 128 of them in one call costs 1.65 us a page, the faults 1.4, since what
+// a page costs is its allocation.
 #pragma once
 
 #include <stddef.h>
@@ -16,8 +21,9 @@
 namespace cr {
 
 void arena_init(bool no_guard_install);
-// A stack of `length` bytes, or 0: not here, use mmap.
-uint64_t arena_alloc(uint64_t length);
+// A stack of `length` bytes, or 0: not here, use mmap. Opened at once (prot): it has no guard
+// until somebody asks for one.
+uint64_t arena_alloc(uint64_t length, int prot);
 // True if [addr, addr+length) is a whole slot, which is free then.
 bool arena_free(uint64_t addr, uint64_t length);
 // mprotect inside a slot. 1: done; 0: not an arena's; negative errno.

@@ -80,15 +80,17 @@ void shared_add(uint64_t start, uint64_t length) {
   replace(start, (start + length + 4095) & ~4095ull, true);
 }
 
-void shared_remove(uint64_t start, uint64_t length) {
+bool shared_touches(uint64_t start, uint64_t length) {
   const Set* s = load_acquire(&current);
-  if (s == nullptr || s->count == 0) return;
-  uint64_t end = (start + length + 4095) & ~4095ull;
-  bool touches = false;
-  for (uint32_t i = 0; i < s->count; i++) {
-    touches |= s->ranges[i].start < end && s->ranges[i].end > start;
+  for (uint32_t i = 0; s != nullptr && i < s->count; i++) {
+    if (s->ranges[i].start < start + length && s->ranges[i].end > start) return true;
   }
-  if (!touches) return;
+  return false;
+}
+
+void shared_remove(uint64_t start, uint64_t length) {
+  uint64_t end = (start + length + 4095) & ~4095ull;
+  if (!shared_touches(start, end - start)) return;
   Guard g(lock);
   replace(start, end, false);
 }

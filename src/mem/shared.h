@@ -9,6 +9,7 @@ namespace cr {
 void shared_add(uint64_t start, uint64_t length);
 void shared_remove(uint64_t start, uint64_t length);  // munmap, or replaced by a private one
 bool shared_contains(uint64_t addr);
+bool shared_touches(uint64_t start, uint64_t length);
 void shared_atfork_child();
 
 }  // namespace cr

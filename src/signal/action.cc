@@ -21,6 +21,7 @@ inline constexpr uint64_t kSaNoCld = SA_NOCLDSTOP | SA_NOCLDWAIT;
 uint64_t known;      // the inherited disposition was read
 uint64_t installed;  // libcr's handler is the kernel's
 uint64_t captured;   // ... even where the program's is the default
+uint64_t kept;       // ... whatever the program's is
 uint64_t kmask;      // blocked in the kernel on every rfork
 uint64_t settled;    // sig_capture has nothing to do for these
 uint64_t left;       // blocked in the kernel because a signalfd reads them there
@@ -95,7 +96,7 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old) {
     bool same = (installed & sigbit(sig)) != 0 && (before.flags & kSaNoCld) == (act->flags & kSaNoCld);
     if (!same) install(sig, act->flags);
     unblock_in_kernel(sigbit(sig));
-  } else if (act->handler == 0 && (captured & sigbit(sig)) != 0) {
+  } else if ((act->handler == 0 && (captured & sigbit(sig)) != 0) || (kept & sigbit(sig)) != 0) {
     bool same = (installed & sigbit(sig)) != 0 && (before.flags & kSaNoCld) == (act->flags & kSaNoCld);
     if (!same) install(sig, act->flags);
   } else if (before.handler != act->handler || (installed & sigbit(sig)) != 0 ||
@@ -162,8 +163,18 @@ bool sig_is_left(int sig) { return (left & kmask & sigbit(sig)) != 0; }
 void sig_reset_to_default(int sig) {
   sigactions[sig].handler = 0;
   sigactions[sig].flags &= ~static_cast<uint64_t>(SA_SIGINFO);
-  if ((captured & sigbit(sig)) == 0) uninstall(sig, 0, sigactions[sig].flags);
+  if (((captured | kept) & sigbit(sig)) == 0) uninstall(sig, 0, sigactions[sig].flags);
 }
+
+void sig_keep_sigtrap() {
+  Guard g(siglock);
+  if (kept != 0) return;
+  learn(SIGTRAP);
+  install(SIGTRAP, sigactions[SIGTRAP].flags);
+  kept = sigbit(SIGTRAP);
+}
+
+uint64_t sig_never_blocked() { return kept; }
 
 // For a default action that only the kernel can do: ours away, theirs there, and back.
 void sig_kernel_default(int sig) { kernel_set(sig, 0, 0); }

@@ -110,7 +110,8 @@ bool was_interrupted(const trapframe* tf) {
 // A call that was interrupted: what the program sees, now that a handler will run.
 void settle_interrupted(trapframe* tf, const ksigaction& act) {
   if (!was_interrupted(tf)) return;
-  bool again = static_cast<int64_t>(tf->rax) == -kErestartsys && (act.flags & SA_RESTART) != 0;
+  auto r = static_cast<int64_t>(tf->rax);
+  bool again = r == -kErestartnointr || (r == -kErestartsys && (act.flags & SA_RESTART) != 0);
   if (again) {
     restart(tf);
   } else {
@@ -204,6 +205,7 @@ namespace {
 void run_preempt(int) {
   // All cpus may compute: then nobody but the one that is stopped looks at the timers.
   sched_run_timers();
+  sched_harvest();
   sched_yield_cpu();
 }
 }  // namespace

@@ -1,9 +1,12 @@
 // The one handler that the kernel knows. It runs on the rfork's alternate stack with every
 // signal blocked, and may have interrupted anything:
 //
+//   an int3 of ours  a site that no jump fits over (rule X): on to its stub, in a vfork's child,
+//                    too;
 //   program text     nothing of libcr is held: route and deliver right away;
 //   the gate's exit  the frame is whole: roll back to the check (gate.S);
-//   before a trap    make the call return "interrupted" (cr_trap_check);
+//   before a trap    make the call return "interrupted" (cr_trap_check), or go the long way
+//                    (gate_sleep_window);
 //   libcr, a shim, the idle thread, a stub
 //                    the signal stays in the inbox; gd_ast makes the way out look.
 //
@@ -15,6 +18,7 @@
 
 #include "../../arch/x86_64/rawcall.h"
 #include "../gate/object.h"
+#include "../gate/sitetable.h"
 #include "../lwkt/rfork.h"
 #include "../sysport/tid.h"
 #include "broadcast.h"
@@ -26,6 +30,9 @@ void gate_exit_check();
 void gate_exit_last();
 void gate_fast_check();
 void gate_fast_last();
+void gate_long();
+void gate_sleep_window();
+void gate_sleep_insn();
 void cr_call_check();
 void cr_call_last();
 void cr_trap_window();
@@ -66,7 +73,10 @@ bool settle(thread* td, kucontext* uc) {
   if ((td->td_flags & TDF_IDLE) != 0) {
     // Asleep, or about to be: the kernel restarts the wait, but its word has changed by then.
     cpu* c = mygd()->gd_cpu;
-    if (c != nullptr) __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
+    if (c != nullptr) {
+      __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
+      sched_hooks.engine_kick(c);  // it looks at the word only before it sleeps there
+    }
     return false;
   }
   if (in_libcr(pc)) {
@@ -74,6 +84,8 @@ bool settle(thread* td, kucontext* uc) {
       pc = addr(gate_exit_check);
     } else if (pc >= addr(gate_fast_check) && pc < addr(gate_fast_last)) {
       pc = addr(gate_fast_check);
+    } else if (pc >= addr(gate_sleep_window) && pc <= addr(gate_sleep_insn)) {
+      pc = addr(gate_long);
     } else if (pc >= addr(cr_call_check) && pc <= addr(cr_call_last)) {
       pc = addr(cr_call_check);
     } else if (pc >= addr(cr_sigreturn_check) && pc <= addr(cr_sigreturn_insn)) {
@@ -87,6 +99,14 @@ bool settle(thread* td, kucontext* uc) {
   return !pc_in_stub(pc);
 }
 
+bool at_trap_site(int sig, const siginfo_t* info, kucontext* uc) {
+  if (sig != SIGTRAP || info->si_code != SI_KERNEL) return false;
+  const PatchedSite* site = site_by_trap(uc->mc.ip - 1);
+  if (site == nullptr || site->desc->rule != static_cast<uint8_t>(SiteRule::kX)) return false;
+  uc->mc.ip = site->reenter;
+  return true;
+}
+
 void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
   uint64_t pc = uc->mc.ip;
   if (pc >= addr(usercopy_start) && pc < addr(usercopy_end)) {
@@ -96,7 +116,9 @@ void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
   bool blocked = (td->td_sigmask & sigbit(sig)) != 0;
   bool ours = in_libcr(pc) && pc != addr(gate_exit_last) && pc != addr(gate_fast_last);
   if (blocked || ours || sigactions[sig].handler <= 1) {
-    // The kernel ends the process with the genuine context when the instruction is run again.
+    // The kernel ends the process with the genuine context when the instruction is run again. An
+    // int3 is behind us and would not be.
+    if (sig == SIGTRAP) sig_default_action(td, sig);
     sig_kernel_default(sig);
     return;
   }
@@ -118,6 +140,7 @@ void passthru(int sig, const siginfo_t* info, globaldata* gd) {
 extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginfo_t* info,
                                                                  kucontext* uc) {
   globaldata* gd = mygd();
+  if (at_trap_site(sig, info, uc)) return;
   if ((gd->gd_flags & GDF_PASSTHRU) != 0) {
     passthru(sig, info, gd);
     return;
@@ -149,7 +172,8 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
     sig_recalc(td);
   }
   if (ipi && gd->gd_cpu != nullptr &&
-      (sched_cpu_has_work(gd->gd_cpu) || sched_global_count() != 0 || sched_timer_due())) {
+      (sched_cpu_has_work(gd->gd_cpu) || sched_global_count() != 0 || sched_timer_due() ||
+       load_acquire(&gd->gd_cpu->c_ipipending) != 0 || sched_hooks.engine_unattended())) {
     sig_push_preempt(td, uc);
   }
 }

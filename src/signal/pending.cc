@@ -199,8 +199,10 @@ void sig_route() {
   }
 }
 
-int sig_post(thread* td, int sig, const siginfo_t* info) {
-  Guard g(siglock);
+namespace {
+
+// siglock held.
+int post(thread* td, int sig, const siginfo_t* info) {
   thread* to = td != nullptr ? td : sig_choose(sig);
   bool blocked = to == nullptr || (to->td_sigmask & sigbit(sig)) != 0;
   if (dropped(sig, blocked)) return 0;
@@ -213,6 +215,19 @@ int sig_post(thread* td, int sig, const siginfo_t* info) {
   queue(td, e);
   if (to != nullptr && eligible(to, sig)) notify(to);
   return 0;
+}
+
+}  // namespace
+
+int sig_post(thread* td, int sig, const siginfo_t* info) {
+  Guard g(siglock);
+  return post(td, sig, info);
+}
+
+int sig_post_tid(int32_t tid, int sig, const siginfo_t* info) {
+  Guard g(siglock);
+  thread* td = tid_find(tid);
+  return td != nullptr ? post(td, sig, info) : ESRCH;
 }
 
 bool sig_take(thread* td, uint64_t set, siginfo_t* info) {
@@ -267,20 +282,17 @@ void sig_setmask(thread* td, uint64_t mask) {
   }
 }
 
-void sig_thread_exit(thread* td) {
-  if (td->td_sigpend == 0 && __atomic_load_n(&process_pend, __ATOMIC_RELAXED) == 0) return;
+void sig_thread_gone(thread* td) {
   Guard g(siglock);
+  tid_release(td);
   while (td->td_sigq != nullptr) {
     sigqueue_entry* e = td->td_sigq;
     td->td_sigq = e->next;
     entry_free(e);
   }
-  td->td_sigpend = 0;
-  td->td_sigmask = ~0ull;  // from here on it is not chosen
-  for (int sig = 1; sig <= kNsig; sig++) {
-    if ((process_pend & sigbit(sig)) == 0) continue;
-    thread* to = sig_choose(sig);
-    if (to != nullptr && to != td) notify(to);
+  for (uint64_t pend = process_pend; pend != 0; pend &= pend - 1) {
+    thread* to = sig_choose(__builtin_ctzll(pend) + 1);
+    if (to != nullptr) notify(to);
   }
 }
 

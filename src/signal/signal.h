@@ -16,7 +16,8 @@
 // handler interrupted program text: sig_route finds an LWKT that does not block it and makes
 // that one deliver it: by itself, by ending its sleep with EINTR, or by an IPI to its rfork.
 //
-// Locks: siglock over dispositions, pending sets and queues. Never taken by the kernel's
+// Locks: siglock over dispositions, pending sets and queues, and over the use of an LWKT found by
+// its tid: sig_thread_gone takes a dead one out of the table under it. Never taken by the kernel's
 // handler while it interrupted libcr.
 #pragma once
 
@@ -80,6 +81,10 @@ bool sig_is_left(int sig);
 // Sends on to the kernel what came here before it was left there. Without siglock.
 void sig_pass_on_left();
 void sig_reset_to_default(int sig);  // SA_RESETHAND
+// Some site is an int3 (rule X): libcr's handler takes SIGTRAP from now on, whatever the program's
+// disposition, and no mask that the kernel knows may hold it.
+void sig_keep_sigtrap();
+uint64_t sig_never_blocked();  // in the kernel: SIGTRAP's bit then
 
 // ---- masks and pending sets (pending.cc) --------------------------------------------------------
 void sig_setmask(thread* td, uint64_t mask);
@@ -87,6 +92,8 @@ uint64_t sig_pending_for(thread* td);  // own and process's, blocked or not
 // Queues `info` for td, or for the process (null), and sees that it is delivered. 0 or errno.
 // Needs a cpu.
 int sig_post(thread* td, int sig, const siginfo_t* info);
+// The same for the LWKT that has this tid: ESRCH if there is none.
+int sig_post_tid(int32_t tid, int sig, const siginfo_t* info);
 // Takes the next signal of `set` for td. False if none.
 bool sig_take(thread* td, uint64_t set, siginfo_t* info);
 // Empties the inbox and wakes whoever must deliver. Needs a cpu.
@@ -95,7 +102,9 @@ void sig_inbox_put(const siginfo_t* info);  // async-signal-safe
 bool sig_inbox_empty();
 // Recomputes AST_SIGNAL for the current LWKT.
 void sig_recalc(thread* td);
-void sig_thread_exit(thread* td);
+// td is dead: gives up its tid, and what the process got while td might have taken it goes to
+// another. After this nobody holds td who found it by its tid or in sig_choose.
+void sig_thread_gone(thread* td);
 // Calls fn for each live LWKT with a tid until it returns true.
 thread* sig_choose(int sig);
 
@@ -117,5 +126,6 @@ extern "C" void sig_kernel_handler(int sig, siginfo_t* info, kucontext* uc);
 extern "C" void cr_kernel_restorer();
 
 inline constexpr int kErestartsys = 512;       // SA_RESTART decides
+inline constexpr int kErestartnointr = 513;    // always restarted
 
 }  // namespace cr

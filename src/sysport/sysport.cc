@@ -27,17 +27,37 @@ namespace cr {
 lwkt_port* sysport_head = &syscall_port;
 
 namespace {
-// One byte a call number: 1 where the gate may trap by itself (gate.S).
-uint8_t plain_calls[GATE_PLAIN_MAX];
-const uint8_t no_plain_calls[GATE_PLAIN_MAX] = {};
+// A door for each call number (gate.S): with one LWKT, with several, with a shim in the way.
+uint64_t doors_alone[GATE_DOORS];
+uint64_t doors_crowd[GATE_DOORS];
+const uint64_t doors_shimmed[GATE_DOORS] = {};
+bool crowd;
+
+uint64_t door(const SysEnt& e, bool alone) {
+  switch (e.serve) {
+    case Serve::user: return DOOR_LONG;
+    case Serve::quick: return reinterpret_cast<uint64_t>(kSysHandlers[e.handler]);
+    case Serve::block:
+      return alone ? DOOR_SLEEP : reinterpret_cast<uint64_t>(&sysport_trap_block);
+    case Serve::async:
+      return alone ? DOOR_SLEEP : reinterpret_cast<uint64_t>(kSysHandlers[e.handler]);
+    default: return DOOR_PLAIN;
+  }
+}
 }  // namespace
 
 extern "C" {
-[[gnu::visibility("hidden"), gnu::used]] const uint8_t* cr_plain_calls = no_plain_calls;
+[[gnu::visibility("hidden"), gnu::used]] const uint64_t* cr_doors = doors_shimmed;
 }
 
 void sysport_head_changed() {
-  store_release(&cr_plain_calls, sysport_head == &syscall_port ? plain_calls : no_plain_calls);
+  const uint64_t* open = crowd ? doors_crowd : doors_alone;
+  store_release(&cr_doors, sysport_head == &syscall_port ? open : doors_shimmed);
+}
+
+void sysport_crowd(bool several) {
+  crowd = several;
+  sysport_head_changed();
 }
 
 int sysport_trap(union sysunion* m) {
@@ -49,31 +69,38 @@ int sysport_trap(union sysunion* m) {
 
 namespace {
 
+// A signal hit this rfork inside libcr, or the one that td's trap left without a cpu.
+void route_signals() {
+  if (mygd()->gd_ast != 0 || !sig_inbox_empty()) sig_route();
+}
+
 // The kernel says EINTR also when the signal turned out to be another LWKT's, or blocked by
 // this one: then the call is made again. It may be back on another rfork than the signal hit, so
 // what counts is the inbox and not gd_ast.
 bool interrupted_for_us(thread* td) {
-  if (!sig_inbox_empty()) sig_route();
+  route_signals();
+  sig_recalc(td);
   return (td->td_ast & AST_SIGNAL) != 0;
 }
 
 enum class Offer { kWhenAsked, kAtOnce };
 
+inline long trap_once(union sysunion* m, thread* td, Offer offer) {
+  if (!sched_others()) return cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+  if (offer == Offer::kAtOnce) {
+    sched_trap_enter_handoff(mygd());
+  } else {
+    sched_trap_enter(mygd());
+  }
+  long r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+  sched_trap_leave();
+  return r;
+}
+
 int trap_block(union sysunion* m, Offer offer) {
   thread* td = curthread();
   for (;;) {
-    long r;
-    if (!sched_others()) {
-      r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
-    } else {
-      if (offer == Offer::kAtOnce) {
-        sched_trap_enter_handoff(mygd());
-      } else {
-        sched_trap_enter(mygd());
-      }
-      r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
-      sched_trap_leave();
-    }
+    long r = trap_once(m, td, offer);
     if (__builtin_expect(r == -EINTR, 0) && !interrupted_for_us(td)) continue;
     if (__builtin_expect(r == -ERESTARTSYS, 0)) return ERESTARTSYS;
     return sysport_result(m, r);
@@ -85,12 +112,18 @@ int trap_block(union sysunion* m, Offer offer) {
 int sysport_trap_block(union sysunion* m) { return trap_block(m, Offer::kWhenAsked); }
 int sysport_trap_sleep(union sysunion* m) { return trap_block(m, Offer::kAtOnce); }
 
+int sysport_trap_sleep_once(union sysunion* m) {
+  return sysport_result(m, trap_once(m, curthread(), Offer::kAtOnce));
+}
+
 int sysport_begin(lwkt_port*, lwkt_msg* msg) {
   auto* m = reinterpret_cast<union sysunion*>(msg);
   uint32_t nr = m->sm.sm_nr;
   const SysEnt& e = nr < kSysCount ? kSysEnt[nr] : kNosys;
   switch (e.serve) {
-    case Serve::user: return kSysHandlers[e.handler](m);
+    case Serve::user:
+    case Serve::quick:
+    case Serve::async: return kSysHandlers[e.handler](m);
     case Serve::block: return sysport_trap_block(m);
     default: return sysport_trap(m);
   }
@@ -179,17 +212,26 @@ extern "C" [[gnu::visibility("hidden")]] void gate_syscall(trapframe* tf) {
   tf->rax = static_cast<uint64_t>(m->sm.sm_result);
 }
 
+// A trap at DOOR_SLEEP was interrupted: by a signal for this LWKT, or the call is made again.
+extern "C" [[gnu::visibility("hidden")]] void gate_sleep_interrupted(trapframe* tf) {
+  if (interrupted_for_us(curthread())) {
+    tf->rax = static_cast<uint64_t>(-static_cast<long>(EINTR));
+  } else {
+    gate_syscall(tf);
+  }
+}
+
 // Something is pending on the way out. 1: the frame must be restored in full; 2: not now.
 extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
   thread* td = curthread();
   if ((td->td_flags & TDF_PASSTHRU) != 0) return 0;
   if ((td->td_flags & TDF_INPORT) != 0) return 2;  // back into a shim: its call looks later
-  // A signal that ended this LWKT's trap may have set the gd_ast of an rfork that it left since.
-  if (mygd()->gd_ast != 0 || !sig_inbox_empty()) sig_route();
+  route_signals();
   uint32_t ast = __atomic_load_n(&td->td_ast, __ATOMIC_ACQUIRE);
   if ((ast & AST_RESCHED) != 0) {
     __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
     if (sched_timer_due()) sched_run_timers();
+    sched_harvest();
     sched_yield_cpu();
   }
   if ((ast & AST_SIGNAL) != 0) sig_deliver_at_gate(td, tf);
@@ -202,9 +244,9 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
 
 void sysport_init() {
   lwkt_initport_putonly(&syscall_port, port_begin);
-  for (uint32_t nr = 0; nr < kSysCount && nr < GATE_PLAIN_MAX; nr++) {
-    Serve how = kSysEnt[nr].serve;
-    plain_calls[nr] = how != Serve::user && how != Serve::block;
+  for (uint32_t nr = 0; nr < kSysCount && nr < GATE_DOORS; nr++) {
+    doors_alone[nr] = door(kSysEnt[nr], true);
+    doors_crowd[nr] = door(kSysEnt[nr], false);
   }
   sysport_head_changed();
 }

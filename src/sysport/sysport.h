@@ -15,6 +15,7 @@ namespace cr {
 // Answers of a handler beside 0 and a positive errno: the call was interrupted before it had
 // an effect. The gate turns them into a restart or EINTR when it delivers the signal.
 inline constexpr int ERESTARTSYS = 512;
+inline constexpr int ERESTARTNOINTR = 513;  // with or without SA_RESTART
 inline constexpr int ERESTARTNOHAND = 514;
 
 // A plain trap with the message's number and arguments. 0 or errno; the result in the message.
@@ -23,6 +24,9 @@ int sysport_trap(union sysunion* m);
 int sysport_trap_block(union sysunion* m);
 // The same with the cpu given away at once if others want it: the call will sleep.
 int sysport_trap_sleep(union sysunion* m);
+// The same on this very kernel thread: interrupted, by whomever, it is not made again (EINTR or
+// ERESTARTSYS), since the LWKT may be on another one by then.
+int sysport_trap_sleep_once(union sysunion* m);
 
 inline int sysport_result(union sysunion* m, long raw) {
   if (__builtin_expect(static_cast<unsigned long>(raw) >= static_cast<unsigned long>(-4095), 0)) {
@@ -40,6 +44,8 @@ inline trapframe* sysport_frame(union sysunion* m) {
 extern lwkt_port* sysport_head;
 // To be called after the head has changed: with a shim in front no call is a plain trap.
 void sysport_head_changed();
+// Whether there are several LWKTs: alone, calls that sleep are traps made in the gate.
+void sysport_crowd(bool several);
 
 void sysport_init();
 // The dispatch itself: what syscall_port's mp_beginmsg does.

@@ -16,11 +16,16 @@ uint32_t used;  // slots ever handed out
 uint32_t free_first, free_last, free_count;
 SpinLock lock;
 thread* main_thread;
-int32_t base;  // the id of slot 0
 
-inline constexpr int32_t kBases = 126;  // 126 times kTidSlots above kTidBase is below 2^30
+inline constexpr uint32_t kMaxBlocks = kTidSlots / kTidBlock;
+uint32_t blocks[kMaxBlocks];  // the ids of slots [i * kTidBlock, (i + 1) * kTidBlock)
+uint32_t nblocks;
 
 inline constexpr uint32_t kReuseAfter = 512;  // keep a freed id unused for this many others
+
+int32_t id_of(uint32_t slot) {
+  return kTidBase + static_cast<int32_t>(blocks[slot / kTidBlock] * kTidBlock + slot % kTidBlock);
+}
 
 uint64_t free_link(uint32_t next) { return static_cast<uint64_t>(next) << 1 | 1; }
 
@@ -29,7 +34,6 @@ uint64_t free_link(uint32_t next) { return static_cast<uint64_t>(next) << 1 | 1;
 void tid_init(thread* td) {
   main_thread = td;
   td->td_tid = static_cast<int32_t>(raw0(SYS_getpid));
-  base = kTidBase + td->td_tid % kBases * static_cast<int32_t>(kTidSlots);
   td->td_slot = kTidSlots;
 }
 
@@ -48,12 +52,16 @@ bool tid_assign(thread* td) {
     free_count--;
   } else if (used < kTidSlots) {
     slot = used;
+    if (slot / kTidBlock == nblocks) {
+      blocks[nblocks] = peers_claim(nblocks);
+      store_release(&nblocks, nblocks + 1);
+    }
     store_release(&used, used + 1);
   } else {
     return false;
   }
   td->td_slot = slot;
-  td->td_tid = base + static_cast<int32_t>(slot);
+  td->td_tid = id_of(slot);
   store_release(&slots[slot], reinterpret_cast<uint64_t>(td));
   return true;
 }
@@ -87,9 +95,29 @@ thread* tid_main() { return load_acquire(&main_thread); }
 thread* tid_find(int32_t tid) {
   thread* m = tid_main();
   if (m != nullptr && m->td_tid == tid) return m;
-  if (tid < base) return nullptr;
-  auto slot = static_cast<uint32_t>(tid - base);
-  return slot < tid_slots_used() ? tid_at(slot) : nullptr;
+  if (!tid_is_virtual(tid)) return nullptr;
+  auto at = static_cast<uint32_t>(tid - kTidBase);
+  uint32_t n = load_acquire(&nblocks);
+  for (uint32_t i = 0; i < n; i++) {
+    if (blocks[i] != at / kTidBlock) continue;
+    uint32_t slot = i * kTidBlock + at % kTidBlock;
+    return slot < tid_slots_used() ? tid_at(slot) : nullptr;
+  }
+  return nullptr;
+}
+
+bool tid_is_ours(int32_t tid) {
+  if (!tid_is_virtual(tid)) return tid == static_cast<int32_t>(raw0(SYS_getpid));
+  uint32_t block = static_cast<uint32_t>(tid - kTidBase) / kTidBlock;
+  uint32_t n = load_acquire(&nblocks);
+  for (uint32_t i = 0; i < n; i++) {
+    if (blocks[i] == block) return true;
+  }
+  return false;
+}
+
+void tid_give_back() {
+  for (uint32_t i = 0; i < nblocks; i++) peers_release(blocks[i]);
 }
 
 void tid_atfork_child(thread* td) {
@@ -98,7 +126,7 @@ void tid_atfork_child(thread* td) {
     raw3(SYS_madvise, reinterpret_cast<long>(slots),
          static_cast<long>(kTidSlots * sizeof(uint64_t)), MADV_DONTNEED);
   }
-  used = free_count = 0;
+  used = free_count = nblocks = 0;
   tid_init(td);
 }
 

@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
 #include <cstdio>
@@ -29,6 +30,7 @@ std::string loader() { return library("ld-linux-x86-64.so.2"); }
 struct Disassembly {
   std::set<uint64_t> starts;
   std::vector<uint64_t> traps;
+  std::set<uint64_t> locks;
 };
 
 Disassembly disassemble(const std::string& object) {
@@ -43,6 +45,7 @@ Disassembly disassemble(const std::string& object) {
     if (end == line.data() || *end != ':' || end[1] != '\t') continue;
     d.starts.insert(addr);
     if (std::string_view(end + 2).starts_with("syscall")) d.traps.push_back(addr);
+    if (std::string_view(end + 2).starts_with("lock ")) d.locks.insert(addr);
   }
   CHECK(pclose(pipe) == 0);
   return d;
@@ -114,6 +117,24 @@ TEST_CASE("libc, the loader and a static program leave no site over") {
     CHECK(c.p > r.sites.size() * 9 / 10);
     CHECK(!r.build_id.empty());
   }
+}
+
+TEST_CASE("libc's lock prefixes are those that objdump shows, outside the windows") {
+  const std::string path = library("libc.so.6");
+  const cr::AnalyzeResult r = cr::analyze_object(path);
+  std::set<uint64_t> expected = disassemble(path).locks;
+  for (const cr::Site& s : r.sites) {
+    const uint64_t start = s.trap - s.pre;
+    expected.erase(expected.lower_bound(start), expected.lower_bound(s.trap + 2 + s.post));
+  }
+  CHECK(expected.size() > 100);
+  CHECK(expected == std::set<uint64_t>(r.locks.begin(), r.locks.end()));
+  CHECK(std::is_sorted(r.locks.begin(), r.locks.end()));
+}
+
+TEST_CASE("no object but libc has its lock prefixes listed") {
+  CHECK(cr::analyze_object(loader()).locks.empty());
+  CHECK(cr::analyze_object(STATIC_OBJECT).locks.empty());
 }
 
 TEST_CASE("glibc's exit loops are sites") {

@@ -11,18 +11,20 @@
 #include "src/gate/analyze/elf.h"
 #include "tests/analyze/scratch.h"
 
-TEST_CASE("the file is the header and the sites, for its owner only") {
+TEST_CASE("the file is the header, the sites and the locks, for its owner only") {
   Scratch dir;
   const cr::AnalyzeResult result = cr::analyze_object(STATIC_OBJECT);
   cr::write_site_table(result, dir / "table");
   std::ifstream in(dir / "table", std::ios::binary);
   const std::string file((std::istreambuf_iterator<char>(in)), {});
   cr::SiteTableHeader header;
-  REQUIRE(file.size() == sizeof header + result.sites.size() * sizeof(cr::Site));
+  REQUIRE(file.size() == sizeof header + result.sites.size() * sizeof(cr::Site) +
+                             result.locks.size() * sizeof(uint32_t));
   std::memcpy(&header, file.data(), sizeof header);
   CHECK(header.magic == cr::kSiteTableMagic);
   CHECK(header.version == cr::kSiteTableVersion);
   CHECK(header.nsites == result.sites.size());
+  CHECK(header.nlocks == result.locks.size());
   CHECK(header.build_id_len == result.build_id.size());
   CHECK(std::memcmp(header.build_id, result.build_id.data(), header.build_id_len) == 0);
   uint32_t sum = 2166136261u;

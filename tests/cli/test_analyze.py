@@ -10,7 +10,7 @@ import cli
 
 LIBC = next((path for path in ("/lib/x86_64-linux-gnu/libc.so.6", "/lib64/libc.so.6")
              if os.path.exists(path)), None)
-HEADER = struct.Struct("<IHHII32sII")  # SiteTableHeader in src/gate/sitetable.h
+HEADER = struct.Struct("<IHHII32sIIII")  # SiteTableHeader in src/gate/sitetable.h
 MAGIC = 0x54535243
 SITE_SIZE = 72
 
@@ -24,8 +24,8 @@ class Analyze(cli.Case):
 
     def header(self, path):
         data = pathlib.Path(path).read_bytes()
-        magic, _, _, sites, _, build_id, length, _ = HEADER.unpack_from(data)
-        self.assertEqual((magic, len(data)), (MAGIC, HEADER.size + sites * SITE_SIZE))
+        magic, _, _, sites, _, build_id, length, _, locks, _ = HEADER.unpack_from(data)
+        self.assertEqual((magic, len(data)), (MAGIC, HEADER.size + sites * SITE_SIZE + locks * 4))
         return sites, build_id[:length].hex()
 
     def test_listing_counts_what_the_table_holds(self):

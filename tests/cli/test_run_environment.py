@@ -33,15 +33,28 @@ class Environment(cli.Case):
         shutil.copy(cli.PRELOAD, shim)
         shipped = self.libraries / "libcr-shim-count.so"
         shutil.copy(cli.PRELOAD, shipped)
-        env = self.env_of("--cpus", "3", "--stack-size=64K", "--shim", "./my shim.so", "--shim", "count", "--stats")
+        env = self.env_of("--cpus", "3", "--stack-size=64K", "--shim", "./my shim.so", "--shim", "count", "--stats",
+                          "--engine", "epoll")
         self.assertEqual(env["LIBCR_CPUS"], "3")
         self.assertEqual(env["LIBCR_STACK_SIZE"], "65536")
         self.assertEqual(env["LIBCR_SHIM"], f"{shim}:{shipped}")
         self.assertEqual(env["LIBCR_STATS"], "1")
+        self.assertEqual(env["LIBCR_ENGINE"], "epoll")
 
     def test_sizes(self):
         for text, size in (("16384", 16384), ("16k", 16384), ("8M", 8 << 20), ("1g", 1 << 30)):
             self.assertEqual(self.env_of("--stack-size", text)["LIBCR_STACK_SIZE"], str(size))
+
+    def test_small_tls_is_two_tunables(self):
+        ours = "glibc.rtld.nns=1:glibc.rtld.optional_static_tls=0"
+        for before, after in ((None, ours), ("", ours),
+                              ("glibc.malloc.perturb=3", "glibc.malloc.perturb=3:" + ours),
+                              ("glibc.rtld.nns=9:glibc.malloc.perturb=3:glibc.rtld.optional_static_tls=99",
+                               "glibc.malloc.perturb=3:" + ours),
+                              (ours, ours)):
+            env = {} if before is None else {"GLIBC_TUNABLES": before}
+            self.assertEqual(self.env_of("--small-tls", env=env)["GLIBC_TUNABLES"], after)
+        self.assertNotIn("GLIBC_TUNABLES", self.env_of())
 
     def test_without_options_nothing_is_set_and_what_was_set_stays(self):
         self.assertFalse([name for name in self.env_of() if name.startswith("LIBCR_")])

@@ -37,8 +37,8 @@ class Syscalls(cli.Case):
         self.assertIn("read", read["wrappers"])
 
     def test_filters_split_the_table(self):
-        parts = [self.calls("--served", how) for how in ("user", "trap", "block", "gone")]
-        for how, part in zip(("user", "trap", "block", "gone"), parts):
+        parts = [self.calls("--served", how) for how in ("user", "quick", "async", "trap", "block", "gone")]
+        for how, part in zip(("user", "quick", "async", "trap", "block", "gone"), parts):
             self.assertTrue(part, how)
             self.assertEqual({call["served"] for call in part}, {how})
         self.assertEqual(sum(map(len, parts)), len(self.calls()))

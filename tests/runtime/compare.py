@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs every case of a test program natively and under libcr and compares what comes out.
 
-compare.py PROGRAM [-k WORD] [--cpus 1,2,8] [--repeat N] [--timeout S]
+compare.py PROGRAM [-k WORD] [--cpus 1,2,8] [--engines epoll,none] [--repeat N] [--timeout S]
 
 The preload is $CR_TEST_PRELOAD. A case passes if stdout and the exit status (or the signal
-that ended it) are equal to the native run's, for each number of cpus, and libcr attached. The
+that ended it) are equal to the native run's, for each number of cpus and engine (without --engines the
+one that libcr chooses), and libcr attached. The
 native result is taken once. A case that outlives the timeout is killed and fails; nothing is left behind: each
 runs in a session of its own.
 """
@@ -35,7 +36,7 @@ def run(argv, env, timeout):
         return out.read(), status, err.read()
 
 
-def environment(preload=None, cpus=None):
+def environment(preload=None, cpus=None, engine=None):
     env = {k: v for k, v in os.environ.items() if not k.startswith("LIBCR_") and k != "LD_PRELOAD"}
     for keep in ("LIBCR_CACHE", "LIBCR_ANALYSER"):
         if keep in os.environ:
@@ -43,6 +44,8 @@ def environment(preload=None, cpus=None):
     if preload:
         env["LD_PRELOAD"] = preload
         env["LIBCR_CPUS"] = str(cpus)
+        if engine:
+            env["LIBCR_ENGINE"] = engine
     return env
 
 
@@ -62,6 +65,7 @@ def main():
     parser.add_argument("program")
     parser.add_argument("-k", default="", help="only cases whose name contains this")
     parser.add_argument("--cpus", default="1,2,8")
+    parser.add_argument("--engines", default="")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=60)
     args = parser.parse_args()
@@ -77,14 +81,15 @@ def main():
             print(f"FAIL {name}: the native run does not pass\n" + describe(native))
             bad += 1
             continue
-        for cpus in args.cpus.split(","):
+        ways = [(c, e) for e in args.engines.split(",") for c in args.cpus.split(",")]
+        for cpus, engine in ways:
             for _ in range(args.repeat):
-                under = run(argv, environment(preload, cpus), args.timeout)
+                under = run(argv, environment(preload, cpus, engine), args.timeout)
                 runs += 1
                 attached = b"libcr: no system call site" not in under[2]
                 if under[:2] != native[:2] or not attached:
                     bad += 1
-                    print(f"FAIL {name} with {cpus} cpus\n  native:\n{describe(native)}"
+                    print(f"FAIL {name} with {cpus} cpus {engine}\n  native:\n{describe(native)}"
                           f"  libcr:\n{describe(under)}", flush=True)
     print(f"{len(names)} cases, {runs} runs under libcr, {bad} failed")
     return 1 if bad or not names else 0

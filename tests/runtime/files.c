@@ -1,341 +1,582 @@
-/* Files and processes under threads: positions, appending, locks, and waiting for children. */
-#include "blocking.h"
+// Reads and writes of regular files by many threads, most of them not in the page cache: what the
+// engines carry out. Where a file system keeps everything in memory (tmpfs) the same holds, and less
+// is tested.
+#include "case.h"
 
-#include <sys/file.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
-static int file;
-static char path[64];
-static int scratch(void) {
-  snprintf(path, sizeof path, "/tmp/cr-test-XXXXXX");
-  int fd = mkstemp(path);
+enum { BLOCK = 4096, BLOCKS = 512, THREADS = 8 };
+
+// ---- what every case needs ---------------------------------------------------------------------
+
+static int new_file(int flags) {
+  char path[] = "/tmp/runtime_files.XXXXXX";
+  int fd = mkostemp(path, flags);
   CHECK(fd >= 0);
+  unlink(path);
   return fd;
 }
 
-/* ---- the position --------------------------------------------------------------------------------- */
+static void fill(char* block, unsigned number) {
+  for (unsigned i = 0; i < BLOCK; i++) block[i] = (char)(number * 31 + i * 7 + i / 256);
+}
 
-enum { RECORDS = 3000, RECORD = 64 };
-static int next_record;
-static void* write_records(void* arg) {
+static int is_block(const char* block, unsigned number) {
+  static _Thread_local char want[BLOCK];
+  fill(want, number);
+  return memcmp(block, want, BLOCK) == 0;
+}
+
+// Out of the page cache, and nothing read ahead.
+static void drop(int fd) {
+  CHECK(fsync(fd) == 0);
+  posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+  posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+static int block_file(int flags) {
+  int fd = new_file(flags);
+  char block[BLOCK];
+  for (unsigned i = 0; i < BLOCKS; i++) {
+    fill(block, i);
+    CHECK(write(fd, block, BLOCK) == BLOCK);
+  }
+  drop(fd);
+  return fd;
+}
+
+static void run_threads(int n, void* (*body)(void*)) {
+  pthread_t t[64];
+  for (intptr_t i = 0; i < n; i++) CHECK(pthread_create(&t[i], NULL, body, (void*)i) == 0);
+  for (int i = 0; i < n; i++) CHECK(pthread_join(t[i], NULL) == 0);
+}
+
+// Somebody else who runs all the while: the process is not alone, and calls may park.
+static atomic_int company_leaves;
+static pthread_t company_thread;
+static void* keep_company(void* arg) {
+  while (!atomic_load(&company_leaves)) {
+    struct timespec ts = {0, 200000};
+    nanosleep(&ts, NULL);
+  }
+  return arg;
+}
+static void company_comes(void) {
+  atomic_store(&company_leaves, 0);
+  CHECK(pthread_create(&company_thread, NULL, keep_company, NULL) == 0);
+}
+static void company_goes(void) {
+  atomic_store(&company_leaves, 1);
+  CHECK(pthread_join(company_thread, NULL) == 0);
+}
+
+static void show(const char* what, ssize_t r) {
+  if (r < 0) {
+    printf("%s: -1 %s\n", what, strerrorname_np(errno));
+  } else {
+    printf("%s: %zd\n", what, r);
+  }
+}
+
+// ---- reading at a place ------------------------------------------------------------------------
+
+static int file;
+static atomic_int next_block;
+
+static void* read_blocks(void* arg) {
+  char block[BLOCK];
   for (;;) {
-    int n = __atomic_fetch_add(&next_record, 1, __ATOMIC_SEQ_CST);
-    if (n >= RECORDS) return NULL;
-    char c[RECORD];
-    memset(c, 'a' + n % 26, sizeof c);
-    memcpy(c, &n, sizeof n);
-    if (n % 2) {
-      CHECK(write(file, c, RECORD) == RECORD);
-    } else {
-      struct iovec iov[2] = {{c, 10}, {c + 10, RECORD - 10}};
-      CHECK(writev(file, iov, 2) == RECORD);
-    }
+    int i = atomic_fetch_add(&next_block, 1);
+    if (i >= BLOCKS) return arg;
+    unsigned number = (unsigned)i * 97 % BLOCKS;
+    CHECK(pread(file, block, BLOCK, (off_t)number * BLOCK) == BLOCK);
+    CHECK(is_block(block, number));
   }
 }
-static unsigned char seen[RECORDS];
-static void check_records(int fd) {
-  memset(seen, 0, sizeof seen);
-  for (int i = 0; i < RECORDS; i++) {
-    char c[RECORD];
-    int n;
-    CHECK(pread(fd, c, RECORD, (off_t)i * RECORD) == RECORD);
-    memcpy(&n, c, sizeof n);
-    CHECK(n >= 0 && n < RECORDS && !seen[n]);
-    seen[n] = 1;
-    for (int k = sizeof n; k < RECORD; k++) CHECK(c[k] == 'a' + n % 26);
+
+static void threads_read_what_is_not_cached(void) {
+  file = block_file(0);
+  for (int round = 0; round < 3; round++) {
+    atomic_store(&next_block, 0);
+    run_threads(THREADS, read_blocks);
+    drop(file);
   }
-  CHECK(lseek(fd, 0, SEEK_END) == RECORDS * RECORD);
-}
-static void in_eight(void* (*fn)(void*)) {
-  pthread_t t[8];
-  for (intptr_t i = 0; i < 8; i++) t[i] = start(fn, (void*)i);
-  for (int i = 0; i < 8; i++) finish(t[i]);
-}
-static void writes_share_the_position(void) {
-  file = scratch();
-  in_eight(write_records);
-  check_records(file);
-  unlink(path);
   puts("ok");
 }
+
+static void* read_each_by_itself(void* arg) {
+  char block[BLOCK];
+  int own = block_file(0);
+  for (unsigned i = 0; i < BLOCKS; i += 5) {
+    CHECK(pread(own, block, BLOCK, (off_t)i * BLOCK) == BLOCK && is_block(block, i));
+  }
+  close(own);
+  return arg;
+}
+
+static void sixty_threads_read_files_of_their_own(void) {
+  run_threads(60, read_each_by_itself);
+  puts("ok");
+}
+
+static void the_end_of_a_file_makes_a_read_short(void) {
+  static char buffer[64 * 1024];
+  company_comes();
+  int fd = new_file(0);
+  CHECK(pwrite(fd, buffer, 10000, 0) == 10000);
+  for (int cached = 0; cached < 2; cached++) {
+    if (!cached) drop(fd);
+    show("all", pread(fd, buffer, sizeof buffer, 0));
+    show("tail", pread(fd, buffer, 4096, 9000));
+    show("at the end", pread(fd, buffer, 4096, 10000));
+    show("behind it", pread(fd, buffer, 4096, 1000000));
+    show("nothing", pread(fd, buffer, 0, 0));
+    show("negative", pread(fd, buffer, 10, -5));
+    show("huge", pread(fd, buffer, (size_t)1 << 40, 9990));
+  }
+  company_goes();
+}
+
+static void a_read_that_is_cached_in_part_is_whole(void) {
+  static char buffer[64 * BLOCK];
+  company_comes();
+  file = block_file(0);
+  for (int i = 0; i < 64; i++) {
+    drop(file);
+    CHECK(pread(file, buffer, BLOCK, (off_t)i * BLOCK) == BLOCK);
+    CHECK(pread(file, buffer, sizeof buffer, 0) == sizeof buffer);
+    for (unsigned b = 0; b < 64; b++) CHECK(is_block(buffer + b * BLOCK, b));
+  }
+  company_goes();
+  puts("ok");
+}
+
+static void vectors_are_filled_in_order(void) {
+  static char buffer[20 * BLOCK];
+  company_comes();
+  file = block_file(0);
+  for (int n = 1; n <= 20; n += 3) {
+    struct iovec iov[20];
+    for (int i = 0; i < n; i++) iov[i] = (struct iovec){buffer + i * BLOCK, BLOCK};
+    for (int cached = 0; cached < 2; cached++) {
+      if (!cached) drop(file);
+      memset(buffer, 0, sizeof buffer);
+      CHECK(preadv(file, iov, n, 3 * BLOCK) == n * BLOCK);
+      for (int i = 0; i < n; i++) CHECK(is_block(buffer + i * BLOCK, (unsigned)i + 3));
+    }
+  }
+  struct iovec odd[3] = {{buffer, 0}, {buffer, 10}, {buffer + 10, BLOCK}};
+  show("odd", preadv(file, odd, 3, (off_t)BLOCKS * BLOCK - 100));
+  show("no vectors", preadv(file, odd, 0, 0));
+  show("too many", preadv(file, odd, 5000, 0));
+  odd[1].iov_len = (size_t)-1;
+  show("negative length", preadv(file, odd, 3, 0));
+  show("unknown flag", preadv2(file, odd, 1, 0, 0x8000));
+  odd[1].iov_len = 10;
+  drop(file);
+  ssize_t r = preadv2(file, odd, 3, 0, RWF_NOWAIT);
+  CHECK(r >= 0 || errno == EAGAIN || errno == EOPNOTSUPP);
+  lseek(file, 0, SEEK_SET);
+  show("at the file's position", preadv2(file, odd, 3, -1, 0));
+  show("it moved", lseek(file, 0, SEEK_CUR));
+  show("written", pwritev(file, odd, 3, 5));
+  show("written at the position", pwritev2(file, odd, 3, -1, 0));
+  show("it moved", lseek(file, 0, SEEK_CUR));
+  company_goes();
+}
+
+static void the_nonblocking_flag_means_nothing_to_a_file(void) {
+  company_comes();
+  file = block_file(0);
+  CHECK(fcntl(file, F_SETFL, O_NONBLOCK) == 0);
+  char block[BLOCK];
+  for (unsigned i = 0; i < BLOCKS; i++) {
+    if (i % 8 == 0) drop(file);
+    CHECK(pread(file, block, BLOCK, (off_t)i * BLOCK) == BLOCK && is_block(block, i));
+  }
+  company_goes();
+  puts("ok");
+}
+
+static void descriptors_that_cannot_be_read_say_so(void) {
+  company_comes();
+  char buffer[16];
+  int fds[2];
+  CHECK(pipe(fds) == 0);
+  show("pipe", pread(fds[0], buffer, 16, 0));
+  show("pipe, writing", pwrite(fds[1], buffer, 16, 0));
+  int dir = open("/", O_RDONLY | O_DIRECTORY);
+  show("directory", pread(dir, buffer, 16, 0));
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", new_file(0));
+  int w = open(path, O_WRONLY), r = open(path, O_RDONLY), p = open(path, O_PATH);
+  show("write-only", pread(w, buffer, 16, 0));
+  show("read-only", pwrite(r, buffer, 16, 0));
+  show("path", pread(p, buffer, 16, 0));
+  close(w);
+  show("closed", pread(w, buffer, 16, 0));
+  show("none", pread(-1, buffer, 16, 0));
+  show("fsync of a pipe", fsync(fds[0]));
+  show("fdatasync of nothing", fdatasync(9999));
+  int null = open("/dev/zero", O_RDWR);
+  show("device", pread(null, buffer, 16, 100));
+  show("device, writing", pwrite(null, buffer, 16, 100));
+  company_goes();
+}
+
+// The number stands for one file after the other.
+static void a_number_that_changes_its_file_is_read_right(void) {
+  company_comes();
+  char buffer[BLOCK];
+  int blocks = block_file(0);
+  int number = dup(blocks);
+  CHECK(pread(number, buffer, BLOCK, 0) == BLOCK);
+  int fds[2];
+  CHECK(pipe(fds) == 0);
+  CHECK(dup2(fds[0], number) == number);
+  show("a pipe now", pread(number, buffer, 16, 0));
+  CHECK(dup2(blocks, number) == number);
+  drop(number);
+  CHECK(pread(number, buffer, BLOCK, 7 * BLOCK) == BLOCK && is_block(buffer, 7));
+  close(number);
+  CHECK(write(fds[1], "pipe", 4) == 4);
+  CHECK(dup(fds[0]) == number);
+  show("a pipe again", read(number, buffer, 16));
+  company_goes();
+}
+
+static void bad_buffers_fail_alike_cached_or_not(void) {
+  company_comes();
+  file = block_file(0);
+  char* map = mmap(NULL, 2 * BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(mprotect(map + BLOCK, BLOCK, PROT_NONE) == 0);
+  for (int cached = 0; cached < 2; cached++) {
+    for (int round = 0; round < 4; round++) {
+      if (!cached) drop(file);
+      show("no buffer", pread(file, (void*)8, 100, 0));
+      if (!cached) drop(file);
+      show("half a buffer", pread(file, map, 2 * BLOCK, 0));
+      struct iovec iov = {(void*)8, 100};
+      show("no vector buffer", preadv(file, &iov, 1, 0));
+      show("no vector", preadv(file, (void*)8, 1, 0));
+    }
+  }
+  show("write from nowhere", pwrite(file, (void*)8, 100, 0));
+  company_goes();
+}
+
+// ---- the file's own position -------------------------------------------------------------------
+
+enum { RECORD = 100, RECORDS = 4000 };
+static atomic_int seen[RECORDS];
+
 static void* read_records(void* arg) {
-  char c[RECORD];
-  for (ssize_t n; (n = read(file, c, RECORD)) != 0;) {
-    int record;
-    CHECK(n == RECORD);
-    memcpy(&record, c, sizeof record);
-    __atomic_add_fetch(&seen[record], 1, __ATOMIC_SEQ_CST);
+  char record[RECORD];
+  ssize_t r;
+  while ((r = read(file, record, RECORD)) != 0) {
+    CHECK(r == RECORD);
+    int number = atoi(record);
+    for (int i = 8; i < RECORD; i++) CHECK(record[i] == (char)('a' + number % 26));
+    atomic_fetch_add(&seen[number], 1);
   }
-  return NULL;
+  return arg;
 }
-static void reads_share_the_position(void) {
-  file = scratch();
-  in_eight(write_records);
-  memset(seen, 0, sizeof seen);
-  CHECK(lseek(file, 0, SEEK_SET) == 0);
-  in_eight(read_records);
-  for (int i = 0; i < RECORDS; i++) CHECK(seen[i] == 1);
-  unlink(path);
+
+static void readers_of_one_position_get_each_record_once(void) {
+  file = new_file(0);
+  char record[RECORD + 1];
+  for (int i = 0; i < RECORDS; i++) {
+    memset(record, 'a' + i % 26, RECORD);
+    record[snprintf(record, 8, "%d", i)] = ' ';
+    record[7] = ' ';
+    CHECK(write(file, record, RECORD) == RECORD);
+  }
+  for (int round = 1; round <= 3; round++) {
+    drop(file);
+    lseek(file, 0, SEEK_SET);
+    run_threads(THREADS, read_records);
+    for (int i = 0; i < RECORDS; i++) CHECK(atomic_load(&seen[i]) == round);
+  }
   puts("ok");
 }
-static void* append_records(void* arg) {
-  int fd = open(path, O_WRONLY | O_APPEND); /* a file of its own each */
-  CHECK(fd >= 0);
-  for (;;) {
-    int n = __atomic_fetch_add(&next_record, 1, __ATOMIC_SEQ_CST);
-    if (n >= RECORDS) break;
-    char c[RECORD];
-    memset(c, 'a' + n % 26, sizeof c);
-    memcpy(c, &n, sizeof n);
-    CHECK(write(fd, c, RECORD) == RECORD);
-  }
-  close(fd);
-  return NULL;
-}
-static void appends_do_not_overlap(void) {
-  file = scratch();
-  in_eight(append_records);
-  check_records(file);
-  int fd = open(path, O_RDWR | O_APPEND);
-  CHECK(pwrite(fd, "end", 3, 0) == 3); /* Linux appends all the same */
-  printf("%d\n", (int)lseek(fd, 0, SEEK_END) - RECORDS * RECORD);
-  unlink(path);
-}
-static void* positioned(void* arg) {
-  intptr_t who = (intptr_t)arg;
-  for (int i = 0; i < 300; i++) {
-    char c[RECORD], d[RECORD];
-    off_t at = (off_t)(i * 8 + who) * RECORD;
-    memset(c, (int)(who * 10 + i % 10), sizeof c);
-    struct iovec out[2] = {{c, 1}, {c + 1, RECORD - 1}}, in[2] = {{d, 30}, {d + 30, RECORD - 30}};
-    if (i % 2) CHECK(pwrite(file, c, RECORD, at) == RECORD && preadv(file, in, 2, at) == RECORD);
-    else CHECK(pwritev2(file, out, 2, at, 0) == RECORD && preadv2(file, in, 2, at, 0) == RECORD);
-    CHECK(memcmp(c, d, RECORD) == 0);
-    if (i % 100 == 99) CHECK(who % 2 ? fsync(file) == 0 : fdatasync(file) == 0);
-  }
-  return NULL;
-}
-static void positioned_calls_leave_it_alone(void) {
-  file = scratch();
-  CHECK(write(file, "12345", 5) == 5);
-  in_eight(positioned);
-  printf("%d", (int)lseek(file, 0, SEEK_CUR));
-  printf(" %d\n", (int)lseek(file, 0, SEEK_END));
-  unlink(path);
-}
-static void position_shared_with_a_child(void) {
-  char c[8];
-  file = scratch();
-  CHECK(write(file, "0123456789", 10) == 10 && lseek(file, 2, SEEK_SET) == 2);
-  pid_t pid = fork();
-  if (pid == 0) _exit(read(file, c, 3) == 3 ? 0 : 1);
-  CHECK(wait_for(pid) == 0 && read(file, c, 2) == 2);
-  printf("%.2s\n", c);
-  unlink(path);
+
+static void* write_records(void* arg) {
+  char record[RECORD];
+  memset(record, 'a' + (int)(intptr_t)arg, RECORD);
+  record[RECORD - 1] = '\n';
+  for (int i = 0; i < 500; i++) CHECK(write(file, record, RECORD) == RECORD);
+  return arg;
 }
 
-/* ---- locks ------------------------------------------------------------------------------------------ */
+static void check_records(void) {
+  struct stat st;
+  CHECK(fstat(file, &st) == 0);
+  printf("size %lld\n", (long long)st.st_size);
+  int counts[THREADS] = {0};
+  char record[RECORD];
+  for (off_t at = 0; at < st.st_size; at += RECORD) {
+    CHECK(pread(file, record, RECORD, at) == RECORD);
+    for (int i = 1; i < RECORD - 1; i++) CHECK(record[i] == record[0]);
+    CHECK(record[RECORD - 1] == '\n');
+    counts[record[0] - 'a']++;
+  }
+  for (int i = 0; i < THREADS; i++) CHECK(counts[i] == 500);
+}
 
-static int counter;
-static int shared_lock;
-static void* count_under_lock(void* arg) {
-  int fd = open(path, O_RDWR);
-  CHECK(fd >= 0);
-  for (int i = 0; i < 100; i++) {
-    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (shared_lock) CHECK(fcntl(fd, F_OFD_SETLKW, &l) == 0);
-    else CHECK(flock(fd, LOCK_EX) == 0);
-    int before = counter;
-    if (i % 10 == 0) sched_yield();
-    counter = before + 1;
-    l.l_type = F_UNLCK;
-    if (shared_lock) CHECK(fcntl(fd, F_OFD_SETLK, &l) == 0);
-    else CHECK(flock(fd, LOCK_UN) == 0);
+static void writers_of_one_position_lose_nothing(void) {
+  file = new_file(0);
+  run_threads(THREADS, write_records);
+  check_records();
+}
+
+static void appends_stay_whole(void) {
+  file = new_file(O_APPEND);
+  run_threads(THREADS, write_records);
+  check_records();
+}
+
+// Linux: with O_APPEND pwrite appends, whatever the offset.
+static void an_appending_file_ignores_the_offset(void) {
+  company_comes();
+  int fd = new_file(O_APPEND);
+  show("first", pwrite(fd, "abc", 3, 100));
+  show("second", pwrite(fd, "def", 3, 0));
+  char buffer[16] = {0};
+  show("both", pread(fd, buffer, 16, 0));
+  puts(buffer);
+  company_goes();
+}
+
+// ---- the disk ----------------------------------------------------------------------------------
+
+static atomic_int direct_fails;
+
+static void* direct_blocks(void* arg) {
+  char* buffer;
+  CHECK(posix_memalign((void**)&buffer, BLOCK, BLOCK) == 0);
+  for (unsigned i = (unsigned)(intptr_t)arg; i < BLOCKS; i += THREADS) {
+    CHECK(pread(file, buffer, BLOCK, (off_t)i * BLOCK) == BLOCK);
+    CHECK(is_block(buffer, i));
+    fill(buffer, i + 1000);
+    CHECK(pwrite(file, buffer, BLOCK, (off_t)i * BLOCK) == BLOCK);
+    struct iovec iov = {buffer, BLOCK};
+    memset(buffer, 0, BLOCK);
+    CHECK(preadv(file, &iov, 1, (off_t)i * BLOCK) == BLOCK);
+    CHECK(is_block(buffer, i + 1000));
+    if (pread(file, buffer + 1, BLOCK, (off_t)i * BLOCK + 1) < 0) atomic_fetch_add(&direct_fails, 1);
   }
-  close(fd);
-  return NULL;
+  free(buffer);
+  return arg;
 }
-static void flock_between_threads(void) {
-  file = scratch();
-  in_eight(count_under_lock);
-  printf("%d\n", counter);
-  unlink(path);
-}
-static void ofd_locks_between_threads(void) {
-  file = scratch();
-  shared_lock = 1;
-  in_eight(count_under_lock);
-  printf("%d\n", counter);
-  unlink(path);
-}
-static void* set_posix_lock(void* arg) {
-  struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 10};
-  int fd = open(path, O_RDWR);
-  return (void*)(intptr_t)(fcntl(fd, F_SETLKW, &l) == 0 ? 0 : errno);
-}
-static void posix_locks_are_the_process_s(void) {
-  file = scratch();
-  struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 10};
-  CHECK(fcntl(file, F_SETLK, &l) == 0);
-  CHECK(finish(start(set_posix_lock, NULL)) == NULL); /* another thread has it as well */
-  pid_t pid = fork();
-  if (pid == 0) {
-    CHECK(fcntl(file, F_GETLK, &l) == 0 && l.l_type == F_WRLCK && l.l_pid == getppid());
-    l.l_type = F_WRLCK;
-    _exit(fcntl(file, F_SETLK, &l) == -1 && errno == EAGAIN ? 3 : 4);
+
+static void reads_and_writes_past_the_cache(void) {
+  file = block_file(0);
+  if (fcntl(file, F_SETFL, O_DIRECT) != 0) {
+    puts("no O_DIRECT here");
+    return;
   }
-  printf("%d\n", wait_for(pid) >> 8);
-  unlink(path);
+  run_threads(THREADS, direct_blocks);
+  printf("unaligned reads failed: %d\n", atomic_load(&direct_fails));
 }
-static void lock_waits_for_another_process(void) {
-  int go[2];
-  char c;
-  file = scratch();
-  CHECK(pipe(go) == 0);
-  pid_t pid = fork();
-  if (pid == 0) {
-    CHECK(flock(open(path, O_RDWR), LOCK_EX) == 0);
-    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    CHECK(fcntl(file, F_SETLK, &l) == 0 && write(go[1], "x", 1) == 1);
-    sleep_ms(60);
-    _exit(0);
+
+// O_DIRECT comes and goes while the descriptor is known.
+static void the_cache_can_be_turned_off_and_on(void) {
+  company_comes();
+  file = block_file(0);
+  char* buffer;
+  CHECK(posix_memalign((void**)&buffer, BLOCK, 2 * BLOCK) == 0);
+  for (unsigned i = 0; i < 64; i++) {
+    CHECK(fcntl(file, F_SETFL, i % 2 != 0 ? O_DIRECT : 0) == 0 || errno == EINVAL);
+    CHECK(pread(file, buffer, BLOCK, (off_t)i * BLOCK) == BLOCK && is_block(buffer, i));
   }
-  CHECK(read(go[0], &c, 1) == 1);
-  pthread_t t = start(set_posix_lock, NULL);
-  CHECK(flock(file, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK);
-  CHECK(flock(file, LOCK_SH) == 0);
-  CHECK(finish(t) == NULL && wait_for(pid) == 0);
-  unlink(path);
+  company_goes();
   puts("ok");
 }
-static void crossed_locks_are_a_deadlock(void) {
-  int to_parent[2];
-  char c;
-  struct flock first = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
-  struct flock second = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1};
-  file = scratch();
-  CHECK(pipe(to_parent) == 0 && fcntl(file, F_SETLK, &first) == 0);
-  pid_t pid = fork();
-  if (pid == 0) {
-    struct flock l = first;
-    CHECK(fcntl(file, F_SETLK, &second) == 0 && write(to_parent[1], "x", 1) == 1);
-    _exit(fcntl(file, F_SETLKW, &l) == 0 ? 0 : errno);
+
+static void* write_and_sync(void* arg) {
+  char block[BLOCK];
+  for (unsigned i = (unsigned)(intptr_t)arg; i < 64; i += THREADS) {
+    fill(block, i);
+    CHECK(pwrite(file, block, BLOCK, (off_t)i * BLOCK) == BLOCK);
+    CHECK((i % 2 != 0 ? fsync(file) : fdatasync(file)) == 0);
+    CHECK(sync_file_range(file, 0, 0, SYNC_FILE_RANGE_WRITE) == 0);
   }
-  CHECK(read(to_parent[0], &c, 1) == 1);
-  struct flock l = second;
-  int mine = fcntl(file, F_SETLKW, &l) == 0 ? 0 : errno; /* one of the two finds the circle */
-  l = first;
-  l.l_type = F_UNLCK;
-  CHECK(fcntl(file, F_SETLK, &l) == 0);
-  printf("%s\n", strerrorname_np(mine + (wait_for(pid) >> 8)));
-  unlink(path);
+  return arg;
 }
 
-/* ---- children ------------------------------------------------------------------------------------- */
+static void threads_write_and_sync(void) {
+  for (int flags = 0; flags < 2; flags++) {
+    file = new_file(flags == 0 ? 0 : O_SYNC);
+    run_threads(THREADS, write_and_sync);
+    char block[BLOCK];
+    for (unsigned i = 0; i < 64; i++) {
+      CHECK(pread(file, block, BLOCK, (off_t)i * BLOCK) == BLOCK && is_block(block, i));
+    }
+  }
+  puts("ok");
+}
 
-static void* make_and_wait(void* arg) {
-  for (int i = 0; i < 10; i++) {
-    int code = (int)(intptr_t)arg * 10 + i;
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) {
-      if (i % 3 == 0) sleep_ms(3);
-      _exit(code);
-    }
-    if (i % 2) {
-      CHECK(wait_for(pid) == code << 8);
-    } else {
-      siginfo_t info = {0};
-      CHECK(waitid(P_PID, (id_t)pid, &info, WEXITED) == 0 && info.si_pid == pid && info.si_status == code);
-    }
-  }
-  return NULL;
+static atomic_int too_big;
+static void count_too_big(int sig) { atomic_fetch_add(&too_big, 1); }
+
+static void a_write_beyond_the_limit_is_signalled(void) {
+  company_comes();
+  signal(SIGXFSZ, count_too_big);
+  struct rlimit limit;
+  getrlimit(RLIMIT_FSIZE, &limit);
+  limit.rlim_cur = 3 * BLOCK;
+  CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  static char block[2 * BLOCK];
+  int fd = new_file(0);
+  show("across", pwrite(fd, block, 2 * BLOCK, 2 * BLOCK));
+  show("behind", pwrite(fd, block, BLOCK, 4 * BLOCK));
+  CHECK(fcntl(fd, F_SETFL, O_DIRECT) == 0 || errno == EINVAL);
+  show("behind, direct", pwrite(fd, block, BLOCK, 4 * BLOCK));
+  printf("signals %d\n", atomic_load(&too_big));
+  company_goes();
 }
-static void threads_wait_for_their_children(void) {
-  in_eight(make_and_wait);
-  printf("%s\n", outcome(waitpid(-1, NULL, 0)));
-}
-static int reaped;
-static void* reap_any(void* arg) {
-  for (;;) {
-    int status;
-    pid_t pid = wait(&status);
-    if (pid < 0) {
-      CHECK(errno == ECHILD);
-      return NULL;
+
+// ---- signals, fork, the end --------------------------------------------------------------------
+
+static atomic_int signals, reader_done;
+static void count_signal(int sig) { atomic_fetch_add(&signals, 1); }
+
+static void* read_under_fire(void* arg) {
+  char block[BLOCK];
+  for (int round = 0; round < 4; round++) {
+    for (unsigned i = 0; i < BLOCKS; i += 3) {
+      CHECK(pread(file, block, BLOCK, (off_t)i * BLOCK) == BLOCK && is_block(block, i));
     }
-    CHECK(WIFEXITED(status));
-    __atomic_add_fetch(&reaped, WEXITSTATUS(status), __ATOMIC_SEQ_CST);
+    drop(file);
   }
+  atomic_store(&reader_done, 1);
+  return arg;
 }
-static void each_child_is_reaped_once(void) {
-  int go[2];
-  CHECK(pipe(go) == 0);
-  int sum = 0;
-  for (int i = 0; i < 40; i++) {
-    sum += i;
-    pid_t pid = fork();
-    if (pid == 0) {
-      char c;
-      close(go[1]);
-      read(go[0], &c, 1);
-      _exit(i);
-    }
+
+static void no_signal_cuts_a_disk_read_short(void) {
+  struct sigaction sa = {.sa_handler = count_signal};  // no SA_RESTART
+  CHECK(sigaction(SIGUSR1, &sa, NULL) == 0);
+  file = block_file(0);
+  pthread_t reader;
+  CHECK(pthread_create(&reader, NULL, read_under_fire, NULL) == 0);
+  while (!atomic_load(&reader_done)) {
+    pthread_kill(reader, SIGUSR1);
+    struct timespec ts = {0, 100000};
+    nanosleep(&ts, NULL);
   }
+  CHECK(pthread_join(reader, NULL) == 0);
+  CHECK(atomic_load(&signals) > 0);
+  puts("ok");
+}
+
+static atomic_int readers_leave;
+static void* read_until_told(void* arg) {
+  char block[BLOCK];
+  for (unsigned i = 0; !atomic_load(&readers_leave); i = (i + 11) % BLOCKS) {
+    if (i % 64 == 0) posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    CHECK(pread(file, block, BLOCK, (off_t)i * BLOCK) == BLOCK && is_block(block, i));
+  }
+  return arg;
+}
+
+static void a_forked_child_reads_for_itself(void) {
+  file = block_file(0);
   pthread_t t[4];
-  for (int i = 0; i < 4; i++) t[i] = start(reap_any, NULL);
-  settle();
-  close(go[1]);
-  for (int i = 0; i < 4; i++) finish(t[i]);
-  CHECK(reaped == sum);
+  for (int i = 0; i < 4; i++) CHECK(pthread_create(&t[i], NULL, read_until_told, NULL) == 0);
+  for (int round = 0; round < 8; round++) {
+    pid_t child = fork();
+    if (child == 0) {
+      posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+      run_threads(THREADS, read_blocks);
+      _exit(7);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+  }
+  atomic_store(&readers_leave, 1);
+  for (int i = 0; i < 4; i++) CHECK(pthread_join(t[i], NULL) == 0);
   puts("ok");
 }
-static void wait_options(void) {
-  int go[2], last[2], status;
-  CHECK(pipe(go) == 0 && pipe(last) == 0);
-  pid_t pid = fork();
-  if (pid == 0) {
-    char c;
-    close(go[1]);
-    close(last[1]);
-    read(go[0], &c, 1);
-    raise(SIGSTOP);
-    read(last[0], &c, 1);
-    _exit(6);
-  }
-  close(go[0]);
-  close(last[0]);
-  printf("%d", waitpid(pid, &status, WNOHANG));
-  close(go[1]);
-  CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
-  CHECK(kill(pid, SIGCONT) == 0);
-  siginfo_t info = {0};
-  CHECK(waitid(P_PID, (id_t)pid, &info, WCONTINUED) == 0 && info.si_code == CLD_CONTINUED);
-  close(last[1]);
-  CHECK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0 && info.si_status == 6);
-  CHECK(waitpid(pid, &status, 0) == pid);
-  printf(" %d %s\n", status >> 8, outcome(waitpid(pid, &status, 0)));
+
+static void an_exit_need_not_wait_for_readers(void) {
+  file = block_file(0);
+  pthread_t t;
+  for (int i = 0; i < 16; i++) CHECK(pthread_create(&t, NULL, read_until_told, NULL) == 0);
+  sleep_ms(30);
+  puts("going");
+  fflush(stdout);
+  _exit(3);
 }
-static void* fork_and_leave(void* arg) {
-  pid_t pid = fork();
-  if (pid == 0) {
-    settle();
-    _exit(8);
-  }
-  return (void*)(intptr_t)pid;
+
+static void an_exec_leaves_readers_behind(void) {
+  file = block_file(0);
+  pthread_t t;
+  for (int i = 0; i < 16; i++) CHECK(pthread_create(&t, NULL, read_until_told, NULL) == 0);
+  sleep_ms(30);
+  // Descriptors of libcr's own would show up in the new image.
+  execl("/bin/sh", "sh", "-c", "n=0; for f in /proc/$$/fd/*; do n=$((n + 1)); done; echo $n", NULL);
+  CHECK(!"exec");
 }
-static void child_of_a_thread_that_is_gone(void) {
-  pid_t pid = (pid_t)(intptr_t)finish(start(fork_and_leave, NULL));
-  printf("%d\n", wait_for(pid) >> 8);
+
+static atomic_llong worst_gap;
+static atomic_int watcher_leaves;
+static void* watch_gaps(void* arg) {
+  while (!atomic_load(&watcher_leaves)) {
+    int64_t before = now_ms();
+    sleep_ms(1);
+    int64_t gap = now_ms() - before;
+    if (gap > atomic_load(&worst_gap)) atomic_store(&worst_gap, gap);
+  }
+  return arg;
+}
+
+// It used to be nine seconds: rforks whose LWKTs did nothing but traps passed the cpu among
+// themselves, and nobody looked at its queue or the timers.
+static void readers_do_not_starve_a_sleeper(void) {
+  file = block_file(0);
+  pthread_t watcher, t[48];
+  for (int i = 0; i < 48; i++) CHECK(pthread_create(&t[i], NULL, read_until_told, NULL) == 0);
+  CHECK(pthread_create(&watcher, NULL, watch_gaps, NULL) == 0);
+  sleep_ms(2500);
+  atomic_store(&watcher_leaves, 1);
+  CHECK(pthread_join(watcher, NULL) == 0);
+  atomic_store(&readers_leave, 1);
+  for (int i = 0; i < 48; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  CHECK(atomic_load(&worst_gap) < 2000);
+  puts("ok");
 }
 
 static const struct test_case cases[] = {
-    CASE(writes_share_the_position), CASE(reads_share_the_position), CASE(appends_do_not_overlap),
-    CASE(positioned_calls_leave_it_alone), CASE(position_shared_with_a_child), CASE(flock_between_threads),
-    CASE(ofd_locks_between_threads), CASE(posix_locks_are_the_process_s), CASE(lock_waits_for_another_process),
-    CASE(crossed_locks_are_a_deadlock), CASE(threads_wait_for_their_children), CASE(each_child_is_reaped_once),
-    CASE(wait_options), CASE(child_of_a_thread_that_is_gone),
+    CASE(threads_read_what_is_not_cached),
+    CASE(sixty_threads_read_files_of_their_own),
+    CASE(the_end_of_a_file_makes_a_read_short),
+    CASE(a_read_that_is_cached_in_part_is_whole),
+    CASE(vectors_are_filled_in_order),
+    CASE(the_nonblocking_flag_means_nothing_to_a_file),
+    CASE(descriptors_that_cannot_be_read_say_so),
+    CASE(a_number_that_changes_its_file_is_read_right),
+    CASE(bad_buffers_fail_alike_cached_or_not),
+    CASE(readers_of_one_position_get_each_record_once),
+    CASE(writers_of_one_position_lose_nothing),
+    CASE(appends_stay_whole),
+    CASE(an_appending_file_ignores_the_offset),
+    CASE(reads_and_writes_past_the_cache),
+    CASE(the_cache_can_be_turned_off_and_on),
+    CASE(threads_write_and_sync),
+    CASE(a_write_beyond_the_limit_is_signalled),
+    CASE(no_signal_cuts_a_disk_read_short),
+    CASE(a_forked_child_reads_for_itself),
+    CASE(an_exit_need_not_wait_for_readers),
+    CASE(an_exec_leaves_readers_behind),
+    CASE(readers_do_not_starve_a_sleeper),
 };
 CASE_MAIN(cases)

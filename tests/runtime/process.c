@@ -338,6 +338,33 @@ static void exit_beside_threads(void) {
 }
 static void quick_exit_status(void) { _Exit(18); }
 
+static volatile int about_to_end;
+static void* end_soon(void* arg) {
+  about_to_end = 1;
+  return arg;
+}
+/* The join meets the moment at which the process goes back to one thread. Only a thread that is the
+ * first to end in its process leaves it as it was before there were any: hence the forks. */
+static void first_thread_is_joined_while_it_ends(void) {
+  for (int i = 0; i < 600; i++) {
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+      pthread_t t;
+      alarm(20);
+      CHECK(pthread_create(&t, NULL, end_soon, NULL) == 0);
+      for (int n = 0; !about_to_end; n++) {
+        if (n > 1000000) sched_yield();  /* one cpu; where there are two it runs beside us */
+      }
+      for (volatile int n = i % 100 * 40; n > 0;) n--;
+      CHECK(pthread_join(t, NULL) == 0);
+      _exit(7);
+    }
+    CHECK(wait_for(pid) == 7 << 8);
+  }
+  puts("ok");
+}
+
 static const struct test_case cases[] = {
     CASE(fork_and_wait), CASE(fork_beside_threads), CASE(fork_in_threads),
     CASE(forked_thread_exits), CASE(atfork_handlers), CASE(vfork_and_exec),
@@ -349,6 +376,6 @@ static const struct test_case cases[] = {
     CASE(by_term_to_self), CASE(by_raise_in_thread), CASE(by_fpe), CASE(by_ill), CASE(by_trap),
     CASE(by_pipe), CASE(by_bus), CASE(by_ignored_segv), CASE(by_blocked_segv),
     CASE(by_term_from_outside), CASE(exit_status), CASE(exit_beside_threads),
-    CASE(quick_exit_status),
+    CASE(quick_exit_status), CASE(first_thread_is_joined_while_it_ends),
 };
 CASE_MAIN(cases)

@@ -1,6 +1,7 @@
 /* NPTL's primitives on LWKTs: each must behave as on kernel threads. */
 #include "case.h"
 
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -621,6 +622,55 @@ static void blocking_read_beside_writer(void) {
   printf("%d\n", n);
 }
 
+enum { kWaiters = 6, kWaits = 4000 };
+static uint32_t words[2];  /* stay 0: only wakes and timeouts end a wait */
+static long waits_woken, wakes;
+static volatile int waits_over;
+static long futex(uint32_t* word, int op, uint32_t value, const void* timeout, uint32_t* word2) {
+  return syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, timeout, word2, 0);
+}
+static void* wait_in_turns(void* arg) {
+  uint64_t r = (uint64_t)(uintptr_t)arg * 0x9e3779b97f4a7c15ull | 1;
+  for (int i = 0; i < kWaits; i++) {
+    r ^= r << 13, r ^= r >> 7, r ^= r << 17;
+    struct timespec ts = {0, (long)(r % 60000)}, pause = {0, 20000}, before, after;
+    if (futex(&words[i & 1], FUTEX_WAIT, 0, &ts, NULL) == 0) {
+      __atomic_add_fetch(&waits_woken, 1, __ATOMIC_RELAXED);
+    } else {
+      CHECK(errno == ETIMEDOUT);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    CHECK(nanosleep(&pause, NULL) == 0);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    CHECK((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec >= 20000);
+  }
+  return arg;
+}
+static void* wake_in_turns(void* arg) {
+  for (unsigned i = 0; !waits_over; i++) {
+    long n = futex(&words[i & 1], FUTEX_WAKE, 1, NULL, NULL);
+    CHECK(n == 0 || n == 1);
+    __atomic_add_fetch(&wakes, n, __ATOMIC_RELAXED);
+    CHECK(futex(&words[i & 1], FUTEX_REQUEUE, 0, (void*)1, &words[~i & 1]) >= 0);
+    if (i % 8 == 0) sched_yield();
+  }
+  return arg;
+}
+/* A wake that meets the end of a wait by timeout: one of the two wins, and the loser touches
+ * nothing that the waiter does next. */
+static void wakes_meet_timeouts(void) {
+  pthread_t waiter[kWaiters], waker[2];
+  for (intptr_t i = 0; i < kWaiters; i++) {
+    CHECK(pthread_create(&waiter[i], NULL, wait_in_turns, (void*)(i + 1)) == 0);
+  }
+  for (int i = 0; i < 2; i++) CHECK(pthread_create(&waker[i], NULL, wake_in_turns, NULL) == 0);
+  for (int i = 0; i < kWaiters; i++) pthread_join(waiter[i], NULL);
+  waits_over = 1;
+  for (int i = 0; i < 2; i++) pthread_join(waker[i], NULL);
+  CHECK(waits_woken == wakes);
+  puts("ok");
+}
+
 static const struct test_case cases[] = {
     CASE(create_join), CASE(create_join_many), CASE(detach), CASE(tryjoin_timedjoin),
     CASE(mutex_counter), CASE(mutex_kinds), CASE(mutex_timed), CASE(cond_timeouts),
@@ -631,5 +681,6 @@ static const struct test_case cases[] = {
     CASE(thread_ids), CASE(thread_names), CASE(main_thread_exits_first),
     CASE(main_thread_is_joined), CASE(thread_exits_process), CASE(stack_sizes),
     CASE(timeout_beside_busy_threads), CASE(blocking_read_beside_writer),
+    CASE(wakes_meet_timeouts),
 };
 CASE_MAIN(cases)

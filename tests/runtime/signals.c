@@ -628,6 +628,44 @@ static void vectors_survive_handlers(void) {
   puts("ok");
 }
 
+static void* sleep_for_ever(void* arg) {
+  for (;;) pause();
+  return arg;
+}
+/* A process in which nobody runs wakes for each signal, also for one that comes while it is about
+ * to fall asleep: the sender answers at once, so some of many do. */
+static void signals_wake_an_idle_process(void) {
+  enum { kSignals = 60000 };
+  sigset_t none;
+  sigemptyset(&none);
+  handle(SIGUSR1, on_signal, 0);
+  block(SIGUSR1, SIG_BLOCK);
+  pthread_t t;
+  CHECK(pthread_create(&t, NULL, sleep_for_ever, NULL) == 0);
+  int fds[2];
+  CHECK(pipe(fds) == 0);
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    char c;
+    close(fds[1]);
+    do kill(getppid(), SIGUSR1);
+    while (read(fds[0], &c, 1) == 1);
+    _exit(0);
+  }
+  close(fds[0]);
+  for (int i = 0; i < kSignals; i++) {
+    while (got == 0) sigsuspend(&none);
+    got = 0;
+    CHECK(write(fds[1], "x", 1) == 1);
+  }
+  close(fds[1]);
+  int status;
+  while (waitpid(child, &status, 0) < 0) CHECK(errno == EINTR);
+  CHECK(status == 0);
+  puts("ok");
+}
+
 static const struct test_case cases[] = {
     CASE(kill_self_with_info), CASE(blocked_then_unblocked), CASE(realtime_signals_queue),
     CASE(read_restarts), CASE(read_says_eintr), CASE(read_restarts_alone),
@@ -641,6 +679,6 @@ static const struct test_case cases[] = {
     CASE(sigchld_handler_reaps_beside_threads), CASE(siglongjmp_out_of_a_blocked_read),
     CASE(signalfd_reads), CASE(kill_ends_sleeping_threads), CASE(print_inherited),
     CASE(exec_keeps_mask_and_ignored), CASE(exec_keeps_pending), CASE(exec_keeps_pending_body), CASE(child_inherits_ignored_and_mask), CASE(stop_and_continue),
-    CASE(vectors_survive_handlers),
+    CASE(vectors_survive_handlers), CASE(signals_wake_an_idle_process),
 };
 CASE_MAIN(cases)

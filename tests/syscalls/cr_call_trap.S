@@ -1,6 +1,5 @@
 /*
- * cr_call without a runtime: count it, trap. In: rdi rsi rdx rcx r8 r9 = the trap's six arguments,
- * 8(%rsp) = number. Out: rax = raw result. The CFI lets a cancellation unwind from the trap.
+ * cr_call without a runtime: count it, trap. In: the registers of a trap. Out: rax = raw result. The CFI lets a cancellation unwind from the trap.
  */
 	.text
 	.globl cr_call
@@ -8,8 +7,6 @@
 	.type cr_call, @function
 cr_call:
 	.cfi_startproc
-	movq %rcx, %r10
-	movq 8(%rsp), %rax
 	lock incq cr_calls(%rip)
 	syscall
 	ret

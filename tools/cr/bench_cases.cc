@@ -72,6 +72,19 @@ std::vector<Case> make_cases() {
   cases.push_back(pinned_case(
       "create10k", kProgram, {"bench_parked", "10000"}, {},
       {{"creating 10,000 parked threads, each", "ns_per_op", "ns", kMin, at_most(2000)}}));
+
+  // The same two with cr run --small-tls, natively too: what the option gains, beside its cost.
+  parked.name = "parked_small_tls";
+  parked.small_tls = true;
+  parked.measures = {
+      {"memory of a parked thread, --small-tls", "bytes_per_thread", "B", kMin, none},
+      {"  creating each of them", "ns_per_op", "ns", kMin, none}};
+  cases.push_back(parked);
+  Case small = pinned_case(
+      "create10k_small_tls", kProgram, {"bench_parked", "10000"}, {},
+      {{"creating 10,000, each, --small-tls", "ns_per_op", "ns", kMin, none}});
+  small.small_tls = true;
+  cases.push_back(small);
   cases.push_back(pinned_case(
       "getppid", kProgram, {"bench_getppid", "20000", "50"}, {"bench_getppid", "20000", "5"},
       {{"getppid, bare trap", "raw_ns", "ns", kMin, none},

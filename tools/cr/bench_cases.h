@@ -59,6 +59,7 @@ struct Case {
   std::vector<Measure> measures;
   std::vector<std::string> libcr_argv = {};        // libcr's side; empty: as native's
   std::vector<std::string> libcr_quick_argv = {};  // the same with --quick
+  bool small_tls = false;  // both sides with the tunables of cr run --small-tls
 };
 
 const std::vector<Case>& all_cases();

@@ -17,6 +17,7 @@
 #include "bench_json.h"
 #include "bench_machine.h"
 #include "bench_runner.h"
+#include "environment.h"
 
 namespace cr::bench {
 namespace {
@@ -54,6 +55,7 @@ unsigned long threads_that_fit(unsigned long wanted, Side side) {
 std::vector<std::string> make_environment(const Case& test, Side side, const Setting& setting,
                                           const std::string& cache) {
   std::vector<std::string> result;
+  std::string tunables;
   const bool pin = side == Side::kLibcr && test.pinned;
   for (char** entry = environ; *entry != nullptr; entry++) {
     const std::string text = *entry;
@@ -62,8 +64,13 @@ std::vector<std::string> make_environment(const Case& test, Side side, const Set
         (!cache.empty() && text.starts_with("LIBCR_CACHE="))) {
       continue;
     }
+    if (test.small_tls && text.starts_with("GLIBC_TUNABLES=")) {
+      tunables = text.substr(text.find('=') + 1);
+      continue;
+    }
     result.push_back(text);
   }
+  if (test.small_tls) result.push_back("GLIBC_TUNABLES=" + tool::with_small_tls(tunables));
   if (side == Side::kLibcr && test.kind != CaseKind::kLinked) {
     const char* name = test.kind == CaseKind::kServers ? "BENCH_PRELOAD=" : "LD_PRELOAD=";
     result.push_back(name + setting.preload);

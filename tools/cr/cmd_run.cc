@@ -30,12 +30,15 @@ Examples:
   cr run --cpus 1 python3 server.py   all threads on one kernel thread
   cr run --shim count make -j8        count the system calls by name
   cr run --shim ./my.so --stats prog  a shim of your own, counters at exit
+  cr run --small-tls ./server         a page less for each thread that waits
 
 Environment (set by the options; with LD_PRELOAD=.../libcr.so you can set them yourself):
   LIBCR_CPUS         --cpus
   LIBCR_STACK_SIZE   --stack-size, in bytes
   LIBCR_SHIM         --shim, absolute paths separated by colons, first one nearest the program
+  LIBCR_ENGINE       --engine
   LIBCR_STATS        1 for --stats
+  GLIBC_TUNABLES     --small-tls adds glibc.rtld.nns=1:glibc.rtld.optional_static_tls=0
   LD_PRELOAD         libcr.so is put before what is there
 
 Exit status: the program's own, or
@@ -47,7 +50,9 @@ struct RunOptions {
   std::string cpus;
   std::string stack_size;
   std::vector<std::string> shims;
+  std::string engine;
   bool stats = false;
+  bool small_tls = false;
 };
 
 int fail(const std::string& subject, const std::string& message, int status) {
@@ -101,7 +106,12 @@ void set_options(const RunOptions& options, const Prefix& prefix) {
     }
     setenv("LIBCR_SHIM", list.c_str(), 1);
   }
+  if (!options.engine.empty()) setenv("LIBCR_ENGINE", options.engine.c_str(), 1);
   if (options.stats) setenv("LIBCR_STATS", "1", 1);
+  if (options.small_tls) {
+    const char* tunables = getenv("GLIBC_TUNABLES");
+    setenv("GLIBC_TUNABLES", with_small_tls(tunables != nullptr ? tunables : "").c_str(), 1);
+  }
 }
 
 // Returns only if the exec fails.
@@ -158,7 +168,15 @@ Subcommand make_run(CLI::App& cr) {
                   "Shared object stacked before the system call port, or the name of a shipped shim "
                   "(count); may be repeated, the first one is nearest the program")
       ->allow_extra_args(false)->type_name("PATH");
+  app->add_option("--engine", options->engine,
+                  "How calls that wait give up the cpu: uring, epoll, none, or auto for the first of "
+                  "these that the machine allows (default)")
+      ->check(CLI::IsMember({"auto", "uring", "epoll", "none"}))->type_name("NAME");
   app->add_flag("--stats", options->stats, "Print the runtime's counters on standard error at exit");
+  app->add_flag("--small-tls", options->small_tls,
+                "Leave little room in each thread for libraries that are loaded later: a waiting "
+                "thread then takes one page, but dlopen of one that needs more than some 200 bytes "
+                "of fixed thread-local data fails");
   app->footer(kFooter);
   return {app, true, kExitRunFailed,
           [options](const std::vector<std::string>& program) { return run(*options, program); }};

@@ -17,6 +17,8 @@ namespace {
 constexpr char kFooter[] = R"(
 Served how:
   user   answered in userland
+  quick  the same by a shorter way
+  async  answered in userland while the process has other threads, else as block
   trap   passed to the kernel, where it does not sleep
   block  passed to the kernel, where it may sleep; the cpu's other threads move on meanwhile
   gone   a number that current kernels answer with ENOSYS
@@ -32,7 +34,7 @@ constexpr SysDesc kTable[] = {
 };
 
 const std::map<std::string, Serve> kServedNames = {
-    {"user", Serve::user}, {"trap", Serve::trap}, {"block", Serve::block}, {"gone", Serve::gone}};
+    {"user", Serve::user}, {"quick", Serve::quick}, {"async", Serve::async}, {"trap", Serve::trap}, {"block", Serve::block}, {"gone", Serve::gone}};
 
 struct SyscallsOptions {
   bool json = false;
@@ -137,8 +139,8 @@ Subcommand make_syscalls(CLI::App& cr) {
   app->add_flag("--json", options->json, "Print JSON, with return types and exported wrappers");
   app->add_option("--arch", options->arch, "x86_64 (default) or i386")
       ->check(CLI::IsMember({"x86_64", "i386"}))->type_name("ARCH");
-  app->add_option("--served", options->served, "Only calls served so: user, trap, block or gone")
-      ->check(CLI::IsMember({"user", "trap", "block", "gone"}))->type_name("HOW");
+  app->add_option("--served", options->served, "Only calls served so: user, quick, async, trap, block or gone")
+      ->check(CLI::IsMember({"user", "quick", "async", "trap", "block", "gone"}))->type_name("HOW");
   app->footer(kFooter);
   return {app, false, kExitUsage,
           [options](const std::vector<std::string>&) { return run_syscalls(*options); }};

@@ -10,6 +10,9 @@
 namespace cr::tool {
 namespace {
 
+// The room is 160 bytes for each link namespace but the first, 144 for each, and the optional part.
+constexpr std::string_view kSmallTls[] = {"glibc.rtld.nns=1", "glibc.rtld.optional_static_tls=0"};
+
 bool names_preload(std::string_view entry) {
   return entry == "libcr.so" || entry.ends_with("/libcr.so");
 }
@@ -35,6 +38,23 @@ void set_preload(const std::string& entry) {
     if (!kept.empty()) value += ":" + kept;
   }
   setenv("LD_PRELOAD", value.c_str(), 1);
+}
+
+std::string with_small_tls(std::string_view value) {
+  std::string kept;
+  while (!value.empty()) {
+    const std::string_view entry = value.substr(0, value.find(':'));
+    value.remove_prefix(std::min(entry.size() + 1, value.size()));
+    if (entry.empty() || std::ranges::any_of(kSmallTls, [&](std::string_view ours) {
+          return entry.starts_with(ours.substr(0, ours.find('=') + 1));
+        })) {
+      continue;
+    }
+    kept.append(entry) += ':';
+  }
+  for (const std::string_view ours : kSmallTls) kept.append(ours) += ':';
+  kept.pop_back();
+  return kept;
 }
 
 void clear_libcr_environment() {

@@ -143,10 +143,54 @@ void choose_sites(const ElfObject& elf, Code& code, const std::vector<Trap>& tra
 }
 
 // glibc's own two objects, by the names that every distribution gives them.
+bool is_libc(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  return name.starts_with("libc.so.") || name.starts_with("libc-2.");
+}
+
 bool is_glibc(const std::filesystem::path& path) {
   const std::string name = path.filename().string();
-  return name.starts_with("libc.so.") || name.starts_with("libc-2.") ||
-         name.starts_with("ld-linux-") || name.starts_with("ld-2.");
+  return is_libc(path) || name.starts_with("ld-linux-") || name.starts_with("ld-2.");
+}
+
+// An instruction that may be locked begins here, as far as three bytes tell.
+bool may_be_locked(const uint8_t* p, const uint8_t* end) {
+  if (p < end && *p == 0x66) p++;
+  if (p < end && (*p & 0xf0) == 0x40) p++;
+  if (p >= end) return false;
+  const uint8_t op = *p;
+  if (op == 0x0f) return true;                                // cmpxchg, xadd, bts ...
+  if (op < 0x38) return (op & 7) < 4;                         // add to xor
+  return (op & 0xfc) == 0x80 || (op & 0xfe) == 0xfe || (op & 0xfe) == 0xf6 || (op & 0xfe) == 0x86;
+}
+
+// The lock prefixes of libc, for a process that runs on one cpu (src/gate/buslock.h). Those in a
+// window are left out: other bytes stand there once the window is rewritten.
+void find_locks(const ElfObject& elf, Code& code, AnalyzeResult& result) {
+  size_t last = Code::kNone;
+  for (const Segment& s : elf.segments()) {
+    if (!s.exec) continue;
+    const uint8_t* begin = s.bytes.data();
+    const uint8_t* end = begin + s.bytes.size();
+    for (const uint8_t* p = begin; p < end; p++) {
+      p = static_cast<const uint8_t*>(std::memchr(p, 0xf0, static_cast<size_t>(end - p)));
+      if (p == nullptr) break;
+      if (!may_be_locked(p + 1, end)) continue;
+      const size_t i = code.containing(s.addr + static_cast<uint64_t>(p - begin));
+      if (i == Code::kNone || i == last) continue;
+      last = i;
+      for (const Insn& insn : code.function(i).insns)
+        if (insn.locked && insn.addr <= UINT32_MAX)
+          result.locks.push_back(static_cast<uint32_t>(insn.addr));
+    }
+  }
+  const auto in_window = [&](uint32_t at) {
+    return std::any_of(result.sites.begin(), result.sites.end(), [at](const Site& site) {
+      return at >= site.trap - site.pre && at < site.trap + 2 + site.post;
+    });
+  };
+  std::sort(result.locks.begin(), result.locks.end());
+  std::erase_if(result.locks, in_window);
 }
 
 void classify_vectors(Code& code, const Targets& targets, const std::vector<Trap>& traps,
@@ -197,6 +241,7 @@ AnalyzeResult analyze_object(const std::filesystem::path& object) {
   result.timing.targets_ms = watch.lap_ms();
 
   classify_vectors(code, targets, traps, is_glibc(object), result);
+  if (is_libc(object)) find_locks(elf, code, result);
   result.timing.vector_ms = watch.lap_ms();
   return result;
 }

@@ -35,6 +35,7 @@ struct AnalyzeTiming {
 
 struct AnalyzeResult {
   std::vector<Site> sites;  // ascending by trap
+  std::vector<uint32_t> locks;  // lock prefixes of libc outside the windows, ascending
   uint16_t machine = 0;     // ELF e_machine
   uint32_t residual = 0;    // sites with rule X
   std::vector<uint8_t> build_id;

@@ -31,12 +31,16 @@ std::vector<uint8_t> table_image(const AnalyzeResult& result) {
   header.build_id_len =
       static_cast<uint32_t>(std::min(result.build_id.size(), sizeof header.build_id));
   std::copy_n(result.build_id.begin(), header.build_id_len, header.build_id);
-  const auto* sites = reinterpret_cast<const uint8_t*>(result.sites.data());
-  const size_t size = result.sites.size() * sizeof(Site);
-  header.checksum = fnv1a(sites, size);
-  std::vector<uint8_t> image(sizeof header + size);
+  header.nlocks = static_cast<uint32_t>(result.locks.size());
+  std::vector<uint8_t> image(sizeof header);
+  const auto append = [&image](const auto& rows) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(rows.data());
+    image.insert(image.end(), bytes, bytes + rows.size() * sizeof rows[0]);
+  };
+  append(result.sites);
+  append(result.locks);
+  header.checksum = fnv1a(image.data() + sizeof header, image.size() - sizeof header);
   std::memcpy(image.data(), &header, sizeof header);
-  if (size != 0) std::memcpy(image.data() + sizeof header, sites, size);
   return image;
 }
 

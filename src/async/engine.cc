@@ -1,0 +1,129 @@
+// Choosing and opening the engine, and keeping its descriptors out of the program's way.
+
+#include "engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "../lwkt/sched.h"
+#include "../lwkt/spinlock.h"
+#include "fdtable.h"
+
+namespace cr {
+
+namespace {
+
+inline constexpr int kHiddenFrom = 1000;
+inline constexpr int kMostHidden = 512;  // a ring for each cpu, and then some
+
+// What `auto` tries, best first.
+const Engine* const kAuto[] = {&engine_uring, &engine_epoll};
+
+const Engine* wished;  // null: auto
+uint32_t opened;       // 1: tried; the answer stands in `engine`
+SpinLock lock;
+
+int* hidden[kMostHidden];
+
+bool same(const char* a, const char* b) {
+  while (*a != '\0' && *a == *b) a++, b++;
+  return *a == *b;
+}
+
+void mark(int fd, uint32_t flags) {
+  fdentry* e = fd_entry(fd);
+  if (e == nullptr) return;
+  Guard g(e->lock);
+  e->flags = flags;
+  if (static_cast<uint32_t>(fd) > fd_high) fd_high = static_cast<uint32_t>(fd);
+}
+
+// Whoever wakes from the engine's hooks before it is open finds these.
+bool no_sleep(cpu*, uint32_t, uint64_t) { return false; }
+bool no_kick(cpu*) { return false; }
+bool no_events() { return false; }
+uint32_t no_harvest(cpu*) { return 0; }
+void no_deliver(cpu*) {}
+int no_open() { return 0; }
+void no_atfork() {}
+
+}  // namespace
+
+const Engine engine_none = {"none",  no_open,    no_atfork, nullptr,    nullptr, nullptr,  nullptr,
+                            no_harvest, no_sleep, no_deliver, no_kick, no_events, no_events};
+const Engine* engine = &engine_none;
+
+bool engine_choose(const char* wish) {
+  if (wish == nullptr || *wish == '\0' || same(wish, "auto")) {
+    wished = nullptr;
+    return true;
+  }
+  if (same(wish, engine_none.name)) {
+    wished = &engine_none;
+    return true;
+  }
+  for (const Engine* e : kAuto) {
+    if (!same(wish, e->name)) continue;
+    wished = e;
+    return true;
+  }
+  return false;
+}
+
+bool engine_open() {
+  if (__builtin_expect(load_acquire(&opened) != 0, 1)) return engine != &engine_none;
+  Guard g(lock);
+  if (opened != 0) return engine != &engine_none;
+  // From the one that was asked for on, down to what this kernel or container allows.
+  bool reached = wished == nullptr;
+  for (const Engine* e : kAuto) {
+    reached = reached || e == wished;
+    if (!reached || e->open() != 0) continue;
+    store_release(&engine, e);
+    break;
+  }
+  store_release(&opened, 1u);
+  return engine != &engine_none;
+}
+
+void engine_atfork_child() {
+  lock = SpinLock{};
+  engine->atfork_child();
+  for (int*& h : hidden) h = nullptr;
+  engine = &engine_none;
+  opened = 0;
+  sched_external = 0;
+}
+
+void engine_move_fd(int fd) {
+  Guard g(lock);
+  for (int* h : hidden) {
+    if (h == nullptr || *h != fd) continue;
+    // The old number is closed by the dup2 itself.
+    long r = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, fd + 1);
+    if (raw_failed(r)) return;
+    __atomic_store_n(h, static_cast<int>(r), __ATOMIC_SEQ_CST);
+    mark(static_cast<int>(r), FDF_HIDDEN);
+    mark(fd, 0);
+    return;
+  }
+}
+
+void engine_hide_fd(int* fd) {
+  long r = raw3(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, kHiddenFrom);
+  if (!raw_failed(r)) {
+    raw1(SYS_close, *fd);
+    __atomic_store_n(fd, static_cast<int>(r), __ATOMIC_SEQ_CST);
+  }
+  for (int*& h : hidden) {
+    if (h == nullptr || h == fd) {
+      h = fd;
+      break;
+    }
+  }
+  mark(*fd, FDF_HIDDEN);
+}
+
+}  // namespace cr

@@ -1,0 +1,183 @@
+// The epoll engine: readiness only.
+//
+// One epoll instance for the process. A descriptor is registered once in its life, edge-triggered;
+// writers' edges are asked for when the first one parks (a unix socket reports room at every
+// message its peer takes). One idle cpu, the poller, sleeps in epoll_pwait2 with the next timer
+// as its time-out; other idle cpus sleep on their futex. Nobody polls while all cpus run: they
+// look at every 61st decision and, since the poller's place is free, when they go idle.
+//
+// kick is a write to an eventfd that is registered edge-triggered: each write is an edge, so that
+// nobody reads it. A kick that comes after the sleep has ended costs the next sleep one event.
+//
+// A cpu that goes idle publishes itself as the poller and then looks at c_wake once more; a
+// kicker changes c_wake and then looks who polls (engine.h, 1).
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "../lwkt/sched.h"
+#include "engine.h"
+#include "fdtable.h"
+
+namespace cr {
+
+namespace {
+
+inline constexpr int kBatch = 256;  // events a call: a queue holds four such
+inline constexpr uint64_t kKick = ~0ull;
+
+int epfd = -1;
+int kickfd = -1;
+bool no_pwait2;
+
+// What a cpu has taken from the kernel and not handed out yet. Its holder's.
+struct Taken {
+  int n;
+  epoll_event event[kBatch];
+};
+Taken taken[kMaxCpus];  // in .bss: pages come as cpus poll
+
+int epoll_open() {
+  long e = raw1(SYS_epoll_create1, EPOLL_CLOEXEC);
+  if (raw_failed(e)) return static_cast<int>(-e);
+  epfd = static_cast<int>(e);
+  long k = raw2(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (raw_failed(k)) {
+    raw1(SYS_close, epfd);
+    epfd = -1;
+    return static_cast<int>(-k);
+  }
+  kickfd = static_cast<int>(k);
+  engine_hide_fd(&epfd);
+  engine_hide_fd(&kickfd);
+  epoll_event ev;
+  ev.events = EPOLLIN | EPOLLET;
+  ev.data.u64 = kKick;
+  raw4(SYS_epoll_ctl, epfd, EPOLL_CTL_ADD, kickfd, reinterpret_cast<long>(&ev));
+  return 0;
+}
+
+// The instance is the parent's: nothing may be changed in it through our copy.
+void epoll_atfork_child() {
+  if (epfd >= 0) raw1(SYS_close, epfd);
+  if (kickfd >= 0) raw1(SYS_close, kickfd);
+  epfd = kickfd = -1;
+  sched_poller = nullptr;
+  for (int i = 0; i < ncpus; i++) {
+    if (taken[i].n != 0) taken[i].n = 0;
+  }
+}
+
+int epoll_watch(int fd, uint32_t gen, uint32_t events, uint32_t had) {
+  epoll_event ev;
+  ev.events = events | EPOLLET;
+  ev.data.u64 = static_cast<uint32_t>(fd) | static_cast<uint64_t>(gen) << 32;
+  int op = had == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+  long r = raw4(SYS_epoll_ctl, epfd, op, fd, reinterpret_cast<long>(&ev));
+  // A file that came back to its number without our seeing it, or one that left it.
+  if (r == -EEXIST || r == -ENOENT) {
+    op = r == -EEXIST ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    r = raw4(SYS_epoll_ctl, epfd, op, fd, reinterpret_cast<long>(&ev));
+  }
+  return static_cast<int>(-r);
+}
+
+void epoll_unwatch(int fd) {
+  epoll_event unused;
+  raw4(SYS_epoll_ctl, epfd, EPOLL_CTL_DEL, fd, reinterpret_cast<long>(&unused));
+}
+
+uint32_t hand_out(Taken& t) {
+  uint32_t n = 0;
+  for (int i = 0; i < t.n; i++) {
+    uint64_t data = t.event[i].data.u64;
+    if (data == kKick) continue;
+    fd_event(static_cast<int>(static_cast<uint32_t>(data)), static_cast<uint32_t>(data >> 32),
+             t.event[i].events);
+    n++;
+  }
+  t.n = 0;
+  return n;
+}
+
+uint32_t epoll_harvest(cpu* c) {
+  Taken& t = taken[c->c_id];
+  long n = raw4(SYS_epoll_wait, epfd, reinterpret_cast<long>(t.event), kBatch, 0);
+  if (n <= 0) return 0;
+  t.n = static_cast<int>(n);
+  return hand_out(t);
+}
+
+long wait_until(epoll_event* ev, uint64_t deadline) {
+  timespec ts{};
+  uint64_t left = 0;
+  if (deadline != kNever) {
+    uint64_t now = clock_monotonic();
+    left = deadline > now ? deadline - now : 0;
+    // The kernel lets this wait run over by a thousandth (10 ms in 10 s), whatever the timer slack:
+    // so it ends a little early, and the idle loop comes back for the rest.
+    left -= left / 512;
+    ts = {static_cast<time_t>(left / kSecond), static_cast<long>(left % kSecond)};
+  }
+  if (!no_pwait2) {
+    long r = raw6(SYS_epoll_pwait2, epfd, reinterpret_cast<long>(ev), kBatch,
+                  deadline == kNever ? 0 : reinterpret_cast<long>(&ts), 0, 0);
+    if (r != -ENOSYS) return r;
+    no_pwait2 = true;  // before Linux 5.11: sleepers are up to a millisecond late
+  }
+  uint64_t ms = left > 3600 * kSecond ? 3'600'000 : (left + 999'999) / 1'000'000;
+  return raw4(SYS_epoll_wait, epfd, reinterpret_cast<long>(ev), kBatch,
+              deadline == kNever ? -1 : static_cast<long>(ms));
+}
+
+bool epoll_sleep(cpu* c, uint32_t seen, uint64_t deadline) {
+  cpu* nobody = nullptr;
+  if (!__atomic_compare_exchange_n(&sched_poller, &nobody, c, false, __ATOMIC_SEQ_CST,
+                                   __ATOMIC_SEQ_CST)) {
+    return false;
+  }
+  Taken& t = taken[c->c_id];
+  if (__atomic_load_n(&c->c_wake, __ATOMIC_SEQ_CST) == seen) {
+    long n = wait_until(t.event, deadline);
+    t.n = n > 0 ? static_cast<int>(n) : 0;
+  }
+  __atomic_store_n(&sched_poller, nullptr, __ATOMIC_SEQ_CST);
+  return true;
+}
+
+void epoll_deliver(cpu* c) {
+  Taken& t = taken[c->c_id];
+  if (t.n != 0) hand_out(t);
+}
+
+bool epoll_kick(cpu* c) {
+  if (__atomic_load_n(&sched_poller, __ATOMIC_SEQ_CST) != c) return false;
+  uint64_t one = 1;
+  raw3(SYS_write, kickfd, reinterpret_cast<long>(&one), sizeof one);
+  return true;
+}
+
+bool epoll_unattended() {
+  return __atomic_load_n(&sched_external, __ATOMIC_RELAXED) != 0 &&
+         __atomic_load_n(&sched_poller, __ATOMIC_RELAXED) == nullptr;
+}
+
+bool epoll_events() {
+  pollfd p{epfd, POLLIN, 0};
+  timespec none{0, 0};
+  return raw4(SYS_ppoll, reinterpret_cast<long>(&p), 1, reinterpret_cast<long>(&none), 0) > 0;
+}
+
+}  // namespace
+
+const Engine engine_epoll = {"epoll",       epoll_open,    epoll_atfork_child, epoll_watch,
+                             epoll_unwatch, nullptr,       nullptr,            epoll_harvest,
+                             epoll_sleep,   epoll_deliver, epoll_kick,         epoll_unattended,
+                             epoll_events};
+
+}  // namespace cr

@@ -1,0 +1,419 @@
+#include "fdtable.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#include "../../arch/x86_64/rawcall.h"
+#include "../lwkt/assert.h"
+#include "../lwkt/sched.h"
+#include "engine.h"
+
+namespace cr {
+
+fdentry* fds;
+uint32_t fd_forks;
+uint32_t fd_epoch;
+uint32_t fd_high;
+
+namespace {
+
+// The entry as it is for a number that nothing is known of. Locked.
+void reset(fdentry* e) {
+  store_release(&e->gen, e->gen + 1);
+  e->empty = e->full = e->seq[0] - 1;
+  e->guess = 0;
+  e->flags = 0;
+  e->kind = FDK_UNKNOWN;
+  e->missed = 0;
+  e->watched = 0;
+  e->users = 0;
+  e->rcvtimeo_ms = e->sndtimeo_ms = 0;
+}
+
+void used(int fd) {
+  auto n = static_cast<uint32_t>(fd);
+  uint32_t high = __atomic_load_n(&fd_high, __ATOMIC_RELAXED);
+  while (n > high && !__atomic_compare_exchange_n(&fd_high, &high, n, false, __ATOMIC_RELAXED,
+                                                  __ATOMIC_RELAXED)) {
+  }
+}
+
+int option(int fd, int name) {
+  int value = -1;
+  uint32_t size = sizeof value;
+  long r = raw6(SYS_getsockopt, fd, SOL_SOCKET, name, reinterpret_cast<long>(&value),
+                reinterpret_cast<long>(&size), 0);
+  return raw_failed(r) ? -1 : value;
+}
+
+uint32_t timeout_ms(int fd, int name) {
+  timeval tv{};
+  uint32_t size = sizeof tv;
+  long r = raw6(SYS_getsockopt, fd, SOL_SOCKET, name, reinterpret_cast<long>(&tv),
+                reinterpret_cast<long>(&size), 0);
+  constexpr int64_t kLongest = 4'000'000;  // seconds: as good as none
+  if (raw_failed(r) || tv.tv_sec > kLongest) return 0;
+  return static_cast<uint32_t>(tv.tv_sec * 1000 + (tv.tv_usec + 999) / 1000);
+}
+
+uint32_t disk_flags(int fd) {
+  long r = raw2(SYS_fcntl, fd, F_GETFL);
+  if (raw_failed(r)) return 0;
+  return FDF_DISK | ((r & O_DIRECT) != 0 ? FDF_DIRECT : 0) | ((r & O_DSYNC) != 0 ? FDF_SYNC : 0);
+}
+
+FdKind ask(int fd, uint32_t* flags) {
+  struct stat st;
+  if (raw_failed(raw2(SYS_fstat, fd, reinterpret_cast<long>(&st)))) return FDK_FILE;
+  if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) *flags = disk_flags(fd);
+  if (S_ISSOCK(st.st_mode)) {
+    return fd_socket_kind(option(fd, SO_DOMAIN), option(fd, SO_TYPE), option(fd, SO_PROTOCOL));
+  }
+  // A terminal is a device: reading it from the background must stop the process in the read.
+  if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode) ||
+      S_ISLNK(st.st_mode)) {
+    return FDK_FILE;
+  }
+  return FDK_NOWAIT;
+}
+
+void link(fdentry* e, fdwaiter* w) {
+  fdwaiter** p = &e->waiters;
+  while (*p != nullptr) p = &(*p)->next;
+  w->next = nullptr;
+  w->prev = p;
+  *p = w;
+  w->state = W_QUEUED;
+}
+
+void unlink(fdwaiter* w) {
+  *w->prev = w->next;
+  if (w->next != nullptr) w->next->prev = w->prev;
+}
+
+// Takes w off its list and puts it on `claimed`, to be woken without the lock.
+void claim(fdwaiter* w, fdwaiter*** claimed) {
+  unlink(w);
+  store_release(&w->state, W_CLAIMED);
+  w->next = nullptr;
+  **claimed = w;
+  *claimed = &w->next;
+}
+
+void wake_claimed(fdwaiter* w) {
+  while (w != nullptr) {
+    fdwaiter* next = w->next;
+    lwkt_wake(w->td, 0);
+    store_release(&w->state, W_WOKEN);
+    w = next;
+  }
+}
+
+// fd is about to be closed under its sleepers: they go on upon a duplicate. Locked.
+void move_sleepers(fdentry* from, int fd) {
+  long dup = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 1000);
+  if (raw_failed(dup)) dup = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
+  fdentry* to = raw_failed(dup) ? nullptr : fd_entry(dup);
+  fdwaiter* woken = nullptr;
+  fdwaiter** tail = &woken;
+  uint32_t n = 0;
+  while (from->waiters != nullptr) {
+    fdwaiter* w = from->waiters;
+    if (to != nullptr) {
+      store_release(&w->fd, static_cast<int32_t>(dup));
+      w->moved = 1;
+      n++;
+    }
+    claim(w, &tail);  // without a duplicate it finds its descriptor gone
+  }
+  if (to != nullptr) {
+    Guard g(to->lock);
+    reset(to);
+    to->kind = from->kind;
+    to->flags = FDF_HIDDEN | (from->flags & (FDF_OPTS_KNOWN | FDF_LOWAT));
+    to->epoch = from->epoch;
+    to->rcvtimeo_ms = from->rcvtimeo_ms;
+    to->sndtimeo_ms = from->sndtimeo_ms;
+    to->users = n;
+    used(static_cast<int>(dup));
+  }
+  wake_claimed(woken);
+}
+
+}  // namespace
+
+FdKind fd_socket_kind(int domain, int type, int protocol) {
+  type &= 0xf;
+  bool inet = domain == AF_INET || domain == AF_INET6;
+  if (type == SOCK_STREAM) {
+    return inet && (protocol == 0 || protocol == IPPROTO_TCP) ? FDK_TCP : FDK_STREAM;
+  }
+  if (type == SOCK_DGRAM && inet) return FDK_DGRAM;
+  return FDK_SOCKET;
+}
+
+FdKind fd_find_kind(fdentry* e, int fd) {
+  uint32_t gen = load_acquire(&e->gen);
+  uint32_t flags = 0;
+  FdKind k = ask(fd, &flags);
+  Guard g(e->lock);
+  if (e->gen != gen || (e->flags & FDF_CLOSING) != 0) return k;
+  if (e->kind == FDK_UNKNOWN) {
+    e->kind = k;
+    e->flags |= flags;
+  }
+  used(fd);
+  return e->kind;
+}
+
+void fd_ask_options(fdentry* e, int fd) {
+  uint32_t epoch = __atomic_load_n(&fd_epoch, __ATOMIC_SEQ_CST);
+  if ((e->flags & FDF_OPTS_KNOWN) != 0 && e->epoch == epoch) return;
+  uint32_t gen = load_acquire(&e->gen);
+  uint32_t rcv = timeout_ms(fd, SO_RCVTIMEO), snd = timeout_ms(fd, SO_SNDTIMEO);
+  bool lowat = option(fd, SO_RCVLOWAT) > 1;
+  Guard g(e->lock);
+  if (e->gen != gen) return;
+  e->rcvtimeo_ms = rcv;
+  e->sndtimeo_ms = snd;
+  e->epoch = epoch;
+  e->flags = (e->flags & ~FDF_LOWAT) | FDF_OPTS_KNOWN | (lowat ? FDF_LOWAT : 0);
+}
+
+void fd_start() {
+  if (fds != nullptr) return;
+  long p = raw6(SYS_mmap, 0, static_cast<long>(kFds * sizeof(fdentry)), PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (!raw_failed(p)) store_release(&fds, reinterpret_cast<fdentry*>(p));
+}
+
+void fd_atfork_child() {
+  if (fds == nullptr) return;
+  for (uint32_t fd = 0; fd <= fd_high; fd++) {
+    // The parent's sleepers hold these duplicates; the child has none of them.
+    if ((fds[fd].flags & FDF_HIDDEN) != 0) raw1(SYS_close, fd);
+  }
+  raw3(SYS_madvise, reinterpret_cast<long>(fds), static_cast<long>(kFds * sizeof(fdentry)),
+       MADV_DONTNEED);
+  fd_high = 0;
+}
+
+void fd_born(int fd, FdKind kind, bool nonblock, const fdentry* like) {
+  fdentry* e = fd_entry(fd);
+  if (e == nullptr) return;
+  Guard g(e->lock);
+  reset(e);
+  e->kind = kind;
+  e->flags = FDF_OWN | FDF_MODE_KNOWN | (nonblock ? FDF_NONBLOCK : 0);
+  e->forks = __atomic_load_n(&fd_forks, __ATOMIC_RELAXED);
+  e->epoch = __atomic_load_n(&fd_epoch, __ATOMIC_RELAXED);
+  if (like == nullptr) {
+    e->flags |= FDF_OPTS_KNOWN;
+  } else if ((like->flags & FDF_OPTS_KNOWN) != 0 && like->epoch == e->epoch) {
+    e->flags |= like->flags & (FDF_OPTS_KNOWN | FDF_LOWAT);
+    e->rcvtimeo_ms = like->rcvtimeo_ms;
+    e->sndtimeo_ms = like->sndtimeo_ms;
+  }
+  used(fd);
+}
+
+void fd_forget(fdentry* e) {
+  Guard g(e->lock);
+  // Whoever is parked has to find out, too.
+  fdwaiter* woken = nullptr;
+  fdwaiter** tail = &woken;
+  while (e->waiters != nullptr) claim(e->waiters, &tail);
+  if ((e->flags & (FDF_HIDDEN | FDF_CLOSING)) == 0) reset(e);
+  wake_claimed(woken);
+}
+
+void fd_shared(int fd) {
+  fdentry* e = fd_entry(fd);
+  if (e == nullptr || (e->flags & FDF_OWN) == 0) return;
+  Guard g(e->lock);
+  e->flags &= ~(FDF_OWN | FDF_MODE_KNOWN);
+}
+
+void fd_mode_set(int fd, bool nonblock) {
+  fdentry* e = fd_entry(fd);
+  if (e == nullptr || !fd_own(e)) return;
+  Guard g(e->lock);
+  e->flags = (e->flags & ~FDF_NONBLOCK) | FDF_MODE_KNOWN | (nonblock ? FDF_NONBLOCK : 0);
+}
+
+void fd_options_set(int fd) {
+  fdentry* e = fd_entry(fd);
+  if (e == nullptr) return;
+  if (!fd_own(e)) __atomic_add_fetch(&fd_epoch, 1, __ATOMIC_SEQ_CST);
+  Guard g(e->lock);
+  e->flags &= ~FDF_OPTS_KNOWN;
+}
+
+uint32_t fd_close_begin(int fd) {
+  fdentry* e = fd_entry(fd);
+  if (e == nullptr) return ~0u;
+  if (e->kind == FDK_UNKNOWN && e->flags == 0 && e->watched == 0 &&
+      load_acquire(&e->waiters) == nullptr) {
+    return ~0u;
+  }
+  Guard g(e->lock);
+  if (e->waiters != nullptr) move_sleepers(e, fd);
+  if (e->watched != 0) engine->unwatch(fd);  // a duplicate may keep the file alive
+  reset(e);
+  e->flags = FDF_CLOSING;
+  return e->gen;
+}
+
+void fd_close_end(int fd, uint32_t token) {
+  fdentry* e = fd_entry(fd);
+  if (e == nullptr) return;
+  Guard g(e->lock);
+  // Another number's owner may have been born meanwhile.
+  if (e->gen == token) reset(e);
+}
+
+void fd_hidden_release(int fd) {
+  fdentry* e = fd_entry(fd);
+  {
+    Guard g(e->lock);
+    if (--e->users != 0) return;
+    if (e->watched != 0) engine->unwatch(fd);
+    reset(e);
+    e->flags = FDF_CLOSING;
+  }
+  raw1(SYS_close, fd);
+  Guard g(e->lock);
+  if (e->flags == FDF_CLOSING) reset(e);
+}
+
+int fd_watch(fdentry* e, int fd, uint32_t gen, uint32_t dirs) {
+  uint32_t need = ((dirs & FD_IN) != 0 ? EPOLLIN | EPOLLRDHUP | EPOLLPRI : 0u) |
+                  ((dirs & FD_OUT) != 0 ? EPOLLOUT : 0u);
+  if (__builtin_expect((e->watched & need) == need && e->gen == gen, 1)) return 0;
+  Guard g(e->lock);
+  if (e->gen != gen || (e->flags & FDF_CLOSING) != 0) return EBADF;
+  if ((e->flags & FDF_UNWATCHABLE) != 0) return EPERM;
+  if ((e->watched & need) == need) return 0;
+  if (engine->watch == nullptr) return EOPNOTSUPP;
+  uint32_t want = e->watched | need;
+  int error = engine->watch(fd, gen, want, e->watched);
+  if (error == 0) {
+    e->watched = static_cast<uint16_t>(want);
+    used(fd);
+  } else if (error == EPERM || error == ELOOP) {
+    e->flags |= FDF_UNWATCHABLE;
+  }
+  return error;
+}
+
+int fd_link(fdentry* e, fdwaiter* w, uint32_t gen, const uint32_t seen[2], bool block) {
+  Guard g(e->lock);
+  if (e->gen != gen || (e->flags & FDF_CLOSING) != 0) return EBADF;
+  if ((w->dirs & FD_IN) != 0 && e->seq[0] != seen[0]) return EAGAIN;
+  if ((w->dirs & FD_OUT) != 0 && e->seq[1] != seen[1]) return EAGAIN;
+  link(e, w);
+  if (block) sched_block(w->td);
+  return 0;
+}
+
+bool fd_unlink(fdwaiter* w) {
+  while (load_acquire(&w->state) == W_QUEUED) {
+    fdentry* e = fd_entry(load_acquire(&w->fd));
+    Guard g(e->lock);
+    if (w->state != W_QUEUED) break;
+    unlink(w);
+    return false;
+  }
+  spin_until([&] { return load_acquire(&w->state) == W_WOKEN; });
+  return true;
+}
+
+void fd_wake_one(fdentry* e) {
+  fdwaiter* woken = nullptr;
+  {
+    Guard g(e->lock);
+    fdwaiter** tail = &woken;
+    for (fdwaiter* w = e->waiters; w != nullptr; w = w->next) {
+      if (w->one == 0) continue;
+      claim(w, &tail);
+      break;
+    }
+  }
+  wake_claimed(woken);
+}
+
+namespace {
+
+inline constexpr uint32_t kMostDoubts = 256;
+struct Doubts {
+  pollfd fd[kMostDoubts];
+  uint32_t gen[kMostDoubts];
+};
+Doubts doubts[kMaxCpus];  // c_ndoubt of them; the holder's. In .bss: pages come as they are used
+
+}  // namespace
+
+void fd_doubt(int fd, uint32_t gen) {
+  cpu* c = mycpu();
+  if (c->c_ndoubt == kMostDoubts) fd_settle_doubts(c);
+  Doubts& d = doubts[c->c_id];
+  d.fd[c->c_ndoubt] = {fd, POLLIN | POLLPRI | POLLRDHUP, 0};
+  d.gen[c->c_ndoubt] = gen;
+  c->c_ndoubt++;
+}
+
+bool fd_settle_doubts(cpu* c) {
+  uint32_t n = c->c_ndoubt;
+  if (n == 0) return false;
+  c->c_ndoubt = 0;
+  Doubts& d = doubts[c->c_id];
+  if (raw3(SYS_poll, reinterpret_cast<long>(d.fd), n, 0) == 0) return false;
+  for (uint32_t i = 0; i < n; i++) {
+    // After an error nobody is known to be empty.
+    auto events = static_cast<uint32_t>(d.fd[i].revents);
+    if (events == 0) continue;
+    fd_entry(d.fd[i].fd)->guess = 0;
+    fd_event(d.fd[i].fd, d.gen[i], events);
+  }
+  return true;
+}
+
+void fd_event(int fd, uint32_t gen, uint32_t events) {
+  fdentry* e = fd_entry(fd);
+  fdwaiter* woken = nullptr;
+  {
+    Guard g(e->lock);
+    if (e->gen != gen) return;
+    uint32_t dirs = 0;
+    constexpr uint32_t kBoth = EPOLLHUP | EPOLLERR;
+    if ((events & (kBoth | EPOLLRDHUP | EPOLLPRI)) != 0) e->flags |= FDF_STICKY;
+    if ((events & (kBoth | EPOLLIN | EPOLLRDHUP | EPOLLPRI)) != 0) {
+      dirs |= FD_IN;
+      store_release(&e->seq[0], e->seq[0] + 1);
+    }
+    if ((events & (kBoth | EPOLLOUT)) != 0) {
+      dirs |= FD_OUT;
+      store_release(&e->seq[1], e->seq[1] + 1);
+    }
+    fdwaiter** tail = &woken;
+    bool one_woken = false;
+    for (fdwaiter* w = e->waiters; w != nullptr;) {
+      fdwaiter* next = w->next;
+      if ((w->dirs & dirs) != 0 && !(w->one != 0 && one_woken)) {
+        one_woken = one_woken || w->one != 0;
+        w->events = events;
+        claim(w, &tail);
+      }
+      w = next;
+    }
+  }
+  wake_claimed(woken);
+}
+
+}  // namespace cr

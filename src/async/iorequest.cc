@@ -1,0 +1,74 @@
+// One LWKT's wait for a call that the engine carries out.
+//
+// The request lies on the caller's stack and belongs to the kernel, with the buffers it names, until
+// io_done. So a caller that a signal woke cancels once and goes on waiting, and one that saw
+// IO_DONE stays until IO_RELEASED: the waker's lwkt_wake may still be on its way, and must not hit
+// the LWKT in its next sleep.
+
+#include <errno.h>
+
+#include "../lwkt/sched.h"
+#include "../lwkt/waiter.h"
+#include "engine.h"
+
+namespace cr {
+
+namespace {
+
+// For somebody who reads, after sched_block, what its waker writes before lwkt_wake.
+bool done_already(const iorequest* io) {
+  if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  return load_acquire(&io->state) != IO_PENDING;
+}
+
+// Parks until io is done or a wake came that is not its own. td is BLOCKED.
+void park(thread* td, const iorequest* io, bool interruptible) {
+  if (done_already(io)) {
+    // The wake has come already, or finds nobody asleep.
+    if (!atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) sched_sleep();
+    return;
+  }
+  sleep_maybe_interruptible(interruptible);
+}
+
+bool signalled(const thread* td) { return (load_acquire(&td->td_ast) & AST_SIGNAL) != 0; }
+
+}  // namespace
+
+bool engine_completes() { return engine_open() && engine->submit != nullptr; }
+
+int64_t io_call(iorequest* io, bool interruptible) {
+  if (!engine_completes()) return -EOPNOTSUPP;
+  thread* td = curthread();
+  io->td = td;
+  io->state = IO_PENDING;
+  sched_block(td);
+  if (engine->submit(io) != 0) {
+    // A signal may have woken it meanwhile: then it is on a queue and comes back by the switch.
+    if (!atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) sched_sleep();
+    return -EOPNOTSUPP;
+  }
+  atomic_add(&sched_external, 1u);
+  park(td, io, interruptible);
+  while (load_acquire(&io->state) == IO_PENDING) {
+    if (interruptible && signalled(td)) {
+      engine->cancel(io);
+      interruptible = false;
+    }
+    sched_block(td);
+    park(td, io, interruptible);
+  }
+  atomic_add(&sched_external, ~0u);
+  spin_until([io] { return load_acquire(&io->state) == IO_RELEASED; });
+  return io->result;
+}
+
+void io_done(iorequest* io, int64_t result) {
+  thread* td = io->td;
+  io->result = result;
+  __atomic_store_n(&io->state, static_cast<uint32_t>(IO_DONE), __ATOMIC_RELEASE);
+  lwkt_wake(td, 0);
+  __atomic_store_n(&io->state, static_cast<uint32_t>(IO_RELEASED), __ATOMIC_RELEASE);
+}
+
+}  // namespace cr

@@ -1,0 +1,170 @@
+#include "blocking.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "../arch/x86_64/rawcall.h"
+#include "../arch/x86_64/usercopy.h"
+#include "../src/async/timer.h"
+#include "../src/lwkt/slab.h"
+#include "../src/signal/signal.h"
+
+namespace cr {
+
+bool blocking_interrupted(thread* td) {
+  sig_recalc(td);
+  return (td->td_ast & AST_SIGNAL) != 0;
+}
+
+// What the kernel looks up when a call begins to wait, once for each call.
+int FdCall::ask() {
+  if (fd_is_socket(e->kind)) fd_ask_options(e, fd);
+  bool own = fd_own(e);
+  bool nonblock;
+  if (own && (e->flags & FDF_MODE_KNOWN) != 0) {
+    nonblock = (e->flags & FDF_NONBLOCK) != 0;
+  } else {
+    long r = raw2(SYS_fcntl, fd, F_GETFL);
+    if (raw_failed(r)) return kOfferTrap;
+    nonblock = (r & O_NONBLOCK) != 0;
+    if (own) fd_mode_set(fd, nonblock);
+  }
+  if (nonblock) return -EAGAIN;
+  uint32_t ms = dir_ == FD_IN ? e->rcvtimeo_ms : e->sndtimeo_ms;
+  if (ms != 0) {
+    timed_ = true;
+    deadline_ = clock_monotonic() + ms * 1'000'000ull;
+  }
+  asked_ = true;
+  return 0;
+}
+
+int FdCall::wait(bool one, bool doubt) {
+  if (!asked_) {
+    int r = ask();
+    if (r != 0) return r;
+  }
+  if (expired_) return -EAGAIN;
+  if (!timed_ && !doubt && sched_alone()) return kOfferTrap;
+  if (!engine_open() || fd_watch(e, fd, gen_, dir_) != 0) return kOfferTrap;
+  return sleep(one, doubt);
+}
+
+int FdCall::sleep(bool one, bool doubt) {
+  thread* td = curthread();
+  fdwaiter w{};
+  w.td = td;
+  w.fd = fd;
+  w.dirs = dir_;
+  w.one = one ? 1 : 0;
+  uint32_t seen[2] = {seen_, seen_};
+  int error = fd_link(e, &w, gen_, seen, true);
+  if (error != 0) return error == EAGAIN ? 0 : kOfferTrap;
+  if (timed_ && !timer_arm(td, deadline_)) {
+    // An edge may have woken it already: then it is on a queue and has to come by the switch.
+    if (!atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) sched_sleep();
+    fd_unlink(&w);
+    return kOfferTrap;
+  }
+  if (doubt) fd_doubt(fd, gen_);
+  atomic_add(&sched_external, 1u);
+  int64_t why = sched_sleep_interruptible();
+  atomic_add(&sched_external, ~0u);
+  if (timed_) timer_cancel(td);
+  bool edge = fd_unlink(&w);
+  if (__builtin_expect(w.moved != 0, 0)) {
+    if (hidden_) fd_hidden_release(fd);
+    hidden_ = true;
+    fd = w.fd;
+    e = fd_entry(fd);
+    gen_ = load_acquire(&e->gen);
+    edge = true;
+  }
+  // What has come meanwhile counts before the time and before a signal, as in the kernel.
+  if (edge || why == 0) return 0;
+  if (why == -ETIMEDOUT) {
+    expired_ = true;
+    return 0;  // one last try
+  }
+  if (!blocking_interrupted(td)) return 0;
+  return timed_ ? -EINTR : -ERESTARTSYS;
+}
+
+int blocking_trap(union sysunion* m, bool at_once) {
+  int error = at_once ? sysport_trap_sleep(m) : sysport_trap_block(m);
+  if (__builtin_expect(error != ERESTARTSYS, 1)) return error;
+  struct stat st;
+  bool disk = raw2(SYS_fstat, static_cast<long>(m->raw.arg[0]), reinterpret_cast<long>(&st)) == 0 &&
+              (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
+  return disk ? sysport_trap(m) : error;
+}
+
+int FdCall::offer_rest(union sysunion* m) {
+  for (;;) {
+    int error = offer(m);
+    if (error != ERESTARTSYS) return error;
+    thread* td = curthread();
+    if (mygd()->gd_ast != 0) sched_hooks.ast();
+    if (blocking_interrupted(td)) return error;
+    if ((td->td_ast & AST_RESCHED) != 0) {
+      __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
+      sched_yield_cpu();
+    }
+  }
+}
+
+int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir) {
+  FdCall c(fd, e, dir);
+  for (;;) {
+    c.note();
+    if (dir == FD_OUT || !c.known_empty()) {
+      pollfd p{c.fd, static_cast<short>(dir == FD_IN ? POLLIN : POLLOUT), 0};
+      if (raw3(SYS_poll, reinterpret_cast<long>(&p), 1, 0) != 0) return c.offer(m);
+      if (dir == FD_IN) c.emptied();
+    }
+    int w = c.wait();
+    if (w == 0) continue;
+    // Non-blocking: the call itself says EAGAIN.
+    return w == kOfferTrap || w == -EAGAIN ? c.offer(m) : -w;
+  }
+}
+
+IovCopy::~IovCopy() {
+  if (memory_ != own_) slab_free(memory_, loaded_ * sizeof(kiovec));
+}
+
+bool IovCopy::load(uint64_t at, uint64_t n) {
+  if (n > kMost) return false;
+  if (n > kInline) {
+    auto* p = static_cast<kiovec*>(slab_alloc(n * sizeof(kiovec)));
+    if (p == nullptr) return false;
+    memory_ = at_ = p;
+    loaded_ = n;
+  }
+  if (n != 0 && user_copy(at_, reinterpret_cast<const void*>(at), n * sizeof(kiovec)) != 0) {
+    return false;
+  }
+  n_ = n;
+  for (uint64_t i = 0; i < n; i++) {
+    if (static_cast<int64_t>(at_[i].len) < 0) return false;
+    total_ += at_[i].len;
+  }
+  return static_cast<int64_t>(total_) >= 0;
+}
+
+void IovCopy::advance(uint64_t bytes) {
+  total_ -= bytes;
+  while (n_ != 0 && bytes >= at_->len) {
+    bytes -= at_->len;
+    at_++;
+    n_--;
+  }
+  if (n_ != 0) {
+    at_->base += bytes;
+    at_->len -= bytes;
+  }
+}
+
+}  // namespace cr

@@ -1,0 +1,440 @@
+// Sockets. What each call does when it would block is blocking.h's; here is what makes it
+// exactly Linux's:
+//
+//   - A blocking send on a stream goes on until all is taken. A signal, a time-out or an error after
+//     a part of it gives the part.
+//   - MSG_WAITALL on a stream likewise; with MSG_PEEK, or in recvmsg, the kernel does it.
+//   - A full unix datagram socket waits for its peer's queue, which poll does not always know, and a
+//     sequenced packet needs MSG_EOR from write: those sends sleep in the kernel.
+//   - accept has no non-blocking form: poll, then accept; if another process takes the connection in
+//     between, the accept sleeps in the kernel with the cpu on offer. An edge wakes one of many that
+//     wait to accept, and that one wakes the next when it has got something.
+//   - connect sleeps in the kernel: nothing can make it return at once without O_NONBLOCK.
+//
+// Descriptors that are passed (SCM_RIGHTS) are shared with another process from then on.
+
+#include "socket.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "../arch/x86_64/rawcall.h"
+#include "../arch/x86_64/usercopy.h"
+#include "sysent.h"
+
+namespace cr {
+
+namespace {
+
+inline constexpr int kDontWait = MSG_DONTWAIT;
+// Sends that are not repeated in parts.
+inline constexpr int kSendWhole = MSG_OOB | MSG_FASTOPEN | MSG_ZEROCOPY;
+// Receives whose count does not tell what is left.
+inline constexpr int kTakesNone = MSG_PEEK | MSG_TRUNC;
+
+// Not a socket any more: the entry was wrong. The call starts again with a fresh one.
+bool stale(long r, fdentry* e) {
+  if (r != -ENOTSOCK) return false;
+  fd_forget(e);
+  return true;
+}
+
+int done_with(union sysunion* m, uint64_t bytes) {
+  m->sm.sm_result = static_cast<long>(bytes);
+  return 0;
+}
+
+// The rest of a stream call that has moved `done` bytes and can't wait here.
+int offer_rest(union sysunion* m, FdCall& c, uint64_t done) {
+  if (done == 0) return c.offer(m);
+  m->raw.arg[1] += done;
+  m->raw.arg[2] -= done;
+  if (c.offer_rest(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
+  return done_with(m, done);
+}
+
+void mark_passed(const kmsghdr& msg) {
+  uint64_t at = msg.control, end = msg.control + msg.controllen;
+  if (at == 0 || end < at) return;
+  cmsghdr h;
+  while (end - at >= sizeof h && user_copy(&h, reinterpret_cast<const void*>(at), sizeof h) == 0 &&
+         h.cmsg_len >= sizeof h && h.cmsg_len <= end - at) {
+    if (h.cmsg_level == SOL_SOCKET && h.cmsg_type == SCM_RIGHTS) {
+      for (uint64_t p = at + sizeof h; p + 4 <= at + h.cmsg_len; p += 4) {
+        uint32_t fd;
+        if (user_load32(&fd, reinterpret_cast<const uint32_t*>(p)) != 0) return;
+        fd_shared(static_cast<int>(fd));
+      }
+    }
+    uint64_t step = (h.cmsg_len + 7) & ~7ull;
+    if (step > end - at) return;
+    at += step;
+  }
+}
+
+}  // namespace
+
+int socket_receive(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
+  bool takes = (b.flags & kTakesNone) == 0;
+  bool all = (b.flags & MSG_WAITALL) != 0;
+  FdCall c(fd, e, FD_IN);
+  for (uint64_t done = 0;;) {
+    c.note();
+    bool doubt = takes && c.likely_empty();
+    if (!doubt && !c.known_empty()) {
+      long r = raw6(SYS_recvfrom, c.fd, static_cast<long>(b.at + done),
+                    static_cast<long>(b.len - done), b.flags | kDontWait,
+                    static_cast<long>(b.address), static_cast<long>(b.address_len));
+      if (r > 0) {
+        bool all_filled = static_cast<uint64_t>(r) == b.len - done;
+        if (takes && all_filled) c.filled();
+        if (takes && !all_filled && e->kind == FDK_TCP) c.emptied();
+        done += static_cast<uint64_t>(r);
+        if (!all || done >= b.len) return done_with(m, done);
+        continue;
+      }
+      if (r != -EAGAIN) {
+        if (done != 0) return done_with(m, done);
+        return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
+      }
+      c.missed();
+    }
+    int w = c.wait(false, doubt);
+    if (w == 0) continue;
+    if (w == kOfferTrap) return offer_rest(m, c, done);
+    return done != 0 ? done_with(m, done) : -w;
+  }
+}
+
+int socket_send(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
+  FdCall c(fd, e, FD_OUT);
+  for (uint64_t done = 0;;) {
+    c.note();
+    long r = raw6(SYS_sendto, c.fd, static_cast<long>(b.at + done), static_cast<long>(b.len - done),
+                  b.flags | kDontWait | (done != 0 ? MSG_NOSIGNAL : 0), static_cast<long>(b.address),
+                  static_cast<long>(b.address_len));
+    if (r > 0) {
+      done += static_cast<uint64_t>(r);
+      if (done >= b.len) return done_with(m, done);
+      continue;
+    }
+    if (r != -EAGAIN) {
+      if (done != 0) return done_with(m, done);
+      return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
+    }
+    int w = c.wait();
+    if (w == 0) {
+      if (done != 0 && c.broken()) return done_with(m, done);
+      continue;
+    }
+    if (w == kOfferTrap) return offer_rest(m, c, done);
+    return done != 0 ? done_with(m, done) : -w;
+  }
+}
+
+int socket_receive_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg) {
+  FdCall c(fd, e, FD_IN);
+  for (;;) {
+    c.note();
+    if (!c.known_empty()) {
+      long r = raw3(SYS_recvmsg, c.fd, reinterpret_cast<long>(msg), kDontWait);
+      if (r != -EAGAIN) return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
+      c.emptied();
+    }
+    int w = c.wait();
+    if (w != 0) return w == kOfferTrap ? c.offer(m) : -w;
+  }
+}
+
+int socket_send_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg, int flags) {
+  FdCall c(fd, e, FD_OUT);
+  IovCopy rest;
+  bool stream = e->kind == FDK_TCP || e->kind == FDK_STREAM;
+  if (stream && !rest.load(msg->iov, msg->iovlen)) return c.offer(m);
+  kmsghdr now = *msg;
+  for (uint64_t done = 0;;) {
+    if (stream) {
+      now.iov = reinterpret_cast<uint64_t>(rest.first());
+      now.iovlen = rest.count();
+    }
+    c.note();
+    long r = raw3(SYS_sendmsg, c.fd, reinterpret_cast<long>(&now),
+                  flags | kDontWait | (done != 0 ? MSG_NOSIGNAL : 0));
+    if (r >= 0) {
+      done += static_cast<uint64_t>(r);
+      if (!stream || static_cast<uint64_t>(r) >= rest.total()) return done_with(m, done);
+      rest.advance(static_cast<uint64_t>(r));
+      now.control = now.controllen = 0;  // it went with the first byte
+      continue;
+    }
+    if (r != -EAGAIN) {
+      if (done != 0) return done_with(m, done);
+      return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
+    }
+    int w = c.wait();
+    if (w == 0) {
+      if (done != 0 && c.broken()) return done_with(m, done);
+      continue;
+    }
+    if (w != kOfferTrap) return done != 0 ? done_with(m, done) : -w;
+    if (done == 0) return c.offer(m);
+    // The kernel waits for the rest; the message is ours by now.
+    m->sm.sm_nr = SYS_sendmsg;
+    m->raw.arg[1] = reinterpret_cast<uint64_t>(&now);
+    m->raw.arg[2] = static_cast<uint64_t>(flags | MSG_NOSIGNAL);
+    if (c.offer_rest(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
+    return done_with(m, done);
+  }
+}
+
+int sys_recvfrom(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  auto flags = static_cast<int>(a[3]);
+  if (!sched_others()) return sysport_trap_block(m);
+  if ((flags & (MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
+  auto fd = static_cast<int>(a[0]);
+  fdentry* e = fd_entry(fd);
+  if (e == nullptr) return sysport_trap_block(m);
+  if ((flags & MSG_DONTWAIT) != 0) return blocking_never(m, e);
+  if (!fd_is_socket(fd_kind(e, fd))) return sysport_trap_block(m);
+  if (fd_known_nonblock(e)) return blocking_never(m, e);
+  if (fd_low_water(e, fd)) return sysport_trap_block(m);
+  if ((flags & MSG_WAITALL) != 0 &&
+      ((flags & MSG_PEEK) != 0 || (e->kind != FDK_TCP && e->kind != FDK_STREAM))) {
+    return sysport_trap_block(m);
+  }
+  return socket_receive(m, e, fd, {a[1], a[2], flags, a[4], a[5]});
+}
+
+int sys_sendto(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  auto flags = static_cast<int>(a[3]);
+  if (!sched_others()) return sysport_trap_block(m);
+  if ((flags & MSG_DONTWAIT) != 0) return sysport_trap(m);
+  auto fd = static_cast<int>(a[0]);
+  fdentry* e = fd_entry(fd);
+  FdKind k = e == nullptr ? FDK_FILE : fd_kind(e, fd);
+  if (k < FDK_TCP || k > FDK_DGRAM || (flags & kSendWhole) != 0) return sysport_trap_block(m);
+  if (fd_known_nonblock(e)) return sysport_trap(m);
+  return socket_send(m, e, fd, {a[1], a[2], flags, a[4], a[5]});
+}
+
+int sys_recvmsg(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  auto flags = static_cast<int>(a[2]);
+  if (!sched_others()) return sysport_trap_block(m);
+  if ((flags & (MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
+  auto fd = static_cast<int>(a[0]);
+  fdentry* e = fd_entry(fd);
+  if (e == nullptr || !fd_is_socket(fd_kind(e, fd)) || (flags & MSG_WAITALL) != 0) {
+    return sysport_trap_block(m);
+  }
+  if (fd_known_nonblock(e)) return sysport_trap(m);
+  if (fd_low_water(e, fd)) return sysport_trap_block(m);
+  FdCall c(fd, e, FD_IN);
+  for (;;) {
+    c.note();
+    if (!c.known_empty()) {
+      long r = raw3(SYS_recvmsg, c.fd, static_cast<long>(a[1]), flags | kDontWait);
+      if (r != -EAGAIN) return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
+      c.emptied();
+    }
+    int w = c.wait();
+    if (w != 0) return w == kOfferTrap ? c.offer(m) : -w;
+  }
+}
+
+int sys_sendmsg(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  auto flags = static_cast<int>(a[2]);
+  if (!sched_others()) return sysport_trap_block(m);
+  auto fd = static_cast<int>(a[0]);
+  fdentry* e = fd_entry(fd);
+  kmsghdr msg;
+  if (e == nullptr || user_copy(&msg, reinterpret_cast<const void*>(a[1]), sizeof msg) != 0) {
+    return sysport_trap_block(m);
+  }
+  if (msg.controllen != 0) mark_passed(msg);
+  if ((flags & MSG_DONTWAIT) != 0) return sysport_trap(m);
+  FdKind k = fd_kind(e, fd);
+  if (k < FDK_TCP || k > FDK_DGRAM || (flags & kSendWhole) != 0) return sysport_trap_block(m);
+  if (fd_known_nonblock(e)) return sysport_trap(m);
+  return socket_send_iov(m, e, fd, &msg, flags);
+}
+
+// Several messages: what comes without waiting, then the rest. With a time-out, which the kernel
+// looks at after each message, it is the kernel's.
+int sys_recvmmsg(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  auto flags = static_cast<int>(a[3]);
+  if (!sched_others()) return sysport_trap_block(m);
+  if ((flags & (MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
+  auto fd = static_cast<int>(a[0]);
+  fdentry* e = fd_entry(fd);
+  if (e == nullptr || !fd_is_socket(fd_kind(e, fd)) || (flags & MSG_WAITALL) != 0 || a[4] != 0) {
+    return sysport_trap_block(m);
+  }
+  if (fd_known_nonblock(e)) return sysport_trap(m);
+  constexpr uint64_t kEntry = sizeof(kmsghdr) + 8;  // struct mmsghdr
+  if (fd_low_water(e, fd)) return sysport_trap_block(m);
+  bool for_one = (flags & MSG_WAITFORONE) != 0;
+  auto want = static_cast<uint32_t>(a[2]);
+  FdCall c(fd, e, FD_IN);
+  for (uint32_t done = 0;;) {
+    c.note();
+    if (!c.known_empty()) {
+      long r = raw6(SYS_recvmmsg, c.fd, static_cast<long>(a[1] + done * kEntry),
+                    static_cast<long>(want - done), flags | kDontWait, 0, 0);
+      if (r >= 0) {
+        done += static_cast<uint32_t>(r);
+        if (done >= want || for_one || r == 0) return done_with(m, done);
+        continue;
+      }
+      if (r != -EAGAIN) {
+        if (done != 0) return done_with(m, done);
+        return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
+      }
+      c.emptied();
+    }
+    int w = c.wait();
+    if (w == 0) continue;
+    if (w == kOfferTrap && done == 0) return c.offer(m);
+    if (w == kOfferTrap) {
+      m->raw.arg[1] += done * kEntry;
+      m->raw.arg[2] = want - done;
+      if (c.offer_rest(m) == 0) done += static_cast<uint32_t>(m->sm.sm_result);
+    }
+    return done != 0 ? done_with(m, done) : -w;
+  }
+}
+
+// Datagrams may be told apart by the kernel's count; of a stream's message a part may be sent.
+int sys_sendmmsg(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  auto flags = static_cast<int>(a[3]);
+  if (!sched_others()) return sysport_trap_block(m);
+  auto fd = static_cast<int>(a[0]);
+  fdentry* e = fd_entry(fd);
+  if (e == nullptr) return sysport_trap_block(m);
+  constexpr uint64_t kEntry = sizeof(kmsghdr) + 8;
+  auto want = static_cast<uint32_t>(a[2]);
+  if (want > 1024) want = 1024;  // UIO_MAXIOV
+  for (uint32_t i = 0; i < want; i++) {
+    kmsghdr msg;
+    if (user_copy(&msg, reinterpret_cast<const void*>(a[1] + i * kEntry), sizeof msg) != 0) break;
+    if (msg.controllen != 0) mark_passed(msg);
+  }
+  if ((flags & MSG_DONTWAIT) != 0) return sysport_trap(m);
+  if (fd_kind(e, fd) != FDK_DGRAM) return sysport_trap_block(m);
+  if (fd_known_nonblock(e)) return sysport_trap(m);
+  FdCall c(fd, e, FD_OUT);
+  for (uint32_t done = 0;;) {
+    c.note();
+    long r = raw4(SYS_sendmmsg, c.fd, static_cast<long>(a[1] + done * kEntry),
+                  static_cast<long>(want - done), flags | kDontWait);
+    if (r >= 0) {
+      done += static_cast<uint32_t>(r);
+      if (done >= want || r == 0) return done_with(m, done);
+      continue;
+    }
+    if (r != -EAGAIN) {
+      if (done != 0) return done_with(m, done);
+      return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
+    }
+    int w = c.wait();
+    if (w == 0) continue;
+    if (w == kOfferTrap) {
+      m->raw.arg[1] += done * kEntry;
+      m->raw.arg[2] = want - done;
+      int error = done != 0 ? c.offer_rest(m) : c.offer(m);
+      if (error != 0) return done != 0 ? done_with(m, done) : error;
+      return done_with(m, done + static_cast<uint64_t>(m->sm.sm_result));
+    }
+    return done != 0 ? done_with(m, done) : -w;
+  }
+}
+
+namespace {
+
+int accepted(union sysunion* m, int error, const fdentry* listener, FdKind kind, int flags) {
+  if (error == 0) {
+    fd_born(static_cast<int>(m->sm.sm_result), kind, (flags & SOCK_NONBLOCK) != 0, listener);
+  }
+  return error;
+}
+
+int accept_with(union sysunion* m, int flags) {
+  if (!sched_others()) return sysport_trap_block(m);
+  auto fd = static_cast<int>(m->raw.arg[0]);
+  fdentry* e = fd_entry(fd);
+  FdKind kind = e == nullptr ? FDK_FILE : fd_kind(e, fd);
+  if (!fd_is_socket(kind)) return sysport_trap_block(m);
+  fd_ask_options(e, fd);  // what is accepted inherits them
+  if (fd_known_nonblock(e)) return accepted(m, sysport_trap(m), e, kind, flags);
+  FdCall c(fd, e, FD_IN);
+  for (;;) {
+    c.note();
+    if (!c.known_empty()) {
+      pollfd p{c.fd, POLLIN, 0};
+      if (raw3(SYS_poll, reinterpret_cast<long>(&p), 1, 0) != 0) {
+        int error = c.offer(m);
+        fd_wake_one(c.e);
+        return accepted(m, error, c.e, kind, flags);
+      }
+      c.emptied();
+    }
+    int w = c.wait(true);
+    if (w == 0) continue;
+    if (w == kOfferTrap) return accepted(m, c.offer(m), c.e, kind, flags);
+    return -w;
+  }
+}
+
+}  // namespace
+
+int sys_accept(union sysunion* m) { return accept_with(m, 0); }
+int sys_accept4(union sysunion* m) { return accept_with(m, static_cast<int>(m->raw.arg[3])); }
+
+int sys_socket(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  int error = sysport_trap(m);
+  if (error != 0) return error;
+  auto type = static_cast<int>(a[1]);
+  FdKind kind = fd_socket_kind(static_cast<int>(a[0]), type, static_cast<int>(a[2]));
+  fd_born(static_cast<int>(m->sm.sm_result), kind, (type & SOCK_NONBLOCK) != 0, nullptr);
+  return 0;
+}
+
+int sys_socketpair(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  int error = sysport_trap(m);
+  if (error != 0) return error;
+  auto type = static_cast<int>(a[1]);
+  FdKind kind = fd_socket_kind(static_cast<int>(a[0]), type, static_cast<int>(a[2]));
+  for (int i = 0; i < 2; i++) {
+    uint32_t fd;
+    if (user_load32(&fd, reinterpret_cast<const uint32_t*>(a[3]) + i) != 0) break;
+    fd_born(static_cast<int>(fd), kind, (type & SOCK_NONBLOCK) != 0, nullptr);
+  }
+  return 0;
+}
+
+int sys_setsockopt(union sysunion* m) {
+  int error = sysport_trap(m);
+  if (error == 0 && static_cast<int>(m->raw.arg[1]) == SOL_SOCKET) {
+    switch (static_cast<int>(m->raw.arg[2])) {
+      case SO_RCVTIMEO_OLD:
+      case SO_SNDTIMEO_OLD:
+      case SO_RCVTIMEO_NEW:
+      case SO_SNDTIMEO_NEW:
+      case SO_RCVLOWAT:
+        fd_options_set(static_cast<int>(m->raw.arg[0]));
+    }
+  }
+  return error;
+}
+
+}  // namespace cr

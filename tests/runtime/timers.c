@@ -1,0 +1,176 @@
+// Sleeping threads, and what a program may ask about them.
+#include "case.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+enum { SLEEPERS = 300 };
+
+static void run_threads(int n, void* (*body)(void*)) {
+  static pthread_t t[SLEEPERS];
+  for (intptr_t i = 0; i < n; i++) CHECK(pthread_create(&t[i], NULL, body, (void*)i) == 0);
+  for (int i = 0; i < n; i++) CHECK(pthread_join(t[i], NULL) == 0);
+}
+
+static int64_t now_ns(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+// Random durations, so many that deadlines crowd and wakes are shared.
+static void* doze(void* arg) {
+  uint64_t state = (uint64_t)(intptr_t)arg * 0x9e3779b97f4a7c15u + 1;
+  prctl(PR_SET_TIMERSLACK, state % 3 == 0 ? 1ul : state % 3 == 1 ? 50000ul : 2000000ul);
+  for (int i = 0; i < 60; i++) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    int64_t ns = (int64_t)(state % 8000000);
+    int64_t before = now_ns();
+    struct timespec ts = {0, ns};
+    CHECK(nanosleep(&ts, NULL) == 0);
+    CHECK(now_ns() - before >= ns);
+  }
+  return arg;
+}
+
+static void no_sleep_ends_early(void) {
+  run_threads(SLEEPERS, doze);
+  puts("ok");
+}
+
+// Each sleeper's own deadline decides, whatever the order they came in.
+static atomic_int order;
+static int place[8];
+static void* sleep_in_turn(void* arg) {
+  int i = (int)(intptr_t)arg;
+  sleep_ms(100 + 150 * (7 - i));
+  place[i] = atomic_fetch_add(&order, 1);
+  return arg;
+}
+
+static void sleepers_wake_in_the_order_of_their_deadlines(void) {
+  run_threads(8, sleep_in_turn);
+  for (int i = 0; i < 8; i++) printf("%d ", place[i]);
+  puts("");
+}
+
+static void* long_slack(void* arg) {
+  prctl(PR_SET_TIMERSLACK, 3000000000ul);
+  int64_t before = now_ms();
+  sleep_ms(200);
+  CHECK(now_ms() - before < 3900);
+  return arg;
+}
+static void* short_slack(void* arg) {
+  for (int i = 0; i < 50; i++) sleep_ms(10);
+  return arg;
+}
+
+// A sleeper that can wait holds nobody up who can't.
+static void a_long_slack_is_its_thread_s_alone(void) {
+  pthread_t slow, quick;
+  CHECK(pthread_create(&slow, NULL, long_slack, NULL) == 0);
+  int64_t before = now_ms();
+  CHECK(pthread_create(&quick, NULL, short_slack, NULL) == 0);
+  CHECK(pthread_join(quick, NULL) == 0);
+  CHECK(now_ms() - before < 2500);
+  CHECK(pthread_join(slow, NULL) == 0);
+  puts("ok");
+}
+
+static void* show_slack(void* arg) {
+  printf("%s inherits %d\n", (const char*)arg, prctl(PR_GET_TIMERSLACK));
+  CHECK(prctl(PR_SET_TIMERSLACK, 123456ul) == 0);
+  printf("sets %d\n", prctl(PR_GET_TIMERSLACK));
+  CHECK(prctl(PR_SET_TIMERSLACK, 0ul) == 0);
+  printf("goes back to %d\n", prctl(PR_GET_TIMERSLACK));
+  return arg;
+}
+
+static void in_a_thread(const char* who) {
+  pthread_t t;
+  CHECK(pthread_create(&t, NULL, show_slack, (void*)who) == 0);
+  CHECK(pthread_join(t, NULL) == 0);
+  fflush(stdout);
+}
+
+static void slack_is_each_thread_s_and_inherited(void) {
+  printf("first %d\n", prctl(PR_GET_TIMERSLACK));
+  in_a_thread("a thread");
+  CHECK(prctl(PR_SET_TIMERSLACK, 70000ul) == 0);
+  in_a_thread("another");
+  printf("still %d\n", prctl(PR_GET_TIMERSLACK));
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    printf("child %d\n", prctl(PR_GET_TIMERSLACK));
+    in_a_thread("the child's thread");
+    fflush(stdout);
+    _exit(0);
+  }
+  CHECK(waitpid(child, NULL, 0) == child);
+}
+
+// A new image begins with its caller's slack, not with libcr's.
+static void slack_survives_an_exec(void) {
+  in_a_thread("a thread");
+  CHECK(prctl(PR_SET_TIMERSLACK, 80000ul) == 0);
+  pid_t child = vfork();
+  if (child == 0) {
+    execl("/bin/sh", "sh", "-c", "cat /proc/$$/timerslack_ns", NULL);
+    _exit(1);
+  }
+  CHECK(waitpid(child, NULL, 0) == child);
+  execl("/bin/sh", "sh", "-c", "cat /proc/$$/timerslack_ns", NULL);
+  CHECK(!"exec");
+}
+
+static atomic_int spinner_leaves;
+static void* spin(void* arg) {
+  while (!atomic_load(&spinner_leaves)) {
+  }
+  return arg;
+}
+
+// Nobody who computes keeps the timers from going off.
+static void a_sleeper_wakes_beside_threads_that_compute(void) {
+  pthread_t t[3];
+  sleep_ms(30);
+  for (int i = 0; i < 3; i++) CHECK(pthread_create(&t[i], NULL, spin, NULL) == 0);
+  int64_t before = now_ms();
+  for (int i = 0; i < 20; i++) sleep_ms(5);
+  int64_t took = now_ms() - before;
+  atomic_store(&spinner_leaves, 1);
+  for (int i = 0; i < 3; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  CHECK(took >= 100 && took < 5000);
+  puts("ok");
+}
+
+static void* lock_in_time(void* arg) {
+  pthread_mutex_t* m = arg;
+  struct timespec ts = in_ms(CLOCK_REALTIME, 50);
+  CHECK(pthread_mutex_timedlock(m, &ts) == ETIMEDOUT);
+  return NULL;
+}
+
+static void timed_locks_give_up_together(void) {
+  static pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+  pthread_mutex_lock(&m);
+  pthread_t t[50];
+  for (int i = 0; i < 50; i++) CHECK(pthread_create(&t[i], NULL, lock_in_time, &m) == 0);
+  for (int i = 0; i < 50; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  puts("ok");
+}
+
+static const struct test_case cases[] = {
+    CASE(no_sleep_ends_early),
+    CASE(sleepers_wake_in_the_order_of_their_deadlines),
+    CASE(a_long_slack_is_its_thread_s_alone),
+    CASE(slack_is_each_thread_s_and_inherited),
+    CASE(slack_survives_an_exec),
+    CASE(a_sleeper_wakes_beside_threads_that_compute),
+    CASE(timed_locks_give_up_together),
+};
+CASE_MAIN(cases)
