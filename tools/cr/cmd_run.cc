@@ -36,6 +36,7 @@ Environment (set by the options; with LD_PRELOAD=.../libcr.so you can set them y
   LIBCR_CPUS         --cpus
   LIBCR_STACK_SIZE   --stack-size, in bytes
   LIBCR_SHIM         --shim, absolute paths separated by colons, first one nearest the program
+  LIBCR_ENGINE       --engine
   LIBCR_STATS        1 for --stats
   GLIBC_TUNABLES     --small-tls adds glibc.rtld.nns=1:glibc.rtld.optional_static_tls=0
   LD_PRELOAD         libcr.so is put before what is there
@@ -49,6 +50,7 @@ struct RunOptions {
   std::string cpus;
   std::string stack_size;
   std::vector<std::string> shims;
+  std::string engine;
   bool stats = false;
   bool small_tls = false;
 };
@@ -104,6 +106,7 @@ void set_options(const RunOptions& options, const Prefix& prefix) {
     }
     setenv("LIBCR_SHIM", list.c_str(), 1);
   }
+  if (!options.engine.empty()) setenv("LIBCR_ENGINE", options.engine.c_str(), 1);
   if (options.stats) setenv("LIBCR_STATS", "1", 1);
   if (options.small_tls) {
     const char* tunables = getenv("GLIBC_TUNABLES");
@@ -165,6 +168,10 @@ Subcommand make_run(CLI::App& cr) {
                   "Shared object stacked before the system call port, or the name of a shipped shim "
                   "(count); may be repeated, the first one is nearest the program")
       ->allow_extra_args(false)->type_name("PATH");
+  app->add_option("--engine", options->engine,
+                  "How blocking calls wait: uring, epoll, none (in the kernel, each on a kernel thread), "
+                  "or auto, the first of these that works here (default)")
+      ->check(check_engine)->type_name("ENGINE");
   app->add_flag("--stats", options->stats, "Print the runtime's counters on standard error at exit");
   app->add_flag("--small-tls", options->small_tls,
                 "Leave little room in each thread for libraries that are loaded later: a waiting "
