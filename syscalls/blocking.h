@@ -14,6 +14,7 @@
 
 #include <errno.h>
 
+#include "../arch/x86_64/rawcall.h"
 #include "../src/async/engine.h"
 #include "../src/async/fdtable.h"
 #include "../src/sysport/sysport.h"
@@ -131,6 +132,22 @@ inline int blocking_never(union sysunion* m, fdentry* e) {
 // away `at_once`. A signal that came just before the trap interrupts it only if the kernel would:
 // not on a disk, where no program expects EINTR.
 int blocking_trap(union sysunion* m, bool at_once = false);
+
+// A call on a file known to be on a disk: the same, but no signal interrupts it. Inlined so that one
+// return follows the trap (sched.h): a read and a write of 4 KB from and to the page cache, by one
+// of two threads, cost 10 % more than natively by the generic way, 6 % by this one.
+inline bool blocking_on_disk(const fdentry* e) {
+  return e != nullptr && (e->flags & (FDF_DISK | FDF_DIRECT | FDF_SYNC)) == FDF_DISK;
+}
+[[gnu::always_inline]] inline int blocking_disk_trap(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  sched_trap_enter(mygd());
+  long r = raw6(m->sm.sm_nr, static_cast<long>(a[0]), static_cast<long>(a[1]),
+                static_cast<long>(a[2]), static_cast<long>(a[3]), static_cast<long>(a[4]),
+                static_cast<long>(a[5]));
+  sched_trap_leave();
+  return sysport_result(m, r);
+}
 
 // A read-like or write-like call on a file that has no non-blocking form: polls, then traps.
 int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir);

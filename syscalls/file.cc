@@ -11,8 +11,10 @@
 //   4. A write into the page cache does not wait, but for memory: a trap with the cpu on offer. The
 //      ring would give it to a kernel worker. Past the page cache (O_DIRECT) it goes to the ring.
 //   5. fsync and writes that wait for the disk by themselves (O_SYNC): a trap whose cpu is given away
-//      at once. The kernel's workers are few (four for each cpu), and a journal commits for as many
-//      callers as wait for it.
+//      at once. The kernel would give them to its workers, which are few (four for each cpu), while a
+//      journal commits for as many callers as wait for it. 4 and 32 threads that write and fdatasync,
+//      one cpu: 27,000 and 40-47,000 a second, by the ring 22,000 and 38-40,000, natively 26,000
+//      and 44-47,000.
 //
 // read() and write(), which use the file's own position, are stream.cc's and always one trap: Linux
 // locks the position over the whole call, the ring does not, and a call in two parts couldn't.

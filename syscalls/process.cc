@@ -383,7 +383,7 @@ void process_report_at_exit() {
   thread* td = curthread();
   td->td_flags |= TDF_INPORT;
   shim_at_exit();
-  if (options.stats) stats_print(report_fd(), sites_rewritten);
+  if (options.stats) stats_print(report_fd(), sites_rewritten, engine->name);
   td->td_flags &= ~TDF_INPORT;
 }
 

@@ -9,7 +9,8 @@
 //   the process is killed   nobody is left to do it and the kernel does not know the tid
 //                           (futex_death compares it with the dying task's). A waiter under libcr
 //                           finds out that the owner's process has gone (futex_shared.cc); a
-//                           native one waits on, as for a process that set no robust list.
+//                           native one waits on, as for a process that set no robust list. (Nor is
+//                           an exec seen that ends the owner: its process lives.)
 
 #include "robust.h"
 

@@ -93,6 +93,7 @@ fdentry* served(union sysunion* m, FdKind* kind) {
 
 int sys_read(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
+  if (blocking_on_disk(fd_entry(static_cast<int>(a[0])))) return blocking_disk_trap(m);
   FdKind kind;
   fdentry* e = served(m, &kind);
   if (e == nullptr) return blocking_trap(m);
@@ -107,6 +108,7 @@ int sys_read(union sysunion* m) {
 
 int sys_write(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
+  if (blocking_on_disk(fd_entry(static_cast<int>(a[0])))) return blocking_disk_trap(m);
   FdKind kind;
   fdentry* e = served(m, &kind);
   if (e == nullptr || kind == FDK_SOCKET) return blocking_trap(m);
@@ -121,6 +123,7 @@ int sys_write(union sysunion* m) {
 
 int sys_readv(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
+  if (blocking_on_disk(fd_entry(static_cast<int>(a[0])))) return blocking_disk_trap(m);
   FdKind kind;
   fdentry* e = served(m, &kind);
   IovCopy iov;  // its sum decides: a read of nothing never waits
@@ -140,6 +143,7 @@ int sys_readv(union sysunion* m) {
 
 int sys_writev(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
+  if (blocking_on_disk(fd_entry(static_cast<int>(a[0])))) return blocking_disk_trap(m);
   FdKind kind;
   fdentry* e = served(m, &kind);
   IovCopy iov;

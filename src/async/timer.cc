@@ -36,7 +36,6 @@ struct Node {
 };
 static_assert(sizeof(Node) * kFanout == kCacheLine);
 
-uint64_t first = kNever;
 GlobalLock lock;
 Node* heap;  // [kPad, kPad + count)
 int32_t* at;     // of a free handle: the next free one
@@ -53,7 +52,7 @@ struct Crowd {
 Crowd crowd;
 
 void publish() {
-  __atomic_store_n(&first, count > 0 ? heap[kPad].latest : kNever, __ATOMIC_RELEASE);
+  __atomic_store_n(&sched_timer_first, count > 0 ? heap[kPad].latest : kNever, __ATOMIC_RELEASE);
 }
 
 void place(int32_t i, Node n) {
@@ -151,7 +150,7 @@ void count_wakes(uint64_t now, uint32_t n) {
 
 }  // namespace
 
-uint64_t timer_next() { return __atomic_load_n(&first, __ATOMIC_RELAXED); }
+uint64_t timer_next() { return __atomic_load_n(&sched_timer_first, __ATOMIC_RELAXED); }
 
 bool timer_arm(thread* td, uint64_t deadline) {
   bool first_now;

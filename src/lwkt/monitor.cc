@@ -1,9 +1,9 @@
 // The monitor: one kernel thread, beside the cpus, that sees what no cpu can see for itself.
 //
-//   - a cpu whose holder sits in a trap while LWKTs or timers wait for it: given to another
+//   - a cpu whose holder sits in a trap while LWKTs, timers or IPIs wait for it: given to another
 //     rfork;
 //   - an LWKT that waits behind a running one while a cpu is idle: the idle cpu is woken;
-//   - an LWKT that computes for a whole slice while others wait: its rfork gets the IPI signal
+//   - an LWKT that computes for a whole slice while others or IPIs wait: its rfork gets the IPI signal
 //     and switches (src/signal/preempt.cc);
 //   - a timer that is due while every cpu computes: the same;
 //   - LWKTs that wait for events of the kernel while no cpu sleeps in the engine: an idle cpu is
@@ -30,6 +30,7 @@
 #include "../../arch/x86_64/context.h"
 #include "../../arch/x86_64/rawcall.h"
 #include "clock.h"
+#include "ipiq.h"
 #include "rfork.h"
 
 namespace cr {
@@ -58,10 +59,12 @@ struct CpuSeen {
 };
 CpuSeen seen[kMaxCpus];
 
+bool ipi_waits(const cpu* c) { return (load_acquire(&c->c_ipipending) & IPI_KICKED) != 0; }
+
 // True if the cpu was given something to do.
 bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unattended) {
   uint32_t state = load_acquire(&c->c_state);
-  bool work = sched_cpu_has_work(c) || queued_elsewhere ||
+  bool work = sched_cpu_has_work(c) || queued_elsewhere || ipi_waits(c) ||
               __atomic_load_n(&c->c_ndoubt, __ATOMIC_RELAXED) != 0;
   uint64_t deadline = sched_hooks.timer_next();
   bool due = deadline <= now;
@@ -98,14 +101,19 @@ bool look() {
   uint64_t now = clock_monotonic();
   bool global = sched_global_count() != 0;
   bool waiting = global;
-  bool acted = false;
-  for (int i = 0; i < ncpus; i++) waiting = waiting || sched_cpu_has_work(cpus[i]);
+  bool doubts = false;
+  bool acted = false, ipis = false;
+  for (int i = 0; i < ncpus; i++) {
+    waiting = waiting || sched_cpu_has_work(cpus[i]);
+    doubts = doubts || __atomic_load_n(&cpus[i]->c_ndoubt, __ATOMIC_RELAXED) != 0;
+    ipis = ipis || ipi_waits(cpus[i]);
+  }
   bool unattended = sched_hooks.engine_unattended();
   if (waiting || unattended) rfork_spread();
   for (int i = 0; i < ncpus; i++) {
     acted = look_at(cpus[i], seen[i], now, global, unattended) || acted;
   }
-  return acted || waiting || unattended;
+  return acted || waiting || ipis || unattended || doubts;
 }
 
 bool cpu_in_trap() {

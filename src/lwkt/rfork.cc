@@ -282,7 +282,11 @@ void rfork_wake_cpu(cpu* c) {
   if (!sched_hooks.engine_kick(c)) futex_wake(&c->c_wake);
 }
 
-void ipiq_kick(cpu* c) { rfork_wake_cpu(c); }
+// Where nobody sleeps, the monitor sees that the cpu comes to a safe point.
+void ipiq_kick(cpu* c) {
+  rfork_wake_cpu(c);
+  monitor_poke(MONITOR_FAST);
+}
 
 namespace {
 
@@ -352,12 +356,7 @@ void rfork_kick() {
 
 // ---- traps that may block -----------------------------------------------------------------------
 
-void sched_trap_enter(globaldata* gd) {
-  cpu* c = gd->gd_cpu;
-  if (__builtin_expect(c->c_unsubmitted != 0, 0)) sched_hooks.engine_harvest(c);
-  gd->gd_intrap = 1;
-  c->c_trapseq++;
-  __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_TRAP), __ATOMIC_RELEASE);
+void sched_trap_watched(const cpu* c) {
   if (sched_cpu_has_work(c) || sched_global_count() != 0 ||
       __atomic_load_n(&sched_external, __ATOMIC_RELAXED) != 0) {
     monitor_poke(MONITOR_FAST);
@@ -372,18 +371,11 @@ void sched_trap_enter_handoff(globaldata* gd) {
   if (sched_cpu_has_work(c) && try_take(c, CPU_TRAP)) rfork_assign(c);
 }
 
-void sched_trap_leave() {
+void sched_trap_lost() {
   globaldata* gd = mygd();
-  cpu* c = gd->gd_cpu;
-  if (__builtin_expect(try_take(c, CPU_TRAP), 1)) {
-    hold(gd, c);
-    gd->gd_intrap = 0;
-    return;
-  }
   for (int i = 0; i < ncpus; i++) {
     if (try_take(cpus[i], CPU_TRAP)) {
       hold(gd, cpus[i]);
-      gd->gd_intrap = 0;
       // Those that were here first go first. (Many rforks whose LWKTs do nothing but traps would
       // pass the cpu among themselves, and its queue and the timers would never be looked at.)
       sched_run_timers();
@@ -395,7 +387,6 @@ void sched_trap_leave() {
   // rfork so far is routed by whoever runs the LWKT on.
   thread* td = gd->gd_curthread;
   gd->gd_cpu = nullptr;
-  gd->gd_intrap = 0;
   go_deaf(gd);
   if (gd->gd_ast != 0) {
     gd->gd_ast = 0;
@@ -465,7 +456,6 @@ void sched_atfork_child() {
   cpu* c = cpus[0];
   c->c_state = CPU_RUN;
   hold(gd, c);
-  gd->gd_intrap = 0;
   gd->gd_leaving = nullptr;
   gd->gd_next = nullptr;
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));

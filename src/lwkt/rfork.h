@@ -51,8 +51,8 @@ inline void monitor_poke(MonitorWatch level) {
 }
 // An LWKT will run, or sit in a trap, while timers are pending: the first may be earlier than the
 // monitor knows.
-void monitor_nudge();  // it looks once, without more vigilance
 void monitor_poke_timer();
+void monitor_nudge();  // looks once, and is as vigilant as before
 void monitor_atfork_child();
 
 // ---- rforks ----------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ namespace cr {
 bool smp = false;
 uint32_t nthreads = 1;
 uint32_t sched_external;
+uint32_t sched_nglobal;
+uint64_t sched_timer_first = kNever;
 cpu* sched_poller;
 SchedHooks sched_hooks;
 
@@ -49,7 +51,6 @@ struct GlobalQueue {
   GlobalLock lock;
   thread* head = nullptr;
   thread* tail = nullptr;
-  uint32_t count = 0;
 };
 GlobalQueue globalq;
 
@@ -64,17 +65,17 @@ void global_push(thread* td) {
     globalq.head = td;
   }
   globalq.tail = td;
-  __atomic_store_n(&globalq.count, globalq.count + 1, __ATOMIC_RELAXED);
+  __atomic_store_n(&sched_nglobal, sched_nglobal + 1, __ATOMIC_RELAXED);
 }
 
 thread* global_pop() {
-  if (__atomic_load_n(&globalq.count, __ATOMIC_RELAXED) == 0) return nullptr;
+  if (__atomic_load_n(&sched_nglobal, __ATOMIC_RELAXED) == 0) return nullptr;
   Guard g(globalq.lock);
   thread* td = globalq.head;
   if (td == nullptr) return nullptr;
   globalq.head = td->td_qnext;
   if (globalq.head == nullptr) globalq.tail = nullptr;
-  __atomic_store_n(&globalq.count, globalq.count - 1, __ATOMIC_RELAXED);
+  __atomic_store_n(&sched_nglobal, sched_nglobal - 1, __ATOMIC_RELAXED);
   td->td_qnext = nullptr;
   return td;
 }
@@ -164,7 +165,7 @@ void spin_contended(uint32_t* word) {
 
 void sched_set_reap_hook(ReapHook hook) { reap_hook = hook; }
 
-uint32_t sched_global_count() { return __atomic_load_n(&globalq.count, __ATOMIC_RELAXED); }
+uint32_t sched_global_count() { return __atomic_load_n(&sched_nglobal, __ATOMIC_RELAXED); }
 
 void sched_enqueue(thread* td) {
   KASSERT(td->td_state == TDS_RUNNABLE);
@@ -234,11 +235,7 @@ thread* sched_steal(cpu* self) {
   return nullptr;
 }
 
-bool sched_alone() {
-  return !sched_cpu_has_work(mycpu()) && sched_global_count() == 0 &&
-         __atomic_load_n(&sched_external, __ATOMIC_RELAXED) == 0 &&
-         sched_hooks.timer_next() == kNever;
-}
+bool sched_alone() { return !sched_wanted(mycpu()); }
 
 bool sched_cpu_has_work(const cpu* c) {
   return load_acquire(&c->c_head) != load_acquire(&c->c_tail);
@@ -358,6 +355,7 @@ void sched_exit() {
 
 void sched_queue_reset() {
   globalq = GlobalQueue{};
+  sched_nglobal = 0;
 }
 
 }  // namespace cr

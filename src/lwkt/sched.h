@@ -33,6 +33,18 @@ void sched_enqueue(thread* td);
 // Lets other LWKTs run if there are any. True if somebody ran.
 bool sched_yield_cpu();
 
+// Something but the caller could use `c`, now or when a timer or an event comes.
+extern uint32_t sched_external;   // LWKTs that only an event from the kernel can wake: somebody
+                                  // must look for it (src/async/engine.h)
+extern uint32_t sched_nglobal;      // LWKTs in the global queue
+extern uint64_t sched_timer_first;  // when the first timer must go off, ~0: none (src/async/timer.h)
+[[gnu::always_inline]] inline bool sched_wanted(const cpu* c) {
+  return load_acquire(&c->c_head) != load_acquire(&c->c_tail) ||
+         __atomic_load_n(&sched_nglobal, __ATOMIC_RELAXED) != 0 ||
+         __atomic_load_n(&sched_external, __ATOMIC_RELAXED) != 0 ||
+         __atomic_load_n(&sched_timer_first, __ATOMIC_RELAXED) != ~0ull;
+}
+
 // Nothing but the caller could use this cpu now, nor could a timer or an event make somebody
 // runnable here: the caller may as well sleep in the kernel. False negatives are possible.
 bool sched_alone();
@@ -57,8 +69,6 @@ void sched_thread_added();        // before the second LWKT can run: more cpus m
 extern cpu* cpus[];               // [0, ncpus)
 extern int ncpus;
 extern uint32_t nthreads;         // live LWKTs of the program (idle threads don't count)
-extern uint32_t sched_external;   // LWKTs that only an event from the kernel can wake: somebody
-                                  // must look for it (src/async/engine.h)
 extern cpu* sched_poller;         // the idle cpu that sleeps in the kernel's event queue
 inline constexpr int kMaxCpus = 256;
 
@@ -87,8 +97,32 @@ extern SchedHooks sched_hooks;
 // True if other LWKTs may need this cpu while the caller sits in a trap.
 inline bool sched_others() { return __builtin_expect(nthreads > 1, 0); }
 // Brackets a trap that may block. After leave the caller holds a cpu again.
-void sched_trap_enter(globaldata* gd);
-void sched_trap_leave();
+// Inlined, because after a trap every return is one that the processor did not predict.
+void sched_trap_watched(const cpu* c);  // somebody may want the cpu: the monitor must look
+void sched_trap_lost();                 // and got it
+
+[[gnu::always_inline]] inline void sched_trap_enter(globaldata* gd) {
+  cpu* c = gd->gd_cpu;
+  // Or the trap would keep them from the kernel, too.
+  if (__builtin_expect(c->c_unsubmitted != 0, 0)) sched_hooks.engine_harvest(c);
+  c->c_trapseq++;
+  __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_TRAP), __ATOMIC_RELEASE);
+  if (__builtin_expect(sched_wanted(c), 0)) sched_trap_watched(c);
+}
+
+[[gnu::always_inline]] inline void sched_trap_leave() {
+  globaldata* gd = mygd();
+  cpu* c = gd->gd_cpu;
+  uint32_t expect = CPU_TRAP;
+  if (__builtin_expect(__atomic_compare_exchange_n(&c->c_state, &expect,
+                                                   static_cast<uint32_t>(CPU_RUN), false,
+                                                   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST),
+                       1)) {
+    c->c_gd = gd;  // another rfork may have held it and be in a trap itself
+    return;
+  }
+  sched_trap_lost();
+}
 // Gives the cpu away at once: the call is known to block (vfork, wait4 ...). Ends with leave.
 void sched_trap_enter_handoff(globaldata* gd);
 

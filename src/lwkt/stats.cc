@@ -19,6 +19,16 @@ struct Text {
   void put(const char* s) {
     while (*s != '\0' && n < sizeof data) data[n++] = *s++;
   }
+  void word(const char* v, const char* what) {
+    size_t k = 0;
+    while (v[k] != '\0') k++;
+    put("libcr: ");
+    for (; k < 14; k++) put(" ");
+    put(v);
+    put("  ");
+    put(what);
+    put("\n");
+  }
   void line(uint64_t v, const char* what) {
     char digits[24];
     size_t k = 0;
@@ -37,7 +47,7 @@ struct Text {
 
 }  // namespace
 
-void stats_print(int fd, uint64_t sites) {
+void stats_print(int fd, uint64_t sites, const char* engine) {
   uint64_t made = 0, switches = 0, steals = 0, handoffs = 0, used = 0;
   for (int i = 0; i < ncpus; i++) {
     const cpu* c = cpus[i];
@@ -55,6 +65,7 @@ void stats_print(int fd, uint64_t sites) {
   t.line(steals, "LWKTs stolen by an idle cpu");
   t.line(handoffs, "cpus handed off while their holder sat in a trap");
   t.line(sites, "sites rewritten");
+  t.word(engine, "engine for calls that wait");
   raw3(SYS_write, fd, reinterpret_cast<long>(t.data), static_cast<long>(t.n));
 }
 

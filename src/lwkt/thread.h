@@ -107,11 +107,13 @@ struct thread {
   uint32_t td_slot;     // index in the tid table
   char td_comm[16];
 
-  // -- stacks and life --
+  // -- stack --
   void* td_stack;
   uint64_t td_stacksize;
-  uint64_t td_cputime;   // ns run so far (when accounting is on)
-  void (*td_func)(void*);
+  // -- waiting, what few do --
+  uint64_t td_slackdef;  // what PR_SET_TIMERSLACK 0 goes back to: its maker's
+  uint64_t td_wtarget;   // FUTEX_WAIT_REQUEUE_PI: the lock it is to be moved to, 0 once it was
+  // -- life --
   void* td_arg;
   thread* td_joiner;
 
@@ -119,10 +121,10 @@ struct thread {
   cr::sysunion_storage td_sysmsg;
   struct lwkt_port td_msgport;
   int32_t td_migrate;  // cpu that a migrating LWKT goes to
-  uint64_t td_slackdef;  // what PR_SET_TIMERSLACK 0 goes back to: its maker's
-
-  uint64_t td_wtarget;  // FUTEX_WAIT_REQUEUE_PI: the lock it is to be moved to, 0 once it was
 };
+
+// A slab class of whole cache lines, eight to a page: a parked thread's budget counts on it.
+static_assert(sizeof(thread) <= 512);
 
 static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_fsbase) == TD_FSBASE);
 static_assert(offsetof(thread, td_ast) == TD_AST && offsetof(thread, td_flags) == TD_FLAGS);
@@ -191,7 +193,6 @@ struct globaldata {
   uint32_t gd_flags;       // GDF_
   int32_t gd_ktid;         // the kernel's id of this kernel thread; 0: not yet, -1: never
   uint32_t gd_wake;        // futex word of a spare rfork
-  uint32_t gd_intrap;      // inside a trap that may block
   globaldata* gd_next;     // list of all rforks
   globaldata* gd_sparenext;
   void* gd_altstack;       // where the kernel pushes signal frames

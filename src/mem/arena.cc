@@ -170,8 +170,8 @@ void do_put_off() {
   for (uint32_t k = 0; k < nput_off; k++) {
     Slot& s = put_off[k].region->slots[put_off[k].slot];
     if ((s.flags & kPending) == 0) continue;
-    s.flags &= ~kPending;
     empty(*put_off[k].region, put_off[k].slot, s.pend_pages);
+    store_release(&s.flags, s.flags & ~kPending);  // not before: arena_stack_in_use
   }
   nput_off = 0;
 }
@@ -273,7 +273,8 @@ void arena_stack_in_use(uint64_t sp) {
   Region* r = region_of(sp - 1);
   if (r == nullptr) return;
   auto i = static_cast<uint32_t>((sp - 1 - r->base) / r->stack);
-  if ((r->slots[i].flags & kPending) == 0) return;
+  // Without the lock: what is no longer pending has been done.
+  if ((load_acquire(&r->slots[i].flags) & kPending) == 0) return;
   Guard g(lock);
   r->slots[i].flags &= ~kPending;
 }

@@ -711,16 +711,24 @@ static inline __attribute__((always_inline)) long call(long nr, long a1, long a2
 	return result;
 }
 
-static __attribute__((noinline)) long cancel_call(long nr, long a1, long a2, long a3, long a4, long a5, long a6)
+static __attribute__((noinline)) long cancel_call_threaded(
+    long nr, long a1, long a2, long a3, long a4, long a5, long a6)
 {
 	int type;
 
-	if (__libc_single_threaded)
-		return call(nr, a1, a2, a3, a4, a5, a6);
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
 	long result = call(nr, a1, a2, a3, a4, a5, a6);
 	pthread_setcanceltype(type, NULL);
 	return result;
+}
+
+/* Inlined but for threads: a read of 4 KB costs 330 ns, and another frame around it a fiftieth of that. */
+static inline __attribute__((always_inline)) long cancel_call(
+    long nr, long a1, long a2, long a3, long a4, long a5, long a6)
+{
+	if (__libc_single_threaded)
+		return call(nr, a1, a2, a3, a4, a5, a6);
+	return cancel_call_threaded(nr, a1, a2, a3, a4, a5, a6);
 }
 
 static inline long done(long result)

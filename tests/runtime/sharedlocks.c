@@ -223,6 +223,18 @@ static void turns(enum kind kind) {
   printf("%d\n", at->turn);
 }
 
+static void* turns_pi_body(void* arg) {
+  take_turns(PI, (int)(intptr_t)arg, 500);
+  return arg;
+}
+static void turns_pi_child(void) { on_threads(1, turns_pi_body, (void*)1); }
+static void turns_pi(enum kind kind) {
+  pid_t pid = start(kind, "turns_pi", turns_pi_child);
+  on_threads(1, turns_pi_body, (void*)0);
+  end(pid, 0);
+  printf("%d\n", at->turn);
+}
+
 static void* meet(void* arg) {
   for (int i = 0; i < 200; i++) {
     int r = pthread_barrier_wait(&at->barrier);
@@ -274,7 +286,7 @@ static void others(enum kind kind) {
 
 /* ---- held locks ------------------------------------------------------------------------------ */
 
-static void holder_child(void) {
+static void hold_all(void) {
   for (int k = 0; k < LOCKS; k++) CHECK(pthread_mutex_lock(&at->m[k]) == 0);
   reach(1);
   await(2);
@@ -282,6 +294,12 @@ static void holder_child(void) {
   reach(3);
   await(4);
 }
+static void holder_child(void) { hold_all(); }
+static void* hold_body(void* arg) {
+  hold_all();
+  return arg;
+}
+static void thread_holder_child(void) { on_threads(1, hold_body, NULL); }
 static void try_held(void) {
   for (int k = 0; k < LOCKS; k++) {
     struct timespec ts = in_ms(CLOCK_REALTIME, 30);
@@ -295,8 +313,7 @@ static void* try_held_body(void* arg) {
   try_held();
   return arg;
 }
-static void held(enum kind kind) {
-  pid_t pid = start(kind, "holder", holder_child);
+static void held_in(pid_t pid) {
   await(1);
   try_held();
   on_threads(1, try_held_body, NULL);
@@ -308,6 +325,54 @@ static void held(enum kind kind) {
   }
   reach(4);
   end(pid, 0);
+}
+
+static void held(enum kind kind) { held_in(start(kind, "holder", holder_child)); }
+static void held_by_thread(enum kind kind) {
+  held_in(start(kind, "thread_holder", thread_holder_child));
+}
+
+/* A handler without SA_RESTART must not end a wait for a lock. */
+static volatile sig_atomic_t signalled;
+static void note(int sig) { signalled++; }
+static void wait_and_own(int which) {
+  CHECK(pthread_mutex_lock(&at->m[which]) == 0);
+  CHECK(__atomic_load_n(&at->stage, __ATOMIC_SEQ_CST) >= 2);
+  CHECK(__atomic_add_fetch(&at->inside, 1, __ATOMIC_SEQ_CST) == 1);
+  __atomic_sub_fetch(&at->inside, 1, __ATOMIC_SEQ_CST);
+  CHECK(pthread_mutex_unlock(&at->m[which]) == 0);
+}
+static void* wait_and_own_body(void* arg) {
+  wait_and_own((int)(intptr_t)arg);
+  return arg;
+}
+static pthread_t signalled_thread[2];
+static void* shoot(void* arg) {
+  for (int i = 0; i < 40; i++) {
+    int before = signalled;
+    CHECK(pthread_kill(signalled_thread[i % 2], SIGUSR1) == 0);
+    while (signalled == before) sched_yield();
+    usleep(1000);
+  }
+  reach(2);
+  return arg;
+}
+static void signals_while_waiting(enum kind kind) {
+  struct sigaction sa = {.sa_handler = note};
+  CHECK(sigaction(SIGUSR1, &sa, NULL) == 0);
+  pid_t pid = start(kind, "holder", holder_child);
+  await(1);
+  pthread_t shooter;
+  signalled_thread[0] = pthread_self();
+  CHECK(pthread_create(&signalled_thread[1], NULL, wait_and_own_body, (void*)PI) == 0);
+  CHECK(pthread_create(&shooter, NULL, shoot, NULL) == 0);
+  wait_and_own(PI);
+  CHECK(pthread_join(shooter, NULL) == 0);
+  CHECK(pthread_join(signalled_thread[1], NULL) == 0);
+  await(3);
+  reach(4);
+  end(pid, 0);
+  printf("%d\n", (int)signalled);
 }
 
 /* ---- owners that die ------------------------------------------------------------------------- */
@@ -416,6 +481,11 @@ EVERY(counter_pi_first)
 EVERY(turns)
 EVERY(others)
 EVERY(held)
+EVERY(signals_while_waiting)
+RUN(held_by_thread, FORK)
+RUN(held_by_thread, SAME)
+RUN(turns_pi, FORK)
+RUN(turns_pi, SAME)
 EVERY(thread_ends)
 EVERY(process_exits)
 EVERY(first_thread_killed)
@@ -436,6 +506,11 @@ static const struct test_case cases[] = {
     CASES(turns),
     CASES(others),
     CASES(held),
+    CASES(signals_while_waiting),
+    CASE(held_by_thread_FORK),
+    CASE(held_by_thread_SAME),
+    CASE(turns_pi_FORK),
+    CASE(turns_pi_SAME),
     CASES(thread_ends),
     CASES(process_exits),
     CASES(first_thread_killed),
@@ -460,6 +535,8 @@ static const struct {
     {"turns", turns_child},
     {"others", others_child},
     {"holder", holder_child},
+    {"thread_holder", thread_holder_child},
+    {"turns_pi", turns_pi_child},
     {"thread_ends", thread_ends_child},
     {"process_exits", process_exits_child},
     {"first_thread_killed", first_thread_killed_child},

@@ -60,7 +60,7 @@ def text_file(path, size):
 
 
 def find(pattern, output, what):
-    match = re.search(pattern, output)
+    match = re.search(pattern, output, re.MULTILINE)
     if not match:
         raise Failure(f"{what} said nothing that is understood: {servers.last_line(output.encode())}")
     return match
@@ -76,8 +76,8 @@ def wrk(app, cpu, seconds):
                                               "--timeout", "20s", f"http://127.0.0.1:{app.port}/page"]), seconds + 40)
     if errors := re.search(r"Socket errors:.*|Non-2xx.*", output):
         raise Failure(f"wrk: {errors[0]}")
-    done = find(r"(\d+) requests in ([\d.]+\w+)", output, "wrk")
-    return Load(float(done[1]), milliseconds(done[2]) / 1e3, milliseconds(find(r"99%\s+(\S+)", output, "wrk")[1]))
+    done = find(r"(\d+) requests in ([\d.]+[mu]?s?),", output, "wrk")
+    return Load(float(done[1]), milliseconds(done[2]) / 1e3, milliseconds(find(r"^\s+99%\s+([\d.]+[mu]?s)$", output, "wrk")[1]))
 
 
 def ab(app, cpu, seconds):
@@ -89,7 +89,7 @@ def ab(app, cpu, seconds):
         raise Failure(f"ab: {bad[1]} bad responses")
     return Load(float(find(r"Complete requests:\s+(\d+)", output, "ab")[1]),
                 float(find(r"Time taken for tests:\s+([\d.]+)", output, "ab")[1]),
-                float(find(r"99%\s+(\d+)", output, "ab")[1]))
+                float(find(r"^\s+99%\s+(\d+)", output, "ab")[1]))
 
 
 class HttpApp(App):

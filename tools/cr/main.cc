@@ -77,7 +77,7 @@ size_t program_begins(const CLI::App& app, const std::vector<std::string>& argum
   while (i < arguments.size() && arguments[i].size() > 1 && arguments[i][0] == '-' &&
          arguments[i] != "--") {
     const CLI::Option* option = app.get_option_no_throw(arguments[i]);
-    i += option && option->get_type_size() > 0 ? 2 : 1;
+    i += option && option->get_items_expected_min() > 0 ? 2 : 1;  // a flag takes no word
   }
   return std::min(i, arguments.size());
 }

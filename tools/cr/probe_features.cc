@@ -102,7 +102,7 @@ Check probe_fsgsbase() {
 }
 
 Check probe_io_uring() {
-  Check check{"io_uring", false, false, "", "blocking calls go through the epoll engine"};
+  Check check{"io_uring", false, false, "", "cr run falls back to the epoll engine: reads that are not cached keep a kernel thread"};
   struct io_uring_params parameters {};
   const long fd = syscall(SYS_io_uring_setup, 4, &parameters);
   if (fd >= 0) {

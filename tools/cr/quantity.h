@@ -1,5 +1,4 @@
-// Option values on the command line: whole numbers in a stated range, sizes with a K, M or G suffix,
-// the engines' names.
+// Numbers on the command line: whole, in a stated range, sizes with a K, M or G suffix.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +21,5 @@ std::optional<uint64_t> parse_size(std::string_view text);
 // CLI11 validators: an empty string for a good value, else what is wrong with it.
 std::string check_cpus(const std::string& text);
 std::string check_stack_size(const std::string& text);
-std::string check_engine(const std::string& text);
 
 }  // namespace cr::tool
