@@ -46,7 +46,7 @@ class Environment(cli.Case):
             self.assertEqual(self.env_of("--engine", name)["LIBCR_ENGINE"], name)
         result = self.run_cr("run", "--engine", "kqueue", "env")
         self.assertEqual(result.returncode, 125)
-        self.assertIn("--engine", result.stderr)
+        self.assertIn("'kqueue' is no engine", result.stderr)
 
     def test_sizes(self):
         for text, size in (("16384", 16384), ("16k", 16384), ("8M", 8 << 20), ("1g", 1 << 30)):
