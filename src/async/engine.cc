@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "../../arch/x86_64/rawcall.h"
@@ -16,6 +17,7 @@ namespace cr {
 namespace {
 
 inline constexpr int kHiddenFrom = 1000;
+inline constexpr rlim_t kAtTheEnd = 8;  // numbers from there on where the limit is lower
 inline constexpr int kMostHidden = 512;  // a ring for each cpu, and then some
 
 // What `auto` tries, best first.
@@ -88,6 +90,9 @@ bool engine_open() {
   return engine != &engine_none;
 }
 
+void engine_lock() { lock.lock(); }
+void engine_unlock() { lock.unlock(); }
+
 void engine_atfork_child() {
   lock = SpinLock{};
   engine->atfork_child();
@@ -113,6 +118,11 @@ void engine_move_fd(int fd) {
 
 void engine_hide_fd(int* fd) {
   long r = raw3(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, kHiddenFrom);
+  struct rlimit limit;
+  if (raw_failed(r) &&
+      raw2(SYS_getrlimit, RLIMIT_NOFILE, reinterpret_cast<long>(&limit)) == 0 && limit.rlim_cur > kAtTheEnd) {
+    r = raw3(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, static_cast<long>(limit.rlim_cur - kAtTheEnd));
+  }
   if (!raw_failed(r)) {
     raw1(SYS_close, *fd);
     __atomic_store_n(fd, static_cast<int>(r), __ATOMIC_SEQ_CST);

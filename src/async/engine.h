@@ -107,6 +107,10 @@ extern const Engine* engine;
 
 // Opens the chosen engine if it is not open yet. False: calls that may block are offered traps.
 bool engine_open();
+// Nobody opens an engine or a part of one between these: a fork's child must not inherit one half made,
+// whose descriptors and memory are the parent's.
+void engine_lock();
+void engine_unlock();
 void engine_atfork_child();
 // `wish`: auto, uring, epoll, none; null is auto. False: no such word.
 bool engine_choose(const char* wish);

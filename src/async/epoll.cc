@@ -6,8 +6,10 @@
 // as its time-out; other idle cpus sleep on their futex. Nobody polls while all cpus run: they
 // look at every 61st decision and, since the poller's place is free, when they go idle.
 //
-// kick is a write to an eventfd that is registered edge-triggered: each write is an edge, so that
-// nobody reads it. A kick that comes after the sleep has ended costs the next sleep one event.
+// kick is a write to an eventfd that is registered level-triggered, and the poller that it has woken
+// reads it before it gives up its place. Edge-triggered it could be lost: a cpu that harvests without sleeping (it saw no poller a
+// moment ago) would take the edge, and the poller, woken by it, would find nothing and sleep on. A
+// kick that comes after its sleep has ended costs the next sleep a wake-up.
 //
 // A cpu that goes idle publishes itself as the poller and then looks at c_wake once more; a
 // kicker changes c_wake and then looks who polls (engine.h, 1).
@@ -56,7 +58,7 @@ int epoll_open() {
   engine_hide_fd(&epfd);
   engine_hide_fd(&kickfd);
   epoll_event ev;
-  ev.events = EPOLLIN | EPOLLET;
+  ev.events = EPOLLIN;
   ev.data.u64 = kKick;
   raw4(SYS_epoll_ctl, epfd, EPOLL_CTL_ADD, kickfd, reinterpret_cast<long>(&ev));
   return 0;
@@ -90,6 +92,16 @@ int epoll_watch(int fd, uint32_t gen, uint32_t events, uint32_t had) {
 void epoll_unwatch(int fd) {
   epoll_event unused;
   raw4(SYS_epoll_ctl, epfd, EPOLL_CTL_DEL, fd, reinterpret_cast<long>(&unused));
+}
+
+// While still the poller: afterwards the kick may be meant for the next one.
+void end_kick(const Taken& t) {
+  for (int i = 0; i < t.n; i++) {
+    if (t.event[i].data.u64 != kKick) continue;
+    uint64_t count;
+    raw3(SYS_read, kickfd, reinterpret_cast<long>(&count), sizeof count);
+    return;
+  }
 }
 
 uint32_t hand_out(Taken& t) {
@@ -145,6 +157,7 @@ bool epoll_sleep(cpu* c, uint32_t seen, uint64_t deadline) {
   if (__atomic_load_n(&c->c_wake, __ATOMIC_SEQ_CST) == seen) {
     long n = wait_until(t.event, deadline);
     t.n = n > 0 ? static_cast<int>(n) : 0;
+    end_kick(t);
   }
   __atomic_store_n(&sched_poller, nullptr, __ATOMIC_SEQ_CST);
   return true;

@@ -105,9 +105,11 @@ bool look() {
   uint64_t now = clock_monotonic();
   bool global = sched_global_count() != 0;
   bool waiting = global;
+  bool doubts = false;
   bool acted = false, ipis = false;
   for (int i = 0; i < ncpus; i++) {
     waiting = waiting || sched_cpu_has_work(cpus[i]);
+    doubts = doubts || __atomic_load_n(&cpus[i]->c_ndoubt, __ATOMIC_RELAXED) != 0;
     ipis = ipis || ipi_waits(cpus[i]);
   }
   bool unattended = sched_hooks.engine_unattended();
@@ -115,7 +117,7 @@ bool look() {
   for (int i = 0; i < ncpus; i++) {
     acted = look_at(cpus[i], seen[i], now, global, unattended) || acted;
   }
-  return acted || waiting || ipis || unattended;
+  return acted || waiting || ipis || unattended || doubts;
 }
 
 bool cpu_in_trap() {

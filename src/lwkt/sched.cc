@@ -337,6 +337,11 @@ bool sched_yield_cpu() {
     return true;
   }
   next = sched_pick(c);
+  if (next == nullptr) {
+    // One that waits by yielding makes no switch, so no look at the timers is ever due here.
+    sched_run_timers();
+    next = sched_pick(c);
+  }
   if (next == nullptr) return false;
   td->td_state = TDS_RUNNABLE;
   sched_enqueue(td);

@@ -5,7 +5,7 @@ import os
 import cli
 
 REQUIRED = {"kernel", "glibc", "text-rewriting", "preload"}
-OPTIONAL = {"fsgsbase", "io_uring", "lightweight-guards", "membarrier-sync-core",
+OPTIONAL = {"engine", "fsgsbase", "io_uring", "lightweight-guards", "membarrier-sync-core",
             "syscall-user-dispatch", "vdso-clock", "cache-directory", "cpus", "max-map-count",
             "thread-limits", "overcommit", "transparent-huge-pages"}
 
@@ -40,6 +40,14 @@ class Doctor(cli.Case):
         result = self.run_cr("doctor")
         self.assertEqual(result.returncode, 1)
         self.assertEqual(result.stdout.splitlines()[-1], "libcr can't run here: preload")
+
+    def test_engine_is_what_was_asked_for(self):
+        for name in ("epoll", "none"):
+            engine = self.checks(env={"LIBCR_ENGINE": name})[1]["engine"]
+            self.assertEqual((engine["ok"], engine["detail"]), (True, f"{name} (LIBCR_ENGINE={name})"))
+        report, checks = self.checks(env={"LIBCR_ENGINE": "auto"})
+        chosen = "uring" if checks["io_uring"]["ok"] else "epoll"
+        self.assertTrue(checks["engine"]["detail"].startswith(chosen), checks["engine"])
 
     def cache(self, **keywords):
         return self.checks(env={"XDG_CACHE_HOME": str(self.work)}, **keywords)[1]["cache-directory"]

@@ -41,6 +41,13 @@ class Environment(cli.Case):
         self.assertEqual(env["LIBCR_STATS"], "1")
         self.assertEqual(env["LIBCR_ENGINE"], "epoll")
 
+    def test_engine_is_a_variable(self):
+        for name in ("auto", "uring", "epoll", "none"):
+            self.assertEqual(self.env_of("--engine", name)["LIBCR_ENGINE"], name)
+        result = self.run_cr("run", "--engine", "kqueue", "env")
+        self.assertEqual(result.returncode, 125)
+        self.assertIn("'kqueue' is no engine", result.stderr)
+
     def test_sizes(self):
         for text, size in (("16384", 16384), ("16k", 16384), ("8M", 8 << 20), ("1g", 1 << 30)):
             self.assertEqual(self.env_of("--stack-size", text)["LIBCR_STACK_SIZE"], str(size))

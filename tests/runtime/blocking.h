@@ -1,8 +1,9 @@
 /* What the tests of blocking calls share: two ends of everything that data goes through, and threads
  * that are about to block.
  *
- * Nothing tells a program that another thread of it sleeps in a call, so settle() waits for it. A case
- * must also be right when the thread was late: settle() only makes the interesting order likely.
+ * Nothing tells a program on libcr that another thread of it sleeps in a call, so settle() waits for it:
+ * until the thread runs, natively until the kernel says that it sleeps, and a little longer. Where it can be, a
+ * case is right also when the thread was late.
  */
 #ifndef CR_TESTS_BLOCKING_H
 #define CR_TESTS_BLOCKING_H
@@ -23,12 +24,41 @@
 enum family { TCP, UNIX_STREAM, UNIX_SEQPACKET, UNIX_DGRAM, PIPE, FAMILIES };
 static const char* const family_names[] = {"tcp", "unix stream", "unix seqpacket", "unix dgram", "pipe"};
 
-static inline void settle(void) { sleep_ms(40); }
-
+struct beginning {
+  void* (*fn)(void*);
+  void* arg;
+};
+static int begun = -1; /* the tid of the thread that was started last, once it runs */
+static inline void* begin_thread(void* p) {
+  struct beginning b = *(struct beginning*)p;
+  free(p);
+  __atomic_store_n(&begun, gettid(), __ATOMIC_SEQ_CST);
+  return b.fn(b.arg);
+}
 static inline pthread_t start(void* (*fn)(void*), void* arg) {
   pthread_t t;
-  CHECK(pthread_create(&t, NULL, fn, arg) == 0);
+  struct beginning* b = malloc(sizeof *b);
+  *b = (struct beginning){fn, arg};
+  __atomic_store_n(&begun, 0, __ATOMIC_SEQ_CST);
+  CHECK(pthread_create(&t, NULL, begin_thread, b) == 0);
   return t;
+}
+/* Also true of a thread that is gone or that the kernel does not know. */
+static inline int kernel_says_asleep(int tid) {
+  char path[64], line[256] = "";
+  snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+  FILE* f = fopen(path, "re");
+  if (f == NULL) return 1;
+  fgets(line, sizeof line, f);
+  fclose(f);
+  const char* state = strrchr(line, ')');
+  return state == NULL || state[2] != 'R';
+}
+static inline void settle(void) {
+  int tid = -1;
+  for (int i = 0; i < 2000 && (tid = __atomic_load_n(&begun, __ATOMIC_SEQ_CST)) == 0; i++) sleep_ms(1);
+  for (int i = 0; i < 2000 && tid > 0 && !kernel_says_asleep(tid); i++) sleep_ms(1);
+  sleep_ms(40);
 }
 static inline void* finish(pthread_t t) {
   void* r;

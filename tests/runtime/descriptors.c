@@ -476,11 +476,11 @@ static void close_under_a_reader(void) {
   for (int i = 0; i < 3; i++) {
     int number = kinds[i].b;
     pthread_t t = start(read_one, &kinds[i].b);
-    sleep_ms(30);
+    sleep_ms(200);
     CHECK(close(number) == 0);
     int other = open("/dev/null", O_RDONLY);
     CHECK(other == number);
-    sleep_ms(20);
+    sleep_ms(50);
     CHECK(write(kinds[i].a, "x", 1) == 1);
     printf("%zd\n", (ssize_t)finish(t));
     if (i != 2) {
@@ -493,7 +493,7 @@ static void close_under_a_reader(void) {
 static void dup2_over_a_reader(void) {
   struct pair p = tcp_pair(), q = pipe_pair();
   pthread_t t = start(read_one, &p.b);
-  sleep_ms(30);
+  sleep_ms(200);
   CHECK(dup2(q.b, p.b) == p.b);
   char c;
   CHECK(write(q.a, "q", 1) == 1 && read(p.b, &c, 1) == 1 && c == 'q');
@@ -947,6 +947,40 @@ static void ring_of_pipes(void) {
   puts("fifty rounds");
 }
 
+/* Wakes between threads beside events: an idle cpu that sleeps for events must hear of both, also
+ * when another cpu looks for events at the same moment. */
+static pthread_mutex_t turn_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t turn_changed = PTHREAD_COND_INITIALIZER;
+static int turn;
+static void* take_turns(void* arg) {
+  int me = (int)(intptr_t)arg;
+  for (int i = 0; i < 2000; i++) {
+    pthread_mutex_lock(&turn_lock);
+    while (turn != me) pthread_cond_wait(&turn_changed, &turn_lock);
+    turn = (turn + 1) % 3;
+    pthread_cond_broadcast(&turn_changed);
+    pthread_mutex_unlock(&turn_lock);
+  }
+  return NULL;
+}
+static void* ask_echo(void* arg) {
+  char c = 'x';
+  for (int i = 0; i < 2000; i++) CHECK(write(*(int*)arg, &c, 1) == 1 && read(*(int*)arg, &c, 1) == 1);
+  shutdown(*(int*)arg, SHUT_WR);
+  return NULL;
+}
+static void wakes_between_threads_beside_events(void) {
+  struct pair p[3] = {tcp_pair(), unix_pair(), tcp_pair()};
+  pthread_t t[9];
+  for (int i = 0; i < 3; i++) {
+    t[i] = start(take_turns, (void*)(intptr_t)i);
+    t[3 + i] = start(echo, &p[i].b);
+    t[6 + i] = start(ask_echo, &p[i].a);
+  }
+  for (int i = 0; i < 9; i++) finish(t[i]);
+  puts("ok");
+}
+
 /* A thread that computes must not keep others from their events. */
 static volatile int stop_computing;
 static void* compute(void* arg) {
@@ -1002,7 +1036,7 @@ static const struct test_case cases[] = {
     CASE(many_accept_on_one_socket), CASE(datagrams), CASE(recvmmsg_waits_for_all),
     CASE(eventfd_and_timerfd), CASE(signalfd_parks), CASE(packets_in_a_pipe), CASE(poll_of_several),
     CASE(poll_for_room), CASE(select_of_several), CASE(urgent_data), CASE(epoll_of_the_program),
-    CASE(poll_many_rounds), CASE(ring_of_pipes), CASE(events_beside_a_busy_thread),
+    CASE(wakes_between_threads_beside_events), CASE(poll_many_rounds), CASE(ring_of_pipes), CASE(events_beside_a_busy_thread),
     CASE(events_beside_a_waiting_thread),
 };
 CASE_MAIN(cases)

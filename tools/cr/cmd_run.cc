@@ -169,9 +169,9 @@ Subcommand make_run(CLI::App& cr) {
                   "(count); may be repeated, the first one is nearest the program")
       ->allow_extra_args(false)->type_name("PATH");
   app->add_option("--engine", options->engine,
-                  "How calls that wait give up the cpu: uring, epoll, none, or auto for the first of "
-                  "these that the machine allows (default)")
-      ->check(CLI::IsMember({"auto", "uring", "epoll", "none"}))->type_name("NAME");
+                  "How blocking calls wait: uring, epoll, none (in the kernel, each on a kernel thread), "
+                  "or auto, the first of these that works here (default)")
+      ->check(check_engine)->type_name("ENGINE");
   app->add_flag("--stats", options->stats, "Print the runtime's counters on standard error at exit");
   app->add_flag("--small-tls", options->small_tls,
                 "Leave little room in each thread for libraries that are loaded later: a waiting "

@@ -4,6 +4,7 @@
 //   LIBCR_CPUS        number of rforks, 1 to 1024
 //   LIBCR_STACK_SIZE  default stack of a thread, bytes
 //   LIBCR_SHIM        absolute paths of shims, colon separated, the first one nearest to the program
+//   LIBCR_ENGINE      how blocking calls wait: auto, uring, epoll or none
 //   LIBCR_STATS       1: counters on standard error at exit
 //   GLIBC_TUNABLES    two of ld.so's for --small-tls; it reads them before any library is loaded
 //

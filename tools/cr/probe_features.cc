@@ -7,6 +7,7 @@
 #include <linux/io_uring.h>
 #include <linux/membarrier.h>
 #include <sys/auxv.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -16,6 +17,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <system_error>
 
@@ -117,6 +119,30 @@ Check probe_io_uring() {
   return check;
 }
 
+// What the runtime will choose when the first thread has to wait (src/async/engine.cc).
+Check probe_engine(const Check& io_uring) {
+  const char* wish = getenv("LIBCR_ENGINE");
+  const std::string asked = wish ? wish : "";
+  const bool choose = asked.empty() || asked == "auto";
+  Check check{"engine", true, false, "", "each blocking call keeps a kernel thread"};
+  const int fd = epoll_create1(EPOLL_CLOEXEC);
+  const std::string no_epoll = fd < 0 ? "epoll_create1: " + error_name() : "";
+  if (fd >= 0) close(fd);
+  if ((choose || asked == "uring") && io_uring.ok && fd >= 0) {
+    check.detail = "uring: files by io_uring, the rest by epoll";
+  } else if ((choose || asked == "epoll") && fd >= 0) {
+    check.detail = "epoll";
+    if (choose) check.detail += ", since " + io_uring.detail;
+  } else {
+    check.ok = asked == "none";
+    check.detail = "none";
+    if (asked == "uring" && !io_uring.ok) check.detail += ", since " + io_uring.detail;
+    if (fd < 0) check.detail += ", since " + no_epoll;
+  }
+  if (!choose) check.detail += " (LIBCR_ENGINE=" + asked + ")";
+  return check;
+}
+
 Check probe_lightweight_guards() {
   Page page(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   const bool ok = page.mapped() && page.advise(kMadvGuardInstall);
@@ -171,8 +197,9 @@ Check probe_vdso_clock() {
 }  // namespace
 
 std::vector<Check> probe_features() {
-  return {probe_kernel(),     probe_glibc(),    probe_text_rewriting(),
-          probe_fsgsbase(),   probe_io_uring(), probe_lightweight_guards(),
+  const Check io_uring = probe_io_uring();
+  return {probe_kernel(),     probe_glibc(), probe_text_rewriting(),
+          probe_fsgsbase(),   io_uring,      probe_engine(io_uring), probe_lightweight_guards(),
           probe_membarrier(), probe_syscall_user_dispatch(), probe_vdso_clock()};
 }
 

@@ -40,4 +40,9 @@ std::string check_stack_size(const std::string& text) {
   return "'" + text + "' is not a stack size; give bytes, or a number with K, M or G, from 16K to 64G";
 }
 
+std::string check_engine(const std::string& text) {
+  if (text == "auto" || text == "uring" || text == "epoll" || text == "none") return {};
+  return "'" + text + "' is no engine; give auto, uring, epoll or none";
+}
+
 }  // namespace cr::tool

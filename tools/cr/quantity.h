@@ -1,4 +1,5 @@
-// Numbers on the command line: whole, in a stated range, sizes with a K, M or G suffix.
+// Option values on the command line: whole numbers in a stated range, sizes with a K, M or G suffix,
+// the engines' names.
 #pragma once
 
 #include <cstdint>
@@ -21,5 +22,6 @@ std::optional<uint64_t> parse_size(std::string_view text);
 // CLI11 validators: an empty string for a good value, else what is wrong with it.
 std::string check_cpus(const std::string& text);
 std::string check_stack_size(const std::string& text);
+std::string check_engine(const std::string& text);
 
 }  // namespace cr::tool
