@@ -81,10 +81,19 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unatt
       }
       return false;
     }
-    // One short trap after the other: its LWKT has a slice like one that computes.
-  } else if (state != CPU_RUN) {
+    // One short trap after the other: its LWKT has a slice like one that computes. No signal: the
+    // trap may be a long one by now, and return less than it would have.
+    if (s.nswitch != c->c_nswitch) {
+      s.nswitch = c->c_nswitch;
+      s.since = now;
+    } else if ((work || due) && now - s.since >= kSlice) {
+      s.since = now;
+      __atomic_store_n(&c->c_yield, 1u, __ATOMIC_RELAXED);
+      return true;
+    }
     return false;
   }
+  if (state != CPU_RUN) return false;
   due = due && deadline + kGrace <= now;
   if (s.nswitch != c->c_nswitch) {
     s.nswitch = c->c_nswitch;

@@ -394,6 +394,7 @@ void sched_trap_enter_handoff(globaldata* gd) {
 // cpu among themselves, and its queue, the timers and the events would never be looked at.)
 void sched_trap_took(globaldata* gd, cpu* c) {
   hold(gd, c);
+  c->c_yield = 0;
   sched_run_timers();
   if (sched_cpu_has_work(c) || sched_global_count() != 0) sched_yield_cpu();
 }

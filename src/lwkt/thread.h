@@ -157,6 +157,7 @@ struct alignas(kCacheLine) cpu {
   uint32_t c_state;      // CpuState, compare-and-swapped
   int32_t c_id;
   globaldata* c_gd;      // the holder
+  uint32_t c_yield;        // the monitor's: others first, after the next trap
   uint32_t c_unsubmitted;  // requests of its ring that wait for the next enter
   uint32_t c_trapseq;    // counts entries into blocking traps: the monitor compares
   uint64_t c_nswitch;    // switches so far
