@@ -131,6 +131,8 @@ void io_done(iorequest* io, int64_t result);
 // and what closes them passes them by. Moves *fd there. The number may change again (a program
 // dup2s over it): always read it through the pointer.
 void engine_hide_fd(int* fd);
+// A duplicate up there; with a limit below that in the last numbers that the limit has. -errno: none.
+long engine_dup_high(int fd);
 void engine_move_fd(int fd);  // the program is about to dup2 onto it
 
 }  // namespace cr
