@@ -56,6 +56,17 @@ int offer_rest(union sysunion* m, FdCall& c, uint64_t done) {
   return done_with(m, done);
 }
 
+// A unix stream tells a sender that sleeps of the peer's reset, where a new send would find a broken
+// pipe (and be signalled). Taking the error also keeps it from the next read, as there.
+int error_of_sleeper(const FdCall& c) {
+  if (c.e->kind != FDK_STREAM) return 0;
+  int error = 0;
+  uint32_t size = sizeof error;
+  raw6(SYS_getsockopt, c.fd, SOL_SOCKET, SO_ERROR, reinterpret_cast<long>(&error),
+       reinterpret_cast<long>(&size), 0);
+  return error;
+}
+
 void mark_passed(const kmsghdr& msg) {
   uint64_t at = msg.control, end = msg.control + msg.controllen;
   if (at == 0 || end < at) return;
@@ -127,7 +138,9 @@ int socket_send(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
     }
     int w = c.wait();
     if (w == 0) {
+      int error = c.broken() ? error_of_sleeper(c) : 0;
       if (done != 0 && c.broken()) return done_with(m, done);
+      if (error != 0) return error;
       continue;
     }
     if (w == kOfferTrap) return offer_rest(m, c, done);
@@ -176,7 +189,9 @@ int socket_send_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg, int fla
     }
     int w = c.wait();
     if (w == 0) {
+      int error = c.broken() ? error_of_sleeper(c) : 0;
       if (done != 0 && c.broken()) return done_with(m, done);
+      if (error != 0) return error;
       continue;
     }
     if (w != kOfferTrap) return done != 0 ? done_with(m, done) : -w;

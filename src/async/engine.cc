@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "../../arch/x86_64/rawcall.h"
@@ -16,6 +17,7 @@ namespace cr {
 namespace {
 
 inline constexpr int kHiddenFrom = 1000;
+inline constexpr int kSmallLimitRoom = 8;
 inline constexpr int kMostHidden = 512;  // a ring for each cpu, and then some
 
 // What `auto` tries, best first.
@@ -30,6 +32,17 @@ int* hidden[kMostHidden];
 bool same(const char* a, const char* b) {
   while (*a != '\0' && *a == *b) a++, b++;
   return *a == *b;
+}
+
+// Under a small limit: its last numbers, which a program reaches last.
+long hidden_from() {
+  rlimit limit{};
+  if (raw2(SYS_getrlimit, RLIMIT_NOFILE, reinterpret_cast<long>(&limit)) != 0 ||
+      limit.rlim_cur >= kHiddenFrom + kSmallLimitRoom) {
+    return kHiddenFrom;
+  }
+  auto most = static_cast<long>(limit.rlim_cur);
+  return most > 2 * kSmallLimitRoom ? most - kSmallLimitRoom : 0;
 }
 
 void mark(int fd, uint32_t flags) {
@@ -112,7 +125,7 @@ void engine_move_fd(int fd) {
 }
 
 void engine_hide_fd(int* fd) {
-  long r = raw3(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, kHiddenFrom);
+  long r = raw3(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, hidden_from());
   if (!raw_failed(r)) {
     raw1(SYS_close, *fd);
     __atomic_store_n(fd, static_cast<int>(r), __ATOMIC_SEQ_CST);
