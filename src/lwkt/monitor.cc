@@ -81,7 +81,9 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unatt
       }
       return false;
     }
-    // One short trap after the other: its LWKT has a slice like one that computes.
+    // One short trap after the other: its LWKT has a slice like one that computes, and looks at
+    // td_ast at the end of each. No signal: it may be in one that has moved something and would
+    // return with that, which the program did not ask for.
   } else if (state != CPU_RUN) {
     return false;
   }
@@ -95,7 +97,13 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unatt
               (work || sched_hooks.engine_events()))) {
     s.since = now;
     globaldata* gd = c->c_gd;
-    if (gd != nullptr && gd->gd_ktid != 0) rfork_send_signal(gd, kIpiSignal);
+    if (gd == nullptr || gd->gd_ktid == 0) return true;
+    if (state == CPU_TRAP) {
+      // Should that LWKT be gone by now, another one yields once for nothing.
+      __atomic_or_fetch(&gd->gd_curthread->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);
+    } else {
+      rfork_send_signal(gd, kIpiSignal);
+    }
     return true;
   }
   return false;
