@@ -127,10 +127,12 @@ void io_done(iorequest* io, int64_t result);
 // While an LWKT is parked on what only the engine can tell, it counts in sched_external (sched.h):
 // that makes the monitor see to it that somebody looks.
 
-// Our own descriptors stand above what programs count on (1000 if the limit allows), close-on-exec,
+// Our own descriptors stand above what programs count on (1000, or where the limit ends), close-on-exec,
 // and what closes them passes them by. Moves *fd there. The number may change again (a program
 // dup2s over it): always read it through the pointer.
 void engine_hide_fd(int* fd);
+// A duplicate up there; with a limit below that in the last numbers that the limit has. -errno: none.
+long engine_dup_high(int fd);
 void engine_move_fd(int fd);  // the program is about to dup2 onto it
 
 }  // namespace cr
