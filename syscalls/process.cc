@@ -116,6 +116,7 @@ int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, lo
   if (others) timer_slack_lend(curthread());
   // The kernel copies the pages one after the other while other cpus go on: what the child is to
   // find whole must stand still meanwhile. That nobody holds its lock just now is not enough.
+  engine_lock();
   siglock.lock();
   arena_lock();
   timer_lock();
@@ -125,6 +126,7 @@ int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, lo
   timer_unlock();
   arena_unlock();
   siglock.unlock();
+  engine_unlock();
   if (r == 0) {
     rebuild_child();
   } else if (others) {

@@ -56,17 +56,6 @@ int offer_rest(union sysunion* m, FdCall& c, uint64_t done) {
   return done_with(m, done);
 }
 
-// A unix stream tells a sender that sleeps of the peer's reset, where a new send would find a broken
-// pipe (and be signalled). Taking the error also keeps it from the next read, as there.
-int error_of_sleeper(const FdCall& c) {
-  if (c.e->kind != FDK_STREAM) return 0;
-  int error = 0;
-  uint32_t size = sizeof error;
-  raw6(SYS_getsockopt, c.fd, SOL_SOCKET, SO_ERROR, reinterpret_cast<long>(&error),
-       reinterpret_cast<long>(&size), 0);
-  return error;
-}
-
 void mark_passed(const kmsghdr& msg) {
   uint64_t at = msg.control, end = msg.control + msg.controllen;
   if (at == 0 || end < at) return;
@@ -120,6 +109,17 @@ int socket_receive(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b)
   }
 }
 
+// The kernel tells a sender on a unix stream that slept the socket's error (the peer left data
+// unread: ECONNRESET), and one that only comes now of the closed way: EPIPE, with a signal.
+int error_of_sleeper(const FdCall& c) {
+  if (c.e->kind != FDK_STREAM) return 0;
+  int error = 0;
+  uint32_t size = sizeof error;
+  long r = raw6(SYS_getsockopt, c.fd, SOL_SOCKET, SO_ERROR, reinterpret_cast<long>(&error),
+                reinterpret_cast<long>(&size), 0);
+  return raw_failed(r) ? 0 : error;
+}
+
 int socket_send(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
   FdCall c(fd, e, FD_OUT);
   for (uint64_t done = 0;;) {
@@ -138,9 +138,9 @@ int socket_send(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
     }
     int w = c.wait();
     if (w == 0) {
-      int error = c.broken() ? error_of_sleeper(c) : 0;
-      if (done != 0 && c.broken()) return done_with(m, done);
-      if (error != 0) return error;
+      if (!c.broken()) continue;
+      if (done != 0) return done_with(m, done);
+      if (int error = error_of_sleeper(c); error != 0) return error;
       continue;
     }
     if (w == kOfferTrap) return offer_rest(m, c, done);
@@ -189,9 +189,9 @@ int socket_send_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg, int fla
     }
     int w = c.wait();
     if (w == 0) {
-      int error = c.broken() ? error_of_sleeper(c) : 0;
-      if (done != 0 && c.broken()) return done_with(m, done);
-      if (error != 0) return error;
+      if (!c.broken()) continue;
+      if (done != 0) return done_with(m, done);
+      if (int error = error_of_sleeper(c); error != 0) return error;
       continue;
     }
     if (w != kOfferTrap) return done != 0 ? done_with(m, done) : -w;

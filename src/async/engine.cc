@@ -17,7 +17,6 @@ namespace cr {
 namespace {
 
 inline constexpr int kHiddenFrom = 1000;
-inline constexpr int kSmallLimitRoom = 8;
 inline constexpr int kMostHidden = 512;  // a ring for each cpu, and then some
 
 // What `auto` tries, best first.
@@ -32,17 +31,6 @@ int* hidden[kMostHidden];
 bool same(const char* a, const char* b) {
   while (*a != '\0' && *a == *b) a++, b++;
   return *a == *b;
-}
-
-// Under a small limit: its last numbers, which a program reaches last.
-long hidden_from() {
-  rlimit limit{};
-  if (raw2(SYS_getrlimit, RLIMIT_NOFILE, reinterpret_cast<long>(&limit)) != 0 ||
-      limit.rlim_cur >= kHiddenFrom + kSmallLimitRoom) {
-    return kHiddenFrom;
-  }
-  auto most = static_cast<long>(limit.rlim_cur);
-  return most > 2 * kSmallLimitRoom ? most - kSmallLimitRoom : 0;
 }
 
 void mark(int fd, uint32_t flags) {
@@ -101,6 +89,9 @@ bool engine_open() {
   return engine != &engine_none;
 }
 
+void engine_lock() { lock.lock(); }
+void engine_unlock() { lock.unlock(); }
+
 void engine_atfork_child() {
   lock = SpinLock{};
   engine->atfork_child();
@@ -110,12 +101,23 @@ void engine_atfork_child() {
   sched_external = 0;
 }
 
+long engine_dup_high(int fd) {
+  long r = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kHiddenFrom);
+  if (!raw_failed(r)) return r;
+  rlimit limit{};
+  if (raw_failed(raw2(SYS_getrlimit, RLIMIT_NOFILE, reinterpret_cast<long>(&limit)))) return r;
+  uint64_t from = limit.rlim_cur < kHiddenFrom ? limit.rlim_cur : kHiddenFrom;
+  constexpr uint64_t kRoom = 8;
+  return from > kRoom ? raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, static_cast<long>(from - kRoom)) : r;
+}
+
 void engine_move_fd(int fd) {
   Guard g(lock);
   for (int* h : hidden) {
     if (h == nullptr || *h != fd) continue;
     // The old number is closed by the dup2 itself.
     long r = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, fd + 1);
+    if (raw_failed(r)) r = engine_dup_high(fd);
     if (raw_failed(r)) return;
     __atomic_store_n(h, static_cast<int>(r), __ATOMIC_SEQ_CST);
     mark(static_cast<int>(r), FDF_HIDDEN);
@@ -125,7 +127,7 @@ void engine_move_fd(int fd) {
 }
 
 void engine_hide_fd(int* fd) {
-  long r = raw3(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, hidden_from());
+  long r = engine_dup_high(*fd);
   if (!raw_failed(r)) {
     raw1(SYS_close, *fd);
     __atomic_store_n(fd, static_cast<int>(r), __ATOMIC_SEQ_CST);

@@ -107,6 +107,10 @@ extern const Engine* engine;
 
 // Opens the chosen engine if it is not open yet. False: calls that may block are offered traps.
 bool engine_open();
+// Nobody opens an engine or a part of one between these: a fork's child must not inherit one half made,
+// whose descriptors and memory are the parent's.
+void engine_lock();
+void engine_unlock();
 void engine_atfork_child();
 // `wish`: auto, uring, epoll, none; null is auto. False: no such word.
 bool engine_choose(const char* wish);
@@ -127,6 +131,8 @@ void io_done(iorequest* io, int64_t result);
 // and what closes them passes them by. Moves *fd there. The number may change again (a program
 // dup2s over it): always read it through the pointer.
 void engine_hide_fd(int* fd);
+// A duplicate up there; with a limit below that in the last numbers that the limit has. -errno: none.
+long engine_dup_high(int fd);
 void engine_move_fd(int fd);  // the program is about to dup2 onto it
 
 }  // namespace cr

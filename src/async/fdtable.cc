@@ -117,7 +117,7 @@ void wake_claimed(fdwaiter* w) {
 
 // fd is about to be closed under its sleepers: they go on upon a duplicate. Locked.
 void move_sleepers(fdentry* from, int fd) {
-  long dup = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 1000);
+  long dup = engine_dup_high(fd);
   if (raw_failed(dup)) dup = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
   fdentry* to = raw_failed(dup) ? nullptr : fd_entry(dup);
   fdwaiter* woken = nullptr;

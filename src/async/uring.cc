@@ -43,7 +43,6 @@ inline constexpr uint64_t kForget = 0;  // user_data of a cancellation: nobody w
 inline constexpr uint32_t kRingEvent = 0xffffffff;  // a generation that no descriptor reaches
 
 Ring rings[kMaxCpus];
-SpinLock opening;
 uint32_t nopen;  // rings in use: where it is 0 nothing has to be looked at
 
 void complete(uint64_t user_data, int32_t res) {
@@ -78,13 +77,15 @@ void flush(cpu* c) {
 Ring* ring_of(int id) {
   Ring& r = rings[id];
   if (__builtin_expect(ring_is_open(r), 1)) return &r;
+  engine_lock();
   int error = ring_open(r, kEntries);
-  if (error != 0) return nullptr;
-  Guard g(opening);
-  engine_hide_fd(&r.fd);
-  engine_epoll.watch(r.fd, kRingEvent, EPOLLIN, 0);
-  atomic_add(&nopen, 1u);
-  return &r;
+  if (error == 0) {
+    engine_hide_fd(&r.fd);
+    engine_epoll.watch(r.fd, kRingEvent, EPOLLIN, 0);
+    atomic_add(&nopen, 1u);
+  }
+  engine_unlock();
+  return error == 0 ? &r : nullptr;
 }
 
 int uring_open() {
@@ -108,7 +109,6 @@ void uring_atfork_child() {
     ring_atfork_child(rings[i]);
     cpus[i]->c_unsubmitted = 0;
   }
-  opening = SpinLock{};
   nopen = 0;
 }
 

@@ -71,16 +71,20 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unatt
   if (state == CPU_TRAP) {
     bool same_trap = s.trapseq == c->c_trapseq;
     s.trapseq = c->c_trapseq;
-    if (!same_trap || !(work || due || unattended)) return false;
-    uint32_t expect = CPU_TRAP;
-    if (__atomic_compare_exchange_n(&c->c_state, &expect, static_cast<uint32_t>(CPU_RUN), false,
-                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-      rfork_assign(c);
-      return true;
+    if (same_trap) {
+      uint32_t expect = CPU_TRAP;
+      if ((work || due || unattended) &&
+          __atomic_compare_exchange_n(&c->c_state, &expect, static_cast<uint32_t>(CPU_RUN), false,
+                                      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        rfork_assign(c);
+        return true;
+      }
+      return false;
     }
+    // One short trap after the other: its LWKT has a slice like one that computes.
+  } else if (state != CPU_RUN) {
     return false;
   }
-  if (state != CPU_RUN) return false;
   due = due && deadline + kGrace <= now;
   if (s.nswitch != c->c_nswitch) {
     s.nswitch = c->c_nswitch;

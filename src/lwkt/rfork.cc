@@ -368,18 +368,24 @@ void sched_trap_watched(const cpu* c) {
 void sched_trap_enter_handoff(globaldata* gd) {
   cpu* c = gd->gd_cpu;
   sched_trap_enter(gd);
-  if (sched_cpu_has_work(c) && try_take(c, CPU_TRAP)) rfork_assign(c);
+  if ((sched_cpu_has_work(c) || sched_global_count() != 0) && try_take(c, CPU_TRAP)) {
+    rfork_assign(c);
+  }
+}
+
+// Those that were here first go first. (Many rforks whose LWKTs do nothing but traps would pass the
+// cpu among themselves, and its queue, the timers and the events would never be looked at.)
+void sched_trap_took(globaldata* gd, cpu* c) {
+  hold(gd, c);
+  sched_run_timers();
+  if (sched_cpu_has_work(c) || sched_global_count() != 0) sched_yield_cpu();
 }
 
 void sched_trap_lost() {
   globaldata* gd = mygd();
   for (int i = 0; i < ncpus; i++) {
     if (try_take(cpus[i], CPU_TRAP)) {
-      hold(gd, cpus[i]);
-      // Those that were here first go first. (Many rforks whose LWKTs do nothing but traps would
-      // pass the cpu among themselves, and its queue and the timers would never be looked at.)
-      sched_run_timers();
-      if (sched_cpu_has_work(cpus[i]) || sched_global_count() != 0) sched_yield_cpu();
+      sched_trap_took(gd, cpus[i]);
       return;
     }
   }

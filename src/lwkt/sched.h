@@ -99,7 +99,8 @@ inline bool sched_others() { return __builtin_expect(nthreads > 1, 0); }
 // Brackets a trap that may block. After leave the caller holds a cpu again.
 // Inlined, because after a trap every return is one that the processor did not predict.
 void sched_trap_watched(const cpu* c);  // somebody may want the cpu: the monitor must look
-void sched_trap_lost();                 // and got it
+void sched_trap_took(globaldata* gd, cpu* c);  // c was another rfork's, which is in a trap itself
+void sched_trap_lost();                        // and got it
 
 [[gnu::always_inline]] inline void sched_trap_enter(globaldata* gd) {
   cpu* c = gd->gd_cpu;
@@ -118,7 +119,7 @@ void sched_trap_lost();                 // and got it
                                                    static_cast<uint32_t>(CPU_RUN), false,
                                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST),
                        1)) {
-    c->c_gd = gd;  // another rfork may have held it and be in a trap itself
+    if (__builtin_expect(c->c_gd != gd, 0)) sched_trap_took(gd, c);
     return;
   }
   sched_trap_lost();
