@@ -342,12 +342,14 @@ namespace {
 int exec_call(union sysunion* m) {
   thread* td = curthread();
   Env env;
+  rfork_exec_begin();
   sig_prepare_exec(td);
   bool others = sched_others();
   if (others) timer_slack_lend(td);
   long r = exec_with(m->sm.sm_nr, m->raw.arg, &env);
   if (others) timer_slack_take();
   sig_unprepare_exec();
+  rfork_exec_failed();
   if (env.memory != nullptr) {
     raw2(SYS_munmap, reinterpret_cast<long>(env.memory), static_cast<long>(env.size));
   }

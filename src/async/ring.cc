@@ -138,8 +138,10 @@ long ring_enter(Ring& r) {
 bool ring_ready(const Ring& r) {
   return __atomic_load_n(r.cq_tail, __ATOMIC_ACQUIRE) !=
              __atomic_load_n(r.cq_head, __ATOMIC_RELAXED) ||
-         (flags(r) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+         (flags(r) & IORING_SQ_CQ_OVERFLOW) != 0;
 }
+
+bool ring_unfinished(const Ring& r) { return (flags(r) & IORING_SQ_TASKRUN) != 0; }
 
 uint32_t ring_reap(Ring& r, void (*done)(uint64_t, int32_t)) {
   constexpr uint32_t kBatch = 32;

@@ -71,8 +71,11 @@ void ring_push(Ring& r);
 uint32_t ring_unsubmitted(const Ring& r);
 // Submits what has been pushed. Entries taken, or -errno.
 long ring_enter(Ring& r);
-// There are completions, or there would be after an enter.
+// There are completions.
 bool ring_ready(const Ring& r);
+// Some kernel thread will have completions once it enters the kernel, whatever for. ring_reap does
+// so if it is the caller; if it is another one it may take until that one's next tick.
+bool ring_unfinished(const Ring& r);
 // Calls done(user_data, res) for each completion. How many there were.
 uint32_t ring_reap(Ring& r, void (*done)(uint64_t user_data, int32_t res));
 

@@ -49,21 +49,22 @@ void complete(uint64_t user_data, int32_t res) {
   if (user_data != kForget) io_done(reinterpret_cast<iorequest*>(user_data), res);
 }
 
-uint32_t reap_all() {
-  uint32_t n = 0;
-  if (__atomic_load_n(&nopen, __ATOMIC_RELAXED) == 0) return 0;
-  for (int i = 0; i < ncpus; i++) {
-    if (ring_is_open(rings[i]) && ring_ready(rings[i])) n += ring_reap(rings[i], complete);
-  }
-  return n;
-}
-
-bool any_ready() {
+template <typename Pred>
+bool any_ring(Pred pred) {
   if (__atomic_load_n(&nopen, __ATOMIC_RELAXED) == 0) return false;
   for (int i = 0; i < ncpus; i++) {
-    if (ring_is_open(rings[i]) && ring_ready(rings[i])) return true;
+    if (ring_is_open(rings[i]) && pred(rings[i])) return true;
   }
   return false;
+}
+
+uint32_t reap_all() {
+  uint32_t n = 0;
+  any_ring([&n](Ring& r) {
+    if (ring_ready(r) || ring_unfinished(r)) n += ring_reap(r, complete);
+    return false;
+  });
+  return n;
 }
 
 void flush(cpu* c) {
@@ -179,7 +180,9 @@ bool uring_sleep(cpu* c, uint32_t seen, uint64_t deadline) {
     uint64_t soon = clock_monotonic() + 1'000'000;
     if (soon < deadline) deadline = soon;
   }
-  if (any_ready()) return true;
+  // What is only unfinished does not keep it awake: its own ends the sleep at once, another thread's
+  // becomes an event when it is done.
+  if (any_ring(ring_ready)) return true;
   return engine_epoll.sleep(c, seen, deadline);
 }
 
@@ -192,7 +195,10 @@ bool uring_kick(cpu* c) { return engine_epoll.kick(c); }
 
 bool uring_unattended() { return engine_epoll.unattended(); }
 
-bool uring_events() { return any_ready() || engine_epoll.events(); }
+bool uring_events() {
+  return any_ring([](const Ring& r) { return ring_ready(r) || ring_unfinished(r); }) ||
+         engine_epoll.events();
+}
 
 }  // namespace
 

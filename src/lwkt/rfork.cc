@@ -252,7 +252,24 @@ void rfork_assign(cpu* c) {
 }
 
 int rfork_send_signal(globaldata* gd, int sig) {
-  return static_cast<int>(raw3(SYS_tgkill, raw0(SYS_getpid), gd->gd_ktid, sig));
+  long r = 0;
+  __atomic_add_fetch(&gd->gd_senders, 1, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&gd->gd_untouchable, __ATOMIC_SEQ_CST) == 0) {
+    r = raw3(SYS_tgkill, raw0(SYS_getpid), gd->gd_ktid, sig);
+  }
+  __atomic_sub_fetch(&gd->gd_senders, 1, __ATOMIC_SEQ_CST);
+  return static_cast<int>(r);
+}
+
+void rfork_exec_begin() {
+  globaldata* gd = mygd();
+  __atomic_store_n(&gd->gd_untouchable, 1u, __ATOMIC_SEQ_CST);
+  while (__atomic_load_n(&gd->gd_senders, __ATOMIC_SEQ_CST) != 0) raw0(SYS_sched_yield);
+  raw0(SYS_getpid);  // what was sent before is handled at the latest when this returns
+}
+
+void rfork_exec_failed() {
+  __atomic_store_n(&mygd()->gd_untouchable, 0u, __ATOMIC_SEQ_CST);
 }
 
 void rfork_nudge(globaldata* gd) {

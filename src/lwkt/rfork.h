@@ -68,6 +68,10 @@ globaldata* rfork_create(cpu* c);
 // Gives the free cpu `c` to a spare rfork, or a new one.
 void rfork_assign(cpu* c);
 int rfork_send_signal(globaldata* gd, int sig);
+// Around an exec by the calling rfork: a signal of libcr's own that were still pending would end
+// the new image, which knows no handler for it.
+void rfork_exec_begin();
+void rfork_exec_failed();
 // A spare rfork, or the monitor, sees whether the floors above want something of it
 // (sched_hooks.back_from_deaf).
 void rfork_nudge(globaldata* gd);

@@ -199,6 +199,8 @@ struct globaldata {
   void* gd_idlestack;
   uint64_t gd_xcalls;      // set*id broadcasts already served
   uint32_t gd_deaf;        // blocks all signals: a spare rfork, the monitor
+  uint32_t gd_untouchable; // in an exec: gets no signal of libcr's own
+  uint32_t gd_senders;     // who is about to send one
 };
 
 inline constexpr uint32_t GDF_PASSTHRU = 1;  // a vfork child's area

@@ -1,6 +1,7 @@
 // Sleeping threads, and what a program may ask about them.
 #include "case.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
@@ -134,11 +135,18 @@ static void* spin(void* arg) {
   return arg;
 }
 
-// Nobody who computes keeps the timers from going off.
-static void a_sleeper_wakes_beside_threads_that_compute(void) {
+static void* read_zeros(void* arg) {
+  int fd = open("/dev/zero", O_RDONLY);
+  char byte;
+  while (!atomic_load(&spinner_leaves)) CHECK(read(fd, &byte, 1) == 1);
+  close(fd);
+  return arg;
+}
+
+static void sleep_beside(void* (*body)(void*)) {
   pthread_t t[3];
   sleep_ms(30);
-  for (int i = 0; i < 3; i++) CHECK(pthread_create(&t[i], NULL, spin, NULL) == 0);
+  for (int i = 0; i < 3; i++) CHECK(pthread_create(&t[i], NULL, body, NULL) == 0);
   int64_t before = now_ms();
   for (int i = 0; i < 20; i++) sleep_ms(5);
   int64_t took = now_ms() - before;
@@ -147,6 +155,10 @@ static void a_sleeper_wakes_beside_threads_that_compute(void) {
   CHECK(took >= 100 && took < 5000);
   puts("ok");
 }
+
+// Nobody who computes, or does nothing but traps, keeps the timers from going off.
+static void a_sleeper_wakes_beside_threads_that_compute(void) { sleep_beside(spin); }
+static void a_sleeper_wakes_beside_threads_that_only_trap(void) { sleep_beside(read_zeros); }
 
 static void* lock_in_time(void* arg) {
   pthread_mutex_t* m = arg;
@@ -171,6 +183,7 @@ static const struct test_case cases[] = {
     CASE(slack_is_each_thread_s_and_inherited),
     CASE(slack_survives_an_exec),
     CASE(a_sleeper_wakes_beside_threads_that_compute),
+    CASE(a_sleeper_wakes_beside_threads_that_only_trap),
     CASE(timed_locks_give_up_together),
 };
 CASE_MAIN(cases)

@@ -95,9 +95,11 @@ def one_run(kind, connections, shared, options, on_libcr):
         if issubclass(kind, apps.Copy):
             before = os.times()
             servers.run(servers.pinned(server_cpu, command), 120 + options.seconds, environment(options, on_libcr))
-            after, megabytes = os.times(), app.megabytes()
+            seconds = time.monotonic() - start
+            servers.wait_for_orphans(10)  # sshd's processes end by themselves, and their time counts
+            after = os.times()
             cpu = after.children_user + after.children_system - before.children_user - before.children_system
-            return apps.Load(megabytes, time.monotonic() - start), cpu, app.check()
+            return apps.Load(app.megabytes(), seconds), cpu, app.check()
         server = servers.Server(servers.pinned(server_cpu, command), directory / "log", environment(options, on_libcr))
         try:
             server.wait_ready(app.ready)

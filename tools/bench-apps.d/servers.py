@@ -169,6 +169,14 @@ def kill_everything():
     reap()
 
 
+def wait_for_orphans(timeout):
+    deadline = time.monotonic() + timeout
+    reap()
+    while descendants(os.getpid()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+        reap()
+
+
 def reap():
     """Adopted children that ended. To be called when no child is waited for elsewhere."""
     try:
