@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -126,9 +127,20 @@ int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir) {
     }
     int w = c.wait();
     if (w == 0) continue;
-    // Non-blocking: the call itself says EAGAIN.
-    return w == kOfferTrap || w == -EAGAIN ? c.offer(m) : -w;
+    // Non-blocking: the call itself says EAGAIN, or takes what little there is.
+    bool itself = w == kOfferTrap || (w == -EAGAIN && !c.expired());
+    return itself ? c.offer(m) : -w;
   }
+}
+
+int blocking_low_water(union sysunion* m, fdentry* e, int fd, uint64_t len) {
+  int mark = 0;
+  uint32_t size = sizeof mark;
+  raw6(SYS_getsockopt, fd, SOL_SOCKET, SO_RCVLOWAT, reinterpret_cast<long>(&mark),
+       reinterpret_cast<long>(&size), 0);
+  // With less room than that the kernel waits for less than poll does.
+  if (len < static_cast<uint64_t>(mark)) return sysport_trap_block(m);
+  return blocking_by_poll(m, e, fd, FD_IN);
 }
 
 IovCopy::~IovCopy() {

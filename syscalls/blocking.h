@@ -85,6 +85,8 @@ class FdCall {
   // The same for the rest of a call that has had an effect already: the gate can't restart it, so
   // what interrupts the trap and is no signal for this LWKT must not end it.
   int offer_rest(union sysunion* m);
+  // The time-out is up: wait has said -EAGAIN, or will.
+  bool expired() const { return expired_; }
   // An error or a hang-up was seen: another try would fetch an error that is the next call's.
   bool broken() const { return (e->flags & FDF_STICKY) != 0; }
 
@@ -151,6 +153,10 @@ inline bool blocking_on_disk(const fdentry* e) {
 
 // A read-like or write-like call on a file that has no non-blocking form: polls, then traps.
 int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir);
+
+// A read of `len` bytes from a socket with FDF_LOWAT. Waiting in the kernel for the mark, it would be
+// cut short by any signal of libcr's own: poll waits for the mark, too.
+int blocking_low_water(union sysunion* m, fdentry* e, int fd, uint64_t len);
 
 // ---- iovecs ------------------------------------------------------------------------------------
 

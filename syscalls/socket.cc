@@ -216,7 +216,7 @@ int sys_recvfrom(union sysunion* m) {
   if ((flags & MSG_DONTWAIT) != 0) return blocking_never(m, e);
   if (!fd_is_socket(fd_kind(e, fd))) return sysport_trap_block(m);
   if (fd_known_nonblock(e)) return blocking_never(m, e);
-  if (fd_low_water(e, fd)) return sysport_trap_block(m);
+  if (fd_low_water(e, fd)) return blocking_low_water(m, e, fd, a[2]);
   if ((flags & MSG_WAITALL) != 0 &&
       ((flags & MSG_PEEK) != 0 || (e->kind != FDK_TCP && e->kind != FDK_STREAM))) {
     return sysport_trap_block(m);

@@ -99,7 +99,7 @@ int sys_read(union sysunion* m) {
   if (e == nullptr) return blocking_trap(m);
   auto fd = static_cast<int>(a[0]);
   if (fd_known_nonblock(e)) return blocking_never(m, e);
-  if (fd_is_socket(kind) && fd_low_water(e, fd)) return sysport_trap_block(m);
+  if (fd_is_socket(kind) && fd_low_water(e, fd)) return blocking_low_water(m, e, fd, a[2]);
   if (fd_is_socket(kind)) return socket_receive(m, e, fd, {a[1], a[2], 0, 0, 0});
   if (kind == FDK_POLL) return blocking_by_poll(m, e, fd, FD_IN);
   kiovec iov{a[1], a[2]};
