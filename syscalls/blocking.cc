@@ -104,7 +104,7 @@ int blocking_trap(union sysunion* m, bool at_once) {
 
 int FdCall::offer_rest(union sysunion* m) {
   for (;;) {
-    int error = offer(m);
+    int error = offer_once(m);
     if (error != ERESTARTSYS) return error;
     thread* td = curthread();
     if (mygd()->gd_ast != 0) sched_hooks.ast();

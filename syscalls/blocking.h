@@ -78,10 +78,9 @@ class FdCall {
   // (likely_empty).
   int wait(bool one = false, bool doubt = false);
   // The call as it is in m, on `fd`, as a trap with the cpu on offer.
-  int offer(union sysunion* m) {
-    m->raw.arg[0] = static_cast<uint64_t>(fd);
-    return sysport_trap_block(m);
-  }
+  // Where the number is no longer the file's, a restart from the gate would take another file: then
+  // it is offered again and again.
+  int offer(union sysunion* m) { return __builtin_expect(hidden_, 0) ? offer_rest(m) : offer_once(m); }
   // The same for the rest of a call that has had an effect already: the gate can't restart it, so
   // what interrupts the trap and is no signal for this LWKT must not end it.
   int offer_rest(union sysunion* m);
@@ -94,6 +93,10 @@ class FdCall {
   fdentry* e;
 
  private:
+  int offer_once(union sysunion* m) {
+    m->raw.arg[0] = static_cast<uint64_t>(fd);
+    return sysport_trap_block(m);
+  }
   int ask();
   int sleep(bool one, bool doubt);
   static constexpr uint8_t kSure = 4;
