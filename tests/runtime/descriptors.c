@@ -843,6 +843,8 @@ static void select_of_several(void) {
   struct timeval tv = {0, 30000};
   int n = select(100, &in, NULL, NULL, &tv);
   printf("%d %d\n", n, FD_ISSET(p.b, &in) != 0);
+  /* The kernel passes over numbers that its table of descriptors never reached: make it reach. */
+  CHECK(dup2(p.b, 90) == 90 && close(90) == 0);
   FD_SET(90, &in);
   report("a closed one", select(100, &in, NULL, NULL, &tv));
 }
