@@ -14,7 +14,7 @@
 
 #include <errno.h>
 
-#include "../arch/x86_64/rawcall.h"
+#include "../arch/rawcall.h"
 #include "../src/async/engine.h"
 #include "../src/async/fdtable.h"
 #include "../src/sysport/sysport.h"

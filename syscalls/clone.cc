@@ -11,9 +11,9 @@
 #include <linux/sched.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/context.h"
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/context.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "../src/lwkt/assert.h"
 #include "../src/lwkt/rfork.h"
 #include "../src/mem/arena.h"
@@ -47,6 +47,11 @@ inline constexpr uint32_t kRseqSig = 0x53053053;
 int thread_clone(union sysunion* m, const CloneRequest& r) {
   if ((r.flags & ~(kThreadFlags | kThreadOptional)) != 0) return EINVAL;
   if (r.stack == 0) return EINVAL;
+  tlsreg tls = tls_read();
+  if ((r.flags & CLONE_SETTLS) != 0) {
+    int error = tls_from_clone(r.tls, &tls);
+    if (error != 0) return error;
+  }
   thread* self = curthread();
   thread* td = thread_alloc();
   if (td == nullptr) return EAGAIN;
@@ -59,13 +64,13 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
     user_store32(reinterpret_cast<uint32_t*>(r.parent_tid), static_cast<uint32_t>(td->td_tid));
   }
   // The child's trap frame on its own stack: the caller's registers, 0 as the result.
-  uint64_t at = (r.stack - 128 - sizeof(trapframe)) & ~15ull;
+  uint64_t at = (r.stack - kRedZone - sizeof(trapframe)) & ~15ull;
   auto* tf = reinterpret_cast<trapframe*>(at);
   *tf = *sysport_frame(m);
-  tf->rax = 0;
-  tf->rsp = r.stack;
+  tf->result = 0;
+  tf->sp = r.stack;
   td->td_flags = TDF_NPTL;
-  td->td_fsbase = (r.flags & CLONE_SETTLS) != 0 ? r.tls : read_fsbase();
+  td->td_tls = tls;
   td->td_sp = context_trapframe(tf);
   td->td_slack = td->td_slackdef = self->td_slack;
   for (int i = 0; i < 16; i++) td->td_comm[i] = self->td_comm[i];

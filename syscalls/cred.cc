@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
+#include "../arch/rawcall.h"
 #include "../src/signal/broadcast.h"
 #include "../src/sysport/sysport.h"
 #include "sysent.h"

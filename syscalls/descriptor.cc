@@ -8,8 +8,8 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "../src/async/engine.h"
 #include "../src/async/fdtable.h"
 #include "../src/sysport/sysport.h"

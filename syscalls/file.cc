@@ -25,7 +25,7 @@
 #include <linux/io_uring.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
+#include "../arch/rawcall.h"
 #include "blocking.h"
 #include "sysent.h"
 
@@ -112,7 +112,7 @@ int done_with(union sysunion* m, uint64_t bytes) {
 
 // One buffer: what the cache has is copied at once, the rest comes by the ring.
 int read_one(union sysunion* m, fdentry* e, Transfer t, kiovec buffer) {
-  t.iov = reinterpret_cast<uint64_t>(&buffer);
+  t.iov = reinterpret_cast<uintptr_t>(&buffer);
   t.count = 1;
   uint64_t done = 0;
   while (done != 0 || try_cache(e)) {
@@ -172,7 +172,7 @@ int read_vector(union sysunion* m, uint64_t off, uint32_t flags) {
     return blocking_trap(m);
   }
   if (iov.count() == 1) return read_one(m, e, {fd, 0, 0, off, flags}, *iov.first());
-  Transfer t{fd, reinterpret_cast<uint64_t>(iov.first()), iov.count(), off, flags};
+  Transfer t{fd, reinterpret_cast<uintptr_t>(iov.first()), iov.count(), off, flags};
   return read_many(m, e, t, iov.total());
 }
 
@@ -188,7 +188,7 @@ int write_vector(union sysunion* m, uint64_t off, uint32_t flags) {
       !iov.load(a[1], a[2]) || !some(iov.total())) {
     return blocking_trap(m);
   }
-  long r = by_ring({fd, reinterpret_cast<uint64_t>(iov.first()), iov.count(), off, flags}, true);
+  long r = by_ring({fd, reinterpret_cast<uintptr_t>(iov.first()), iov.count(), off, flags}, true);
   return r == -EOPNOTSUPP ? blocking_trap(m) : sysport_result(m, r);
 }
 
@@ -214,7 +214,7 @@ int sys_pwrite64(union sysunion* m) {
     return blocking_trap(m);
   }
   kiovec buffer{a[1], a[2]};
-  long r = by_ring({fd, reinterpret_cast<uint64_t>(&buffer), 1, a[3], 0}, true);
+  long r = by_ring({fd, reinterpret_cast<uintptr_t>(&buffer), 1, a[3], 0}, true);
   return r == -EOPNOTSUPP ? blocking_trap(m) : sysport_result(m, r);
 }
 

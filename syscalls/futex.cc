@@ -13,8 +13,8 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "../src/async/timer.h"
 #include "../src/lwkt/clock.h"
 #include "../src/lwkt/sched.h"
@@ -127,11 +127,11 @@ void futex_wake_all(uint64_t addr, int n) {
 void futex_atfork_child() {
   futex_dying = 0;
   // All waiters are gone with their threads. Dropping the pages is cheaper than walking them.
-  raw3(SYS_madvise, static_cast<long>((reinterpret_cast<uint64_t>(buckets) + 4095) & ~4095ull),
+  raw3(SYS_madvise, static_cast<long>((reinterpret_cast<uintptr_t>(buckets) + 4095) & ~4095ull),
        static_cast<long>((sizeof buckets - 4096) & ~4095ull), 4 /* MADV_DONTNEED */);
   auto* bytes = reinterpret_cast<uint8_t*>(buckets);
-  uint64_t first = ((reinterpret_cast<uint64_t>(buckets) + 4095) & ~4095ull) -
-                   reinterpret_cast<uint64_t>(buckets);
+  uint64_t first = ((reinterpret_cast<uintptr_t>(buckets) + 4095) & ~4095ull) -
+                   reinterpret_cast<uintptr_t>(buckets);
   uint64_t done = first + ((sizeof buckets - 4096) & ~4095ull);
   for (uint64_t i = 0; i < first; i++) bytes[i] = 0;
   for (uint64_t i = done; i < sizeof buckets; i++) bytes[i] = 0;

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <time.h>
 
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/usercopy.h"
 #include "../src/lwkt/clock.h"
 #include "../src/lwkt/sched.h"
 #include "../src/mem/shared.h"

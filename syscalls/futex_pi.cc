@@ -14,7 +14,7 @@
 
 #include <errno.h>
 
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/usercopy.h"
 #include "../src/lwkt/sched.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"

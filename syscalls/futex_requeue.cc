@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/usercopy.h"
 #include "futex_internal.h"
 
 namespace cr {

@@ -29,8 +29,8 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "../src/lwkt/clock.h"
 #include "../src/signal/broadcast.h"
 #include "../src/sysport/sysport.h"
@@ -67,7 +67,7 @@ int kernel_wait(uint64_t addr, uint32_t value, uint32_t mask, uint64_t deadline)
   a[0] = addr;
   a[1] = FUTEX_WAIT_BITSET;
   a[2] = value;
-  a[3] = deadline == kNever ? 0 : reinterpret_cast<uint64_t>(&ts);
+  a[3] = deadline == kNever ? 0 : reinterpret_cast<uintptr_t>(&ts);
   a[4] = 0;
   a[5] = mask;
   return sysport_trap_sleep(&m);
@@ -156,7 +156,7 @@ Step try_lock(union sysunion* m, uint64_t addr, uint64_t deadline, Pause& look, 
   if (now != seen) return Step::kAgain;
   bits = FUTEX_WAITERS;  // once asleep, one does not know who else is
   Pause& pause = tid_is_virtual(owner) ? patience : look;
-  *error = kernel_wait(reinterpret_cast<uint64_t>(bell), rings, FUTEX_BITSET_MATCH_ANY,
+  *error = kernel_wait(reinterpret_cast<uintptr_t>(bell), rings, FUTEX_BITSET_MATCH_ANY,
                        pause.until(deadline));
   if (*error == EINTR || *error == ERESTARTSYS) {
     *error = ERESTARTNOINTR;

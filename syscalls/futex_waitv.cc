@@ -12,8 +12,8 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "../src/async/timer.h"
 #include "../src/lwkt/clock.h"
 #include "../src/lwkt/sched.h"
@@ -148,12 +148,12 @@ int wait_here(union sysunion* m, Waitv* w, uint64_t deadline) {
 int wait_in_kernel(union sysunion* m, Waitv* w) {
   int error = hang(w, curthread(), &w->doorbell);
   if (error == 0) {
-    w->kernel[w->nkernel] = {0, reinterpret_cast<uint64_t>(&w->doorbell),
+    w->kernel[w->nkernel] = {0, reinterpret_cast<uintptr_t>(&w->doorbell),
                              kFutex2Size32 | kFutex2Private, 0};
     union sysunion k;
     k.sm.sm_nr = SYS_futex_waitv;
     uint64_t* a = k.raw.arg;
-    a[0] = reinterpret_cast<uint64_t>(w->kernel);
+    a[0] = reinterpret_cast<uintptr_t>(w->kernel);
     a[1] = w->nkernel + 1;
     a[2] = 0;
     a[3] = m->raw.arg[3];

@@ -8,7 +8,7 @@
 #include <sys/shm.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
+#include "../arch/rawcall.h"
 #include "../src/gate/buslock.h"
 #include "../src/gate/mapped.h"
 #include "../src/mem/arena.h"

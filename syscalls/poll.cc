@@ -18,8 +18,8 @@
 #include <sys/select.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "../src/async/timer.h"
 #include "../src/lwkt/slab.h"
 #include "../src/signal/signal.h"

@@ -14,9 +14,9 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/context.h"
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/context.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "../src/async/engine.h"
 #include "../src/async/fdtable.h"
 #include "../src/async/timer.h"
@@ -68,7 +68,7 @@ PassThru* passthru_make(const trapframe* tf) {
   p->gd.gd_curthread = &p->td;
   p->gd.gd_gate = gate_passthru;
   p->gd.gd_flags = GDF_PASSTHRU;
-  p->gd.gd_pt_retpc = tf->rip;
+  p->gd.gd_pt_retpc = tf->pc;
   p->gd.gd_pt_parent = mygd();
   p->gd.gd_pt_frame = &p->frame;
   p->td.td_flags = TDF_PASSTHRU | TDF_NOTLS;
@@ -140,7 +140,7 @@ int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, lo
 
 extern "C" [[gnu::visibility("hidden")]] void gate_vfork_parent(trapframe* to, trapframe* from) {
   globaldata* pt = mygd();
-  write_gsbase(pt->gd_pt_parent);
+  percpu_write(pt->gd_pt_parent);
   auto* p = reinterpret_cast<PassThru*>(pt);
   *to = *from;
   // What this kernel thread was lent for the child, before its LWKT may leave it for another one.
@@ -151,7 +151,7 @@ extern "C" [[gnu::visibility("hidden")]] void gate_vfork_parent(trapframe* to, t
     raw2(SYS_munmap, reinterpret_cast<long>(p->scratch), static_cast<long>(p->scratch_size));
   }
   // A child that shares the memory for good keeps its area for good.
-  bool failed = static_cast<int64_t>(to->rax) < 0;
+  bool failed = static_cast<intptr_t>(to->result) < 0;
   if (p->vfork || failed) slab_free(p, sizeof(PassThru));
 }
 
@@ -174,12 +174,12 @@ int process_clone(union sysunion* m, uint64_t flags) {
     args.stack = args.stack_size = 0;
     int error = fork_with(m, SYS_clone3, reinterpret_cast<long>(&args), static_cast<long>(size), 0,
                           0, 0);
-    if (error == 0 && m->sm.sm_result == 0 && stack != 0) tf->rsp = stack;
+    if (error == 0 && m->sm.sm_result == 0 && stack != 0) tf->sp = stack;
     return error;
   }
   int error = fork_with(m, SYS_clone, static_cast<long>(flags), 0, static_cast<long>(a[2]),
                         static_cast<long>(a[3]), static_cast<long>(a[4]));
-  if (error == 0 && m->sm.sm_result == 0 && a[1] != 0) tf->rsp = a[1];
+  if (error == 0 && m->sm.sm_result == 0 && a[1] != 0) tf->sp = a[1];
   return error;
 }
 
@@ -318,7 +318,7 @@ long exec_with(long nr, const uint64_t args[6], Env* env) {
     bool is32 = nr == SYS_execve && elf_class(reinterpret_cast<const char*>(args[0])) == 32;
     if (build_env(envp != nullptr ? envp : empty, !is32 || find(preload, "$LIB") == nullptr ? !is32 : false, env) &&
         env->envp != nullptr) {
-      a[at] = reinterpret_cast<uint64_t>(env->envp);
+      a[at] = reinterpret_cast<uintptr_t>(env->envp);
     }
   }
   return raw6(nr, static_cast<long>(a[0]), static_cast<long>(a[1]), static_cast<long>(a[2]),
@@ -329,7 +329,8 @@ long exec_with(long nr, const uint64_t args[6], Env* env) {
 
 long process_passthru_exec(trapframe* tf) {
   auto* p = reinterpret_cast<PassThru*>(mygd());
-  uint64_t args[6] = {tf->rdi, tf->rsi, tf->rdx, tf->r10, tf->r8, tf->r9};
+  uint64_t args[6];
+  frame_args(tf, args);
   Env env;
   long r = exec_with(static_cast<long>(tf->nr), args, &env);
   // Failed: the child may try another path. The parent frees what a success leaves behind.

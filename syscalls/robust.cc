@@ -18,8 +18,8 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "../src/lwkt/sched.h"
 #include "../src/mem/shared.h"
 #include "../src/signal/broadcast.h"
@@ -39,7 +39,7 @@ bool read_head(const thread* td, robust_list_head* head) {
 }
 
 uint64_t pending_entry(const robust_list_head& head) {
-  return reinterpret_cast<uint64_t>(head.list_op_pending);
+  return reinterpret_cast<uintptr_t>(head.list_op_pending);
 }
 
 void wake_one(uint64_t word) {
@@ -80,7 +80,7 @@ void death(uint64_t entry, int64_t offset, int32_t tid, bool pending) {
 bool holds_any(const thread* td) {
   robust_list_head head;
   return read_head(td, &head) &&
-         (reinterpret_cast<uint64_t>(head.list.next) != td->td_robust || pending_entry(head) != 0);
+         (reinterpret_cast<uintptr_t>(head.list.next) != td->td_robust || pending_entry(head) != 0);
 }
 
 }  // namespace
@@ -88,7 +88,7 @@ bool holds_any(const thread* td) {
 void robust_walk(const thread* td) {
   robust_list_head head;
   if (!read_head(td, &head)) return;
-  uint64_t entry = reinterpret_cast<uint64_t>(head.list.next);
+  uint64_t entry = reinterpret_cast<uintptr_t>(head.list.next);
   uint64_t pending = pending_entry(head);
   for (int i = 0; (entry & ~1ull) != td->td_robust && i < kLimit; i++) {
     uint64_t next = 0;

@@ -8,9 +8,9 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/context.h"
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/context.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "../src/lwkt/rfork.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
@@ -115,7 +115,7 @@ int sys_arch_prctl(union sysunion* m) {
   // The per-cpu register is ours.
   if (code == kSetGs || code == kGetGs) return EPERM;
   int error = sysport_trap(m);
-  if (error == 0 && code == kSetFs) curthread()->td_fsbase = m->raw.arg[1];
+  if (error == 0 && code == kSetFs) curthread()->td_tls.base = m->raw.arg[1];
   return error;
 }
 

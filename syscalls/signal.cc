@@ -4,8 +4,8 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "../src/async/timer.h"
 #include "../src/lwkt/assert.h"
 #include "../src/signal/signal.h"
@@ -194,16 +194,16 @@ int sys_rt_sigtimedwait(union sysunion* m) {
 // A bare rt_sigreturn from the program (its own restorer): the frame stands at its stack
 // pointer as the kernel's would; cr_restore_rt does the same for ours.
 int sys_rt_sigreturn(union sysunion* m) {
-  signal_return_to(sysport_frame(m)->rsp);
+  signal_return_to(sysport_frame(m)->sp);
 }
 
 int sys_sigaltstack(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   thread* td = curthread();
-  uint64_t sp = sysport_frame(m)->rsp;
+  uint64_t sp = sysport_frame(m)->sp;
   bool on = td->td_altsize != 0 && sp > td->td_altsp && sp - td->td_altsp <= td->td_altsize;
-  kstack old{td->td_altsp, static_cast<int32_t>(td->td_altflags) | (on ? SS_ONSTACK : 0), 0,
-             td->td_altsize};
+  kstack old = make_kstack(td->td_altsp, static_cast<int32_t>(td->td_altflags) | (on ? SS_ONSTACK : 0),
+                           td->td_altsize);
   if (td->td_altsize == 0) old.flags = SS_DISABLE;
   if (a[0] != 0) {
     kstack ss;

@@ -21,8 +21,8 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "sysent.h"
 
 namespace cr {
@@ -170,7 +170,7 @@ int socket_send_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg, int fla
   kmsghdr now = *msg;
   for (uint64_t done = 0;;) {
     if (stream) {
-      now.iov = reinterpret_cast<uint64_t>(rest.first());
+      now.iov = reinterpret_cast<uintptr_t>(rest.first());
       now.iovlen = rest.count();
     }
     c.note();
@@ -198,7 +198,7 @@ int socket_send_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg, int fla
     if (done == 0) return c.offer(m);
     // The kernel waits for the rest; the message is ours by now.
     m->sm.sm_nr = SYS_sendmsg;
-    m->raw.arg[1] = reinterpret_cast<uint64_t>(&now);
+    m->raw.arg[1] = reinterpret_cast<uintptr_t>(&now);
     m->raw.arg[2] = static_cast<uint64_t>(flags | MSG_NOSIGNAL);
     if (c.offer_rest(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
     return done_with(m, done);

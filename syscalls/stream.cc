@@ -6,7 +6,7 @@
 
 #include <sys/syscall.h>
 
-#include "../arch/x86_64/rawcall.h"
+#include "../arch/rawcall.h"
 #include "blocking.h"
 #include "socket.h"
 #include "sysent.h"
@@ -72,7 +72,7 @@ int nowait_write(union sysunion* m, fdentry* e, int fd, IovCopy& rest) {
     if (w != kOfferTrap) return done != 0 ? done_with(m, done) : -w;
     if (done == 0) return c.offer(m);
     m->sm.sm_nr = SYS_writev;
-    m->raw.arg[1] = reinterpret_cast<uint64_t>(rest.first());
+    m->raw.arg[1] = reinterpret_cast<uintptr_t>(rest.first());
     m->raw.arg[2] = rest.count();
     if (c.offer_rest(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
     return done_with(m, done);
@@ -136,7 +136,7 @@ int sys_readv(union sysunion* m) {
   if (!fd_is_socket(kind)) return nowait_read(m, e, fd, iov.first(), iov.count());
   if (fd_low_water(e, fd)) return sysport_trap_block(m);
   kmsghdr msg{};
-  msg.iov = reinterpret_cast<uint64_t>(iov.first());
+  msg.iov = reinterpret_cast<uintptr_t>(iov.first());
   msg.iovlen = iov.count();
   return socket_receive_iov(m, e, fd, &msg);
 }
@@ -156,7 +156,7 @@ int sys_writev(union sysunion* m) {
   if (kind == FDK_POLL) return blocking_by_poll(m, e, fd, FD_OUT);
   if (!fd_is_socket(kind)) return nowait_write(m, e, fd, iov);
   kmsghdr msg{};
-  msg.iov = reinterpret_cast<uint64_t>(iov.first());
+  msg.iov = reinterpret_cast<uintptr_t>(iov.first());
   msg.iovlen = iov.count();
   return socket_send_iov(m, e, fd, &msg, 0);
 }

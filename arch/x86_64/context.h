@@ -44,19 +44,27 @@ inline uint64_t context_trapframe(trapframe* tf) {
   return reinterpret_cast<uint64_t>(f);
 }
 
-inline uint64_t read_fsbase() {
+// The TLS register of the calling LWKT.
+inline tlsreg tls_read() {
   if (cr_have_fsgsbase) {
     uint64_t v;
     asm volatile("rdfsbase %0" : "=r"(v));
-    return v;
+    return {v};
   }
   uint64_t v = 0;
   long ret;
   asm volatile("syscall" : "=a"(ret) : "a"(158L), "D"(0x1003L), "S"(&v) : "rcx", "r11", "memory");
-  return v;
+  return {v};
 }
 
-inline void write_gsbase(const void* gs) {
+// What clone's argument means. 0 or an errno.
+inline int tls_from_clone(uint64_t argument, tlsreg* out) {
+  out->base = argument;
+  return 0;
+}
+
+// Makes `gs` the calling kernel thread's per-cpu area.
+inline void percpu_write(const void* gs) {
   if (cr_have_fsgsbase) {
     asm volatile("wrgsbase %0" ::"r"(gs) : "memory");
     return;

@@ -47,7 +47,7 @@
 
 // struct thread
 #define TD_SP 0
-#define TD_FSBASE 8
+#define TD_TLS 8
 #define TD_AST 16
 #define TD_FLAGS 20
 #define TD_RUNNING 24
@@ -88,21 +88,36 @@ static_assert(offsetof(sitedesc, vector) == SD_VECTOR && sizeof(sitedesc) == SD_
 
 struct trapframe {
   uint64_t rdi, rsi, rdx, r10, r8, r9;  // the arguments, in order
-  uint64_t rax;                         // in: the number; out: the raw result
+  uint64_t result;                      // %rax. In: the number; out: the raw result
   uint64_t nr;                          // the number, kept for restarts
   uint64_t rbx, rbp, r12, r13, r14, r15;
-  uint64_t rip;     // where the program goes on
-  uint64_t rflags;
-  uint64_t rsp;
+  uint64_t pc;      // where the program goes on
+  uint64_t flags;
+  uint64_t sp;
   const sitedesc* desc;
   uint64_t r11, rcx;  // free for the runtime
-  uint64_t unwindpc;  // rip as unwinders see it: a displaced site goes on in its stub
+  uint64_t unwindpc;  // pc as unwinders see it: a displaced site goes on in its stub
   uint64_t pad;
 };
 static_assert(sizeof(trapframe) == TF_SIZE);
-static_assert(offsetof(trapframe, rax) == TF_RAX && offsetof(trapframe, rbx) == TF_RBX);
-static_assert(offsetof(trapframe, rip) == TF_RIP && offsetof(trapframe, rsp) == TF_RSP);
+static_assert(offsetof(trapframe, result) == TF_RAX && offsetof(trapframe, rbx) == TF_RBX);
+static_assert(offsetof(trapframe, pc) == TF_RIP && offsetof(trapframe, sp) == TF_RSP);
 static_assert(offsetof(trapframe, desc) == TF_DESC && offsetof(trapframe, unwindpc) == TF_UNWINDPC);
+
+inline void frame_args(const trapframe* tf, uint64_t* out) {
+  out[0] = tf->rdi, out[1] = tf->rsi, out[2] = tf->rdx;
+  out[3] = tf->r10, out[4] = tf->r8, out[5] = tf->r9;
+}
+
+// The TLS register of an LWKT that does not run.
+struct tlsreg {
+  uint64_t base;
+};
+
+inline constexpr uint8_t kElfClass = 2;      // ELFCLASS64
+inline constexpr uint16_t kElfMachine = 62;  // EM_X86_64
+
+inline constexpr uint64_t kRedZone = 128;  // below the program's stack pointer, its own
 
 }  // namespace cr
 #endif

@@ -73,11 +73,11 @@ void sigframe_clear_fpu(uint64_t fp) {
 
 void sigframe_from_trapframe(kucontext* uc, const trapframe* tf) {
   ksigcontext& m = uc->mc;
-  m.r8 = tf->r8, m.r9 = tf->r9, m.r10 = tf->r10, m.r11 = tf->rflags;
+  m.r8 = tf->r8, m.r9 = tf->r9, m.r10 = tf->r10, m.r11 = tf->flags;
   m.r12 = tf->r12, m.r13 = tf->r13, m.r14 = tf->r14, m.r15 = tf->r15;
   m.di = tf->rdi, m.si = tf->rsi, m.bp = tf->rbp, m.bx = tf->rbx;
-  m.dx = tf->rdx, m.ax = tf->rax, m.cx = tf->unwindpc, m.sp = tf->rsp;
-  m.ip = tf->unwindpc, m.flags = tf->rflags;
+  m.dx = tf->rdx, m.ax = tf->result, m.cx = tf->unwindpc, m.sp = tf->sp;
+  m.ip = tf->unwindpc, m.flags = tf->flags;
   m.cs = 0x33, m.gs = 0, m.fs = 0, m.ss = 0x2b;
 }
 

@@ -26,6 +26,8 @@ struct kstack {
   uint64_t size;
 };
 
+inline kstack make_kstack(uint64_t sp, int32_t flags, uint64_t size) { return {sp, flags, 0, size}; }
+
 struct kucontext {
   uint64_t flags;
   uint64_t link;
@@ -76,6 +78,30 @@ void sigframe_copy_fpu(uint64_t to, uint64_t from);
 void sigframe_clear_fpu(uint64_t fp);
 
 void sigframe_from_trapframe(kucontext* uc, const trapframe* tf);
+
+// The handler's arguments, in the registers that it starts with.
+inline void sigframe_arguments(trapframe* out, rt_sigframe* f, int sig) {
+  out->rdi = static_cast<uint64_t>(sig);
+  out->rsi = reinterpret_cast<uintptr_t>(&f->info);
+  out->rdx = reinterpret_cast<uintptr_t>(&f->uc);
+  out->result = 0;
+}
+inline void sigframe_arguments(ksigcontext* mc, rt_sigframe* f, int sig) {
+  mc->di = static_cast<uint64_t>(sig);
+  mc->si = reinterpret_cast<uintptr_t>(&f->info);
+  mc->dx = reinterpret_cast<uintptr_t>(&f->uc);
+  mc->ax = 0;
+}
+
+// A mark in a word of the context that the kernel ignores: sig_return has seen it once already.
+inline constexpr uint64_t kSecondPassMark = 0x6c69626372;
+inline void sigframe_mark(kucontext* uc, bool second) {
+  uc->mc.reserved[7] = second ? kSecondPassMark : 0;
+}
+inline bool sigframe_marked(const kucontext* uc) { return uc->mc.reserved[7] == kSecondPassMark; }
+
+// The gate's last instruction was about to go where %rcx says.
+inline void context_finish_exit(kucontext* uc) { uc->mc.ip = uc->mc.cx; }
 
 void sigframe_init();  // finds the size of the extended state
 extern "C" uint64_t cr_xsave_size;

@@ -31,7 +31,7 @@ namespace cr {
       "testl %[notls], %%r10d\n\t"
       "jnz 2f\n\t"
       "cmpb $0, cr_have_fsgsbase(%%rip)\n\t"
-      "je 2f\n\t"  // without the instruction td_fsbase follows arch_prctl
+      "je 2f\n\t"  // without the instruction td_tls follows arch_prctl
       "rdfsbase %%rdx\n\t"
       "movq %%rdx, %c[fsbase](%%rdi)\n"
       "2:\n\t"
@@ -76,7 +76,7 @@ namespace cr {
       "1:\n\t"
       "popq %%rbp"
       : "+D"(old), "+S"(next)
-      : [sp] "i"(TD_SP), [fsbase] "i"(TD_FSBASE), [flags] "i"(TD_FLAGS), [running] "i"(TD_RUNNING),
+      : [sp] "i"(TD_SP), [fsbase] "i"(TD_TLS), [flags] "i"(TD_FLAGS), [running] "i"(TD_RUNNING),
         [notls] "i"(TDF_NOTLS), [cur] "i"(GD_CURTHREAD)
       : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory",
         "cc");

@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/sched.h"
 #include "engine.h"

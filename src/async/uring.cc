@@ -149,7 +149,7 @@ int uring_submit(iorequest* io) {
     sqe->len = io->len;
     sqe->off = io->off;
     sqe->rw_flags = static_cast<__kernel_rwf_t>(io->op_flags);
-    sqe->user_data = reinterpret_cast<uint64_t>(io);
+    sqe->user_data = reinterpret_cast<uintptr_t>(io);
   });
   if (!pushed) return EAGAIN;
   if (++c->c_unsubmitted >= kBatch) flush(c);
@@ -161,7 +161,7 @@ void uring_cancel(iorequest* io) {
   push(r, [io](io_uring_sqe* sqe) {
     sqe->opcode = IORING_OP_ASYNC_CANCEL;
     sqe->fd = -1;
-    sqe->addr = reinterpret_cast<uint64_t>(io);
+    sqe->addr = reinterpret_cast<uintptr_t>(io);
     sqe->user_data = kForget;
   });
   ring_enter(r);  // the request itself may be among what is submitted here

@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
-#include "../../arch/x86_64/spawn.h"
+#include "../../arch/rawcall.h"
+#include "../../arch/spawn.h"
 #include "start.h"
 
 namespace cr {
@@ -124,7 +124,7 @@ void make_directories(const Text& file) {
 }
 
 bool header_fits(const SiteTableHeader* h, size_t size, const ObjectView& o) {
-  if (h->magic != kSiteTableMagic || h->version != kSiteTableVersion || h->machine != EM_X86_64) {
+  if (h->magic != kSiteTableMagic || h->version != kSiteTableVersion || h->machine != kElfMachine) {
     return false;
   }
   if (size != sizeof(*h) + static_cast<uint64_t>(h->nsites) * sizeof(Site) +

@@ -6,7 +6,7 @@
 #include <elf.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "object.h"
 #include "start.h"
 
@@ -37,19 +37,19 @@ void put_number(char* out, int fd) {
 
 void gate_object_mapped(uint64_t addr, uint64_t, int fd, uint64_t offset) {
   struct {
-    Elf64_Ehdr eh;
+    ElfW(Ehdr) eh;
   } head;
   if (!read_at(fd, &head, sizeof head, 0)) return;
-  const Elf64_Ehdr& eh = head.eh;
+  const ElfW(Ehdr)& eh = head.eh;
   if (eh.e_ident[0] != 0x7f || eh.e_ident[1] != 'E' || eh.e_ident[2] != 'L' ||
-      eh.e_ident[3] != 'F' || eh.e_ident[EI_CLASS] != ELFCLASS64 || eh.e_machine != EM_X86_64 ||
-      eh.e_phentsize != sizeof(Elf64_Phdr) || eh.e_phnum > kMaxPhdr) {
+      eh.e_ident[3] != 'F' || eh.e_ident[EI_CLASS] != kElfClass || eh.e_machine != kElfMachine ||
+      eh.e_phentsize != sizeof(ElfW(Phdr)) || eh.e_phnum > kMaxPhdr) {
     return;
   }
-  Elf64_Phdr ph[kMaxPhdr];
-  if (!read_at(fd, ph, sizeof(Elf64_Phdr) * eh.e_phnum, eh.e_phoff)) return;
+  ElfW(Phdr) ph[kMaxPhdr];
+  if (!read_at(fd, ph, sizeof(ElfW(Phdr)) * eh.e_phnum, eh.e_phoff)) return;
   // The PT_LOAD that this mapping is.
-  const Elf64_Phdr* load = nullptr;
+  const ElfW(Phdr)* load = nullptr;
   for (int i = 0; i < eh.e_phnum; i++) {
     if (ph[i].p_type == PT_LOAD && (ph[i].p_flags & PF_X) != 0 &&
         (ph[i].p_offset & ~4095ull) == offset) {
@@ -66,10 +66,10 @@ void gate_object_mapped(uint64_t addr, uint64_t, int fd, uint64_t offset) {
   for (int i = 0; i < eh.e_phnum && o.build_id == nullptr; i++) {
     if (ph[i].p_type != PT_NOTE || ph[i].p_filesz > sizeof note) continue;
     if (!read_at(fd, note, ph[i].p_filesz, ph[i].p_offset)) continue;
-    Elf64_Phdr in_memory = ph[i];
+    ElfW(Phdr) in_memory = ph[i];
     in_memory.p_memsz = ph[i].p_filesz;
     ObjectView view{};
-    view.bias = reinterpret_cast<uint64_t>(note) - in_memory.p_vaddr;
+    view.bias = reinterpret_cast<uintptr_t>(note) - in_memory.p_vaddr;
     view.phdr = &in_memory;
     view.phnum = 1;
     object_find_build_id(&view);

@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "../lwkt/spinlock.h"
 #include "../signal/signal.h"
 #include "buslock.h"
@@ -108,8 +108,8 @@ bool patchable(const Site& s) {
 
 // In a program that has libcr.a linked in, the traps that end all messages are among the sites.
 bool in_runtime(uint64_t trap) {
-  return trap >= reinterpret_cast<uint64_t>(__start_crtext) &&
-         trap < reinterpret_cast<uint64_t>(__stop_crtext);
+  return trap >= reinterpret_cast<uintptr_t>(__start_crtext) &&
+         trap < reinterpret_cast<uintptr_t>(__stop_crtext);
 }
 
 bool same_bytes(const Site& s, const uint8_t* text) {
@@ -134,7 +134,7 @@ int patch_segment(const ObjectView& o, const Site* first, const Site* last, Text
   bool trapping = false;
 
   // The stubs first, with the text still as it was.
-  auto self = reinterpret_cast<uint64_t>(&object_attach);
+  auto self = reinterpret_cast<uintptr_t>(&object_attach);
   bool holds_self = self >= t.lo && self < t.hi;
   for (const Site* s = first; s < last; s++) {
     uint64_t trap = o.bias + s->trap;
@@ -143,7 +143,7 @@ int patch_segment(const ObjectView& o, const Site* first, const Site* last, Text
     StubResult r = stub_write(*s, trap, stub, &descs[done]);
     if (r.size == 0) continue;
     trapping = trapping || static_cast<SiteRule>(s->rule) == SiteRule::kX;
-    patched[done] = {trap, &descs[done], reinterpret_cast<uint64_t>(stub) + r.reenter};
+    patched[done] = {trap, &descs[done], reinterpret_cast<uintptr_t>(stub) + r.reenter};
     done++;
     stub += (r.size + 15) & ~15ull;
   }

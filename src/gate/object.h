@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../../arch/x86_64/frame.h"
+#include "../../arch/frame.h"
 
 namespace cr {
 

@@ -24,8 +24,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../arch/x86_64/context.h"
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/context.h"
+#include "../../arch/rawcall.h"
 #include "../async/engine.h"
 #include "../async/fdtable.h"
 #include "../async/timer.h"
@@ -165,7 +165,7 @@ int count_cpus() {
 // kernel thread runs it; afterwards sys_rseq answers.
 void drop_rseq() {
   if (&__rseq_size == nullptr || &__rseq_offset == nullptr || __rseq_size == 0) return;
-  uint64_t area = read_fsbase() + static_cast<uint64_t>(__rseq_offset);
+  uint64_t area = tls_read().base + static_cast<uintptr_t>(__rseq_offset);
   const long sizes[] = {32, static_cast<long>(__rseq_size)};
   for (long size : sizes) {
     if (raw4(SYS_rseq, static_cast<long>(area), size, RSEQ_FLAG_UNREGISTER, kRseqSig) == 0) break;
@@ -201,7 +201,7 @@ bool has_note(const dl_phdr_info* info) {
 int find_self_in(dl_phdr_info* info, size_t, void* arg) {
   auto* self = static_cast<Self*>(arg);
   bool program = info->dlpi_name == nullptr || info->dlpi_name[0] == '\0';
-  bool here = holds(info, reinterpret_cast<uint64_t>(&find_self_in));
+  bool here = holds(info, reinterpret_cast<uintptr_t>(&find_self_in));
   if (program && !here && has_note(info)) self->other = true;
   if (!here) return 0;
   if (program) {
@@ -328,7 +328,7 @@ int start(char** envp) {
   main_td.td_timer = -1;
   main_td.td_slack = main_td.td_slackdef = timer_slack_inherited();
   main_td.td_flags = TDF_MAIN | TDF_NPTL;
-  main_td.td_fsbase = read_fsbase();
+  main_td.td_tls = tls_read();
   lwkt_initport_thread(&main_td.td_msgport, &main_td);
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_reply_port = &main_td.td_msgport;

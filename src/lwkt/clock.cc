@@ -9,7 +9,7 @@
 #include <elf.h>
 #include <link.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "thread.h"
 
 namespace cr {
@@ -28,10 +28,10 @@ bool same(const char* a, const char* b) {
 
 void clock_init(const void* vdso) {
   if (vdso == nullptr) return;
-  auto base = reinterpret_cast<uint64_t>(vdso);
-  auto* eh = static_cast<const Elf64_Ehdr*>(vdso);
-  auto* ph = reinterpret_cast<const Elf64_Phdr*>(base + eh->e_phoff);
-  const Elf64_Dyn* dyn = nullptr;
+  auto base = reinterpret_cast<uintptr_t>(vdso);
+  auto* eh = static_cast<const ElfW(Ehdr)*>(vdso);
+  auto* ph = reinterpret_cast<const ElfW(Phdr)*>(base + eh->e_phoff);
+  const ElfW(Dyn)* dyn = nullptr;
   uint64_t bias = 0;
   bool have_load = false;
   for (int i = 0; i < eh->e_phnum; i++) {
@@ -39,25 +39,25 @@ void clock_init(const void* vdso) {
       bias = base + ph[i].p_offset - ph[i].p_vaddr;
       have_load = true;
     } else if (ph[i].p_type == PT_DYNAMIC) {
-      dyn = reinterpret_cast<const Elf64_Dyn*>(base + ph[i].p_offset);
+      dyn = reinterpret_cast<const ElfW(Dyn)*>(base + ph[i].p_offset);
     }
   }
   if (dyn == nullptr || !have_load) return;
   const char* strtab = nullptr;
-  const Elf64_Sym* symtab = nullptr;
+  const ElfW(Sym)* symtab = nullptr;
   const uint32_t* hash = nullptr;
   for (; dyn->d_tag != DT_NULL; dyn++) {
     uint64_t p = bias + dyn->d_un.d_ptr;
     if (dyn->d_tag == DT_STRTAB) strtab = reinterpret_cast<const char*>(p);
-    if (dyn->d_tag == DT_SYMTAB) symtab = reinterpret_cast<const Elf64_Sym*>(p);
+    if (dyn->d_tag == DT_SYMTAB) symtab = reinterpret_cast<const ElfW(Sym)*>(p);
     if (dyn->d_tag == DT_HASH) hash = reinterpret_cast<const uint32_t*>(p);
   }
   if (strtab == nullptr || symtab == nullptr) return;
   // Without DT_HASH (newer vdsos) the symbols end where the strings begin.
   uint64_t n = hash != nullptr
                    ? hash[1]
-                   : (reinterpret_cast<uint64_t>(strtab) - reinterpret_cast<uint64_t>(symtab)) /
-                         sizeof(Elf64_Sym);
+                   : (reinterpret_cast<uintptr_t>(strtab) - reinterpret_cast<uintptr_t>(symtab)) /
+                         sizeof(ElfW(Sym));
   for (uint64_t i = 0; i < n; i++) {
     if (symtab[i].st_shndx != SHN_UNDEF && ELF64_ST_TYPE(symtab[i].st_info) == STT_FUNC &&
         same(strtab + symtab[i].st_name, "__vdso_clock_gettime")) {

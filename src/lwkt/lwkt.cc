@@ -5,9 +5,9 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/call.h"
-#include "../../arch/x86_64/context.h"
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/call.h"
+#include "../../arch/context.h"
+#include "../../arch/rawcall.h"
 #include "assert.h"
 #include "export.h"
 #include "rfork.h"
@@ -161,7 +161,7 @@ CR_API int lwkt_create(void (*fn)(void*), void* arg, thread_t* tdp, size_t stack
   td->td_sigmask = ~0ull;
   for (int i = 0; name != nullptr && i < 15 && name[i] != '\0'; i++) td->td_comm[i] = name[i];
   td->td_sp =
-      context_function(reinterpret_cast<uint64_t>(td->td_stack) + stack_size, fn, arg);
+      context_function(reinterpret_cast<uintptr_t>(td->td_stack) + stack_size, fn, arg);
   *tdp = td;
   sched_thread_added();
   if ((flags & LWKT_STOPPED) != 0) {

@@ -27,8 +27,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/context.h"
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/context.h"
+#include "../../arch/rawcall.h"
 #include "clock.h"
 #include "ipiq.h"
 #include "rfork.h"

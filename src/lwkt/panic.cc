@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 
 namespace cr {
 

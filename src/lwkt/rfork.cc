@@ -26,8 +26,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/switch.h"
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/switch.h"
+#include "../../arch/rawcall.h"
 #include "assert.h"
 #include "clock.h"
 #include "ipiq.h"
@@ -445,9 +445,9 @@ void sched_init(int ncpus_wanted, thread* main_td) {
   cpus[0]->c_state = CPU_RUN;
   hold(gd, cpus[0]);
   gd->gd_idle->td_sp = context_function(
-      reinterpret_cast<uint64_t>(gd->gd_idlestack) + kIdleStack, idle_main, nullptr);
+      reinterpret_cast<uintptr_t>(gd->gd_idlestack) + kIdleStack, idle_main, nullptr);
   rforks = gd;
-  write_gsbase(gd);
+  percpu_write(gd);
   set_altstack(gd);
 }
 
@@ -488,7 +488,7 @@ void sched_atfork_child() {
   if (gd->gd_idle != gd->gd_curthread) {
     gd->gd_idle->td_running = 0;
     gd->gd_idle->td_sp = context_function(
-        reinterpret_cast<uint64_t>(gd->gd_idlestack) + kIdleStack, idle_main, nullptr);
+        reinterpret_cast<uintptr_t>(gd->gd_idlestack) + kIdleStack, idle_main, nullptr);
   }
   smp = false;
   monitor_atfork_child();

@@ -18,8 +18,8 @@
 
 #include <errno.h>
 
-#include "../../arch/x86_64/switch.h"
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/switch.h"
+#include "../../arch/rawcall.h"
 #include "assert.h"
 #include "clock.h"
 #include "ipiq.h"
@@ -93,7 +93,7 @@ inline void prefetch_next(const cpu* c, uint32_t h, uint32_t t) {
   const thread* next = c->c_ring[(h + 1) % kRunqSize];
   auto* stack = reinterpret_cast<const char*>(next->td_sp);
   for (uint32_t i = 0; i < kStackLines; i++) cpu_prefetch(stack + i * kCacheLine);
-  auto* tcb = reinterpret_cast<const char*>(next->td_fsbase);
+  auto* tcb = reinterpret_cast<const char*>(next->td_tls.base);
   cpu_prefetch(tcb);
   cpu_prefetch(tcb + kTcbCancel);
 }

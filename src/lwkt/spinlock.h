@@ -7,8 +7,8 @@
 
 #include <stdint.h>
 
-#include "../../arch/x86_64/percpu.h"
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/percpu.h"
+#include "../../arch/rawcall.h"
 #include "atomic.h"
 
 namespace cr {

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "sched.h"
 
 namespace cr {

@@ -23,8 +23,8 @@
 #include <libcr/sysmsg.h>
 #include <stdint.h>
 
-#include "../../arch/x86_64/frame.h"
-#include "../../arch/x86_64/percpu.h"
+#include "../../arch/frame.h"
+#include "../../arch/percpu.h"
 
 namespace cr {
 
@@ -68,7 +68,7 @@ struct sysunion_storage {  // room for any system call message
 struct thread {
   // -- offsets known to assembly (frame.h) --
   uint64_t td_sp;      // saved stack pointer while not running
-  uint64_t td_fsbase;  // TLS register while not running
+  cr::tlsreg td_tls;   // TLS register while not running
   uint32_t td_ast;     // AST_; set by anyone (atomic or), taken by the LWKT itself
   uint32_t td_flags;   // TDF_; the LWKT's own
   uint32_t td_running; // 1 until the context is saved after a switch away
@@ -126,7 +126,7 @@ struct thread {
 // A slab class of whole cache lines, eight to a page: a parked thread's budget counts on it.
 static_assert(sizeof(thread) <= 512);
 
-static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_fsbase) == TD_FSBASE);
+static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_tls) == TD_TLS);
 static_assert(offsetof(thread, td_ast) == TD_AST && offsetof(thread, td_flags) == TD_FLAGS);
 static_assert(offsetof(thread, td_running) == TD_RUNNING);
 static_assert(offsetof(thread, td_sysmsg) == TD_MSG && GATE_AST_SIGNAL == cr::AST_SIGNAL);

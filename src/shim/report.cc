@@ -3,7 +3,7 @@
 #include <libcr/shim.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "../lwkt/export.h"
 
 namespace cr {

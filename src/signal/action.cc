@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "../lwkt/rfork.h"
 #include "broadcast.h"
 #include "signal.h"
@@ -27,13 +27,13 @@ uint64_t settled;    // sig_capture has nothing to do for these
 uint64_t left;       // blocked in the kernel because a signalfd reads them there
 
 void kernel_set(int sig, uint64_t handler, uint64_t flags) {
-  ksigaction k{handler, flags | kSaRestorer, reinterpret_cast<uint64_t>(&cr_kernel_restorer), 0};
+  ksigaction k{handler, flags | kSaRestorer, reinterpret_cast<uintptr_t>(&cr_kernel_restorer), 0};
   if (handler > 1) k.mask = ~0ull;
   raw4(SYS_rt_sigaction, sig, reinterpret_cast<long>(&k), 0, 8);
 }
 
 void install(int sig, uint64_t program_flags) {
-  kernel_set(sig, reinterpret_cast<uint64_t>(&sig_kernel_handler),
+  kernel_set(sig, reinterpret_cast<uintptr_t>(&sig_kernel_handler),
              SA_SIGINFO | SA_ONSTACK | SA_RESTART | (program_flags & kSaNoCld));
   installed |= sigbit(sig);
 }
@@ -153,7 +153,7 @@ void sig_leave_to_kernel(uint64_t set) {
   }
   // On every rfork, and before the caller looks at its signalfd: one that takes it instead would
   // put it where no signalfd looks.
-  uint64_t args[6] = {SIG_BLOCK, reinterpret_cast<uint64_t>(&left), 0, 8};
+  uint64_t args[6] = {SIG_BLOCK, reinterpret_cast<uintptr_t>(&left), 0, 8};
   broadcast_call(SYS_rt_sigprocmask, args);
   sig_pass_on_left();
 }

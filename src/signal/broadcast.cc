@@ -10,7 +10,7 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "../lwkt/clock.h"
 #include "../lwkt/rfork.h"
 #include "../lwkt/spinlock.h"

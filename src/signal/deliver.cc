@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "../gate/object.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
@@ -29,11 +29,8 @@ uint64_t sig_kernel_mask();
 
 namespace {
 
-inline constexpr uint64_t kRedZone = 128;
 inline constexpr uint64_t kOwnRoom = 1024;  // of the delivery code itself, below its caller
-inline constexpr uint64_t kEflagsCleared = 0x400 | 0x100 | 0x10000;  // DF, TF, RF
-inline constexpr int kSecondPass = 7;         // a word of the sigcontext that the kernel ignores
-inline constexpr uint64_t kSecondPassMark = 0x6c69626372;
+inline constexpr uintptr_t kEflagsCleared = 0x400 | 0x100 | 0x10000;  // DF, TF, RF
 inline constexpr int32_t kSsOnstack = 1, kSsDisable = 2;
 inline constexpr uint32_t kSsAutodisarm = 1u << 31;
 
@@ -42,12 +39,10 @@ bool on_altstack(const thread* td, uint64_t sp) {
 }
 
 void report_altstack(const thread* td, uint64_t sp, kstack* out) {
-  out->sp = td->td_altsp;
-  out->size = td->td_altsize;
-  out->pad = 0;
-  out->flags = td->td_altsize == 0 ? kSsDisable
-                                   : static_cast<int32_t>(td->td_altflags) |
-                                         (on_altstack(td, sp) ? kSsOnstack : 0);
+  int32_t flags = td->td_altsize == 0 ? kSsDisable
+                                      : static_cast<int32_t>(td->td_altflags) |
+                                            (on_altstack(td, sp) ? kSsOnstack : 0);
+  *out = make_kstack(td->td_altsp, flags, td->td_altsize);
 }
 
 // The disposition, and whether a handler is to run.
@@ -69,12 +64,12 @@ uint64_t handler_stack(thread* td, const ksigaction& act, uint64_t sp, uint64_t 
 // What both ways share: everything but the registers.
 void fill(thread* td, rt_sigframe* f, uint64_t fp, const ksigaction& act, int sig, uint64_t sp,
           const siginfo_t* info) {
-  f->pretcode = reinterpret_cast<uint64_t>(&cr_restore_rt);
+  f->pretcode = reinterpret_cast<uintptr_t>(&cr_restore_rt);
   f->uc.flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS;
   f->uc.link = 0;
   report_altstack(td, sp, &f->uc.stack);
   f->uc.mc.fpstate = fp;
-  f->uc.mc.reserved[kSecondPass] = 0;
+  sigframe_mark(&f->uc, false);
   uint64_t mask = td->td_sigmask;
   if ((td->td_flags & TDF_SUSPENDMASK) != 0) {
     mask = td->td_savedmask;
@@ -90,53 +85,50 @@ void fill(thread* td, rt_sigframe* f, uint64_t fp, const ksigaction& act, int si
 }
 
 void restart(trapframe* tf) {
-  tf->rax = tf->nr;
+  tf->result = tf->nr;
   if (tf->desc->rule == 0) {
-    tf->rip = tf->unwindpc = reinterpret_cast<uint64_t>(&cr_call_reenter);
+    tf->pc = tf->unwindpc = reinterpret_cast<uintptr_t>(&cr_call_reenter);
     return;
   }
   uint64_t trap = tf->desc->unwindpc - 2;
   const PatchedSite* site = site_by_trap(trap);
   CR_CHECK(site != nullptr);
-  tf->rip = site->reenter;
+  tf->pc = site->reenter;
   tf->unwindpc = trap;
 }
 
 bool was_interrupted(const trapframe* tf) {
-  auto r = static_cast<int64_t>(tf->rax);
+  auto r = static_cast<intptr_t>(tf->result);
   return r <= -kErestartsys && r >= -516;
 }
 
 // A call that was interrupted: what the program sees, now that a handler will run.
 void settle_interrupted(trapframe* tf, const ksigaction& act) {
   if (!was_interrupted(tf)) return;
-  auto r = static_cast<int64_t>(tf->rax);
+  auto r = static_cast<intptr_t>(tf->result);
   bool again = r == -kErestartnointr || (r == -kErestartsys && (act.flags & SA_RESTART) != 0);
   if (again) {
     restart(tf);
   } else {
-    tf->rax = static_cast<uint64_t>(-EINTR);
+    tf->result = static_cast<uintptr_t>(-EINTR);
   }
 }
 
 void deliver_frame(thread* td, trapframe* tf, const ksigaction& act, siginfo_t* info) {
   int sig = info->si_signo;
-  auto here = reinterpret_cast<uint64_t>(__builtin_frame_address(0)) - kOwnRoom;
-  FramePlace p = sigframe_place(handler_stack(td, act, tf->rsp, here));
+  auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - kOwnRoom;
+  FramePlace p = sigframe_place(handler_stack(td, act, tf->sp, here));
   sigframe_from_trapframe(&p.frame->uc, tf);
   sigframe_save_fpu(p.fp);
-  fill(td, p.frame, p.fp, act, sig, tf->rsp, info);
-  auto at = reinterpret_cast<uint64_t>(p.frame);
+  fill(td, p.frame, p.fp, act, sig, tf->sp, info);
+  auto at = reinterpret_cast<uintptr_t>(p.frame);
   auto* out = reinterpret_cast<trapframe*>((at - sizeof(trapframe) - 256) & ~15ull);
   *out = *tf;
-  out->rdi = static_cast<uint64_t>(sig);
-  out->rsi = reinterpret_cast<uint64_t>(&p.frame->info);
-  out->rdx = reinterpret_cast<uint64_t>(&p.frame->uc);
-  out->rax = 0;
-  out->rip = act.handler;
+  sigframe_arguments(out, p.frame, sig);
+  out->pc = act.handler;
   out->unwindpc = act.handler;
-  out->rsp = at;
-  out->rflags &= ~kEflagsCleared;
+  out->sp = at;
+  out->flags &= ~kEflagsCleared;
   gate_leave(out);
 }
 
@@ -189,13 +181,10 @@ bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info) {
   p.frame->uc.mc = uc->mc;
   sigframe_copy_fpu(p.fp, uc->mc.fpstate);
   fill(td, p.frame, p.fp, act, sig, sp, info);
-  auto at = reinterpret_cast<uint64_t>(p.frame);
+  auto at = reinterpret_cast<uintptr_t>(p.frame);
   uc->mc.ip = act.handler;
   uc->mc.sp = at;
-  uc->mc.di = static_cast<uint64_t>(sig);
-  uc->mc.si = reinterpret_cast<uint64_t>(&p.frame->info);
-  uc->mc.dx = reinterpret_cast<uint64_t>(&p.frame->uc);
-  uc->mc.ax = 0;
+  sigframe_arguments(&uc->mc, p.frame, sig);
   uc->mc.flags &= ~kEflagsCleared;
   sigframe_clear_fpu(uc->mc.fpstate);
   return true;
@@ -217,8 +206,8 @@ void sig_push_preempt(thread* td, kucontext* uc) {
   sigframe_copy_fpu(p.fp, uc->mc.fpstate);
   ksigaction none{};
   fill(td, p.frame, p.fp, none, 0, sp, nullptr);
-  uc->mc.ip = reinterpret_cast<uint64_t>(&run_preempt);
-  uc->mc.sp = reinterpret_cast<uint64_t>(p.frame);
+  uc->mc.ip = reinterpret_cast<uintptr_t>(&run_preempt);
+  uc->mc.sp = reinterpret_cast<uintptr_t>(p.frame);
   uc->mc.flags &= ~kEflagsCleared;
   sigframe_clear_fpu(uc->mc.fpstate);
 }
@@ -229,8 +218,8 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
   if (mygd()->gd_ast != 0) sig_route();
   // A signal in the last moment brings us here again with the same context, whose mask is the
   // kernel's by then.
-  if (uc->mc.reserved[kSecondPass] != kSecondPassMark) {
-    uc->mc.reserved[kSecondPass] = kSecondPassMark;
+  if (!sigframe_marked(uc)) {
+    sigframe_mark(uc, true);
     sig_setmask(td, uc->sigmask);
     if ((uc->stack.flags & kSsDisable) != 0) {
       td->td_altsize = 0;
@@ -244,7 +233,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
   siginfo_t info;
   while ((td->td_ast & AST_SIGNAL) != 0 && sig_take(td, ~td->td_sigmask, &info)) {
     // The same context again, with the next signal: the frame is used in place.
-    auto* f = reinterpret_cast<rt_sigframe*>(reinterpret_cast<uint64_t>(uc) -
+    auto* f = reinterpret_cast<rt_sigframe*>(reinterpret_cast<uintptr_t>(uc) -
                                              offsetof(rt_sigframe, uc));
     ksigaction act;
     if (!handler_for(td, info.si_signo, &act)) {
@@ -253,23 +242,21 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
     }
     sig_recalc(td);
     f->info = info;
-    f->uc.mc.reserved[kSecondPass] = 0;
+    sigframe_mark(&f->uc, false);
     f->uc.sigmask = td->td_sigmask;
     report_altstack(td, f->uc.mc.sp, &f->uc.stack);
     uint64_t now = td->td_sigmask | act.mask;
     if ((act.flags & SA_NODEFER) == 0) now |= sigbit(info.si_signo);
     sig_setmask(td, now);
-    auto at = reinterpret_cast<uint64_t>(f);
-    f->pretcode = reinterpret_cast<uint64_t>(&cr_restore_rt);
+    auto at = reinterpret_cast<uintptr_t>(f);
+    f->pretcode = reinterpret_cast<uintptr_t>(&cr_restore_rt);
     auto* out = reinterpret_cast<trapframe*>(
-        (reinterpret_cast<uint64_t>(__builtin_frame_address(0)) - kOwnRoom) & ~15ull);
+        (reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - kOwnRoom) & ~15ull);
     *out = trapframe{};
-    out->rdi = static_cast<uint64_t>(info.si_signo);
-    out->rsi = reinterpret_cast<uint64_t>(&f->info);
-    out->rdx = reinterpret_cast<uint64_t>(&f->uc);
-    out->rip = act.handler;
-    out->rsp = at;
-    out->rflags = 0x202;
+    sigframe_arguments(out, f, info.si_signo);
+    out->pc = act.handler;
+    out->sp = at;
+    out->flags = 0x202;
     gate_leave(out);
   }
   if ((td->td_ast & AST_RESCHED) != 0) {
@@ -285,7 +272,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
   }
   uc->sigmask = sig_kernel_mask();
   // The kernel's own alternate stack is the rfork's.
-  uc->stack = kstack{reinterpret_cast<uint64_t>(mygd()->gd_altstack), 0, 0, 64 * 1024};
+  uc->stack = make_kstack(reinterpret_cast<uintptr_t>(mygd()->gd_altstack), 0, 64 * 1024);
 }
 
 }  // namespace cr

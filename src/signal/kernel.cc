@@ -16,7 +16,7 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "../gate/object.h"
 #include "../gate/sitetable.h"
 #include "../lwkt/rfork.h"
@@ -54,7 +54,7 @@ namespace {
 
 template <typename T>
 uint64_t addr(T* p) {
-  return reinterpret_cast<uint64_t>(p);
+  return reinterpret_cast<uintptr_t>(p);
 }
 
 bool is_fault(int sig, const siginfo_t* info) {
@@ -65,9 +65,9 @@ bool in_libcr(uint64_t pc) { return pc >= addr(__start_crtext) && pc < addr(__st
 
 // Moves the context to where it may stop. True if it is then the program's.
 bool settle(thread* td, kucontext* uc) {
-  uint64_t& pc = uc->mc.ip;
+  auto& pc = uc->mc.ip;
   if (pc == addr(gate_exit_last) || pc == addr(gate_fast_last)) {
-    pc = uc->mc.cx;
+    context_finish_exit(uc);
     return true;
   }
   if ((td->td_flags & TDF_IDLE) != 0) {

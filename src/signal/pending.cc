@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
 #include "../sysport/tid.h"
@@ -29,7 +29,7 @@ sigqueue_entry* entry_alloc() {
   uint64_t head = __atomic_load_n(&free_head, __ATOMIC_ACQUIRE);
   while (static_cast<uint32_t>(head) != 0) {
     sigqueue_entry* e = &pool[static_cast<uint32_t>(head) - 1];
-    auto next = static_cast<uint32_t>(reinterpret_cast<uint64_t>(e->next));
+    auto next = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(e->next));
     uint64_t want = ((head >> 32) + 1) << 32 | next;
     if (__atomic_compare_exchange_n(&free_head, &head, want, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_ACQUIRE)) {

@@ -24,7 +24,7 @@
 #include <signal.h>
 #include <stdint.h>
 
-#include "../../arch/x86_64/sigframe.h"
+#include "../../arch/sigframe.h"
 #include "../lwkt/sched.h"
 #include "../lwkt/spinlock.h"
 #include "../lwkt/thread.h"

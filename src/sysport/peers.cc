@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "../lwkt/atomic.h"
 #include "../lwkt/clock.h"
 #include "../lwkt/spinlock.h"

@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-#include "../../arch/x86_64/frame.h"
+#include "../../arch/frame.h"
 #include "../lwkt/thread.h"
 
 namespace cr {

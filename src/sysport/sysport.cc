@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
 #include "../signal/signal.h"
@@ -28,30 +28,30 @@ lwkt_port* sysport_head = &syscall_port;
 
 namespace {
 // A door for each call number (gate.S): with one LWKT, with several, with a shim in the way.
-uint64_t doors_alone[GATE_DOORS];
-uint64_t doors_crowd[GATE_DOORS];
-const uint64_t doors_shimmed[GATE_DOORS] = {};
+uintptr_t doors_alone[GATE_DOORS];
+uintptr_t doors_crowd[GATE_DOORS];
+const uintptr_t doors_shimmed[GATE_DOORS] = {};
 bool crowd;
 
-uint64_t door(const SysEnt& e, bool alone) {
+uintptr_t door(const SysEnt& e, bool alone) {
   switch (e.serve) {
     case Serve::user: return DOOR_LONG;
-    case Serve::quick: return reinterpret_cast<uint64_t>(kSysHandlers[e.handler]);
+    case Serve::quick: return reinterpret_cast<uintptr_t>(kSysHandlers[e.handler]);
     case Serve::block:
-      return alone ? DOOR_SLEEP : reinterpret_cast<uint64_t>(&sysport_trap_block);
+      return alone ? DOOR_SLEEP : reinterpret_cast<uintptr_t>(&sysport_trap_block);
     case Serve::async:
-      return alone ? DOOR_SLEEP : reinterpret_cast<uint64_t>(kSysHandlers[e.handler]);
+      return alone ? DOOR_SLEEP : reinterpret_cast<uintptr_t>(kSysHandlers[e.handler]);
     default: return DOOR_PLAIN;
   }
 }
 }  // namespace
 
 extern "C" {
-[[gnu::visibility("hidden"), gnu::used]] const uint64_t* cr_doors = doors_shimmed;
+[[gnu::visibility("hidden"), gnu::used]] const uintptr_t* cr_doors = doors_shimmed;
 }
 
 void sysport_head_changed() {
-  const uint64_t* open = crowd ? doors_crowd : doors_alone;
+  const uintptr_t* open = crowd ? doors_crowd : doors_alone;
   store_release(&cr_doors, sysport_head == &syscall_port ? open : doors_shimmed);
 }
 
@@ -166,12 +166,7 @@ int port_begin(lwkt_port* port, lwkt_msg* msg) {
 inline void fill(union sysunion* m, const trapframe* tf) {
   m->sm.sm_nr = static_cast<uint32_t>(tf->nr);
   m->sm.sm_frame = const_cast<trapframe*>(tf);
-  m->raw.arg[0] = tf->rdi;
-  m->raw.arg[1] = tf->rsi;
-  m->raw.arg[2] = tf->rdx;
-  m->raw.arg[3] = tf->r10;
-  m->raw.arg[4] = tf->r8;
-  m->raw.arg[5] = tf->r9;
+  frame_args(tf, m->raw.arg);
 }
 
 // A call from inside a shim: it must not pass the shims again, and td_sysmsg is in use.
@@ -190,12 +185,12 @@ extern "C" [[gnu::visibility("hidden")]] void gate_syscall(trapframe* tf) {
   thread* td = curthread();
   if (__builtin_expect((td->td_flags & (TDF_INPORT | TDF_PASSTHRU)) != 0, 0)) {
     if ((td->td_flags & TDF_PASSTHRU) != 0) {
-      tf->rax = static_cast<uint64_t>(process_passthru_exec(tf));
+      tf->result = static_cast<uintptr_t>(process_passthru_exec(tf));
       return;
     }
     long result = 0;
     int error = nested(tf, &result);
-    tf->rax = error != 0 ? static_cast<uint64_t>(-error) : static_cast<uint64_t>(result);
+    tf->result = error != 0 ? static_cast<uintptr_t>(-error) : static_cast<uintptr_t>(result);
     return;
   }
   auto* m = reinterpret_cast<union sysunion*>(&td->td_sysmsg);
@@ -203,19 +198,19 @@ extern "C" [[gnu::visibility("hidden")]] void gate_syscall(trapframe* tf) {
   int error = send(sysport_head, m);
   // The kernel takes the whole of rax; a number above 2^32 is no call.
   if (__builtin_expect(error != 0, 0)) {
-    tf->rax = static_cast<uint64_t>(-static_cast<long>(error));
+    tf->result = static_cast<uintptr_t>(-static_cast<long>(error));
     if (error >= ERESTARTSYS && error <= 516) {
       __atomic_or_fetch(&td->td_ast, AST_SIGNAL, __ATOMIC_SEQ_CST);
     }
     return;
   }
-  tf->rax = static_cast<uint64_t>(m->sm.sm_result);
+  tf->result = static_cast<uintptr_t>(m->sm.sm_result);
 }
 
 // A trap at DOOR_SLEEP was interrupted: by a signal for this LWKT, or the call is made again.
 extern "C" [[gnu::visibility("hidden")]] void gate_sleep_interrupted(trapframe* tf) {
   if (interrupted_for_us(curthread())) {
-    tf->rax = static_cast<uint64_t>(-static_cast<long>(EINTR));
+    tf->result = static_cast<uintptr_t>(-static_cast<long>(EINTR));
   } else {
     gate_syscall(tf);
   }

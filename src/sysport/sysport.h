@@ -7,7 +7,7 @@
 
 #include <libcr/sysunion.h>
 
-#include "../../arch/x86_64/frame.h"
+#include "../../arch/frame.h"
 #include "../lwkt/sched.h"
 
 namespace cr {

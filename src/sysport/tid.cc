@@ -3,7 +3,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "../../arch/x86_64/rawcall.h"
+#include "../../arch/rawcall.h"
 #include "../lwkt/spinlock.h"
 
 namespace cr {
@@ -62,7 +62,7 @@ bool tid_assign(thread* td) {
   }
   td->td_slot = slot;
   td->td_tid = id_of(slot);
-  store_release(&slots[slot], reinterpret_cast<uint64_t>(td));
+  store_release(&slots[slot], reinterpret_cast<uintptr_t>(td));
   return true;
 }
 
