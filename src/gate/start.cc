@@ -388,8 +388,10 @@ CR_API int cr_init(void) { return cr::start(environ); }
 
 // 101: before the program's own when linked in.
 [[gnu::constructor(101)]] static void cr_constructor(int argc, char** argv, char** envp) {
+  int before = errno;  // 0: a program may rely on it
   cr::make_libc_ready({argc, argv, envp});
   cr::start(envp);
+  errno = before;
 }
 
 }  // extern "C"
