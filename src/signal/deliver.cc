@@ -255,6 +255,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
     *out = trapframe{};
     sigframe_arguments(out, f, info.si_signo);
     out->pc = act.handler;
+    out->unwindpc = act.handler;
     out->sp = at;
     out->flags = 0x202;
     gate_leave(out);
