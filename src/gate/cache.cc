@@ -17,6 +17,7 @@
 
 #include "../../arch/rawcall.h"
 #include "../../arch/spawn.h"
+#include "../lwkt/slab.h"
 #include "start.h"
 
 namespace cr {
@@ -25,17 +26,25 @@ namespace {
 
 inline constexpr size_t kPathMax = 4096;
 
+// A path. Not on the stack: that may be the smallest one of a thread that loads a library.
 struct Text {
-  char data[kPathMax];
+  char* data = static_cast<char*>(slab_alloc(kPathMax));
+  size_t room = data != nullptr ? kPathMax : 0;
   size_t len = 0;
   bool fits = true;
+
+  Text() { clear(); }
+  ~Text() { slab_free(data, kPathMax); }
+  Text(const Text&) = delete;
+  Text& operator=(const Text&) = delete;
+
   void clear() {
     len = 0;
-    data[0] = '\0';
-    fits = true;
+    fits = room != 0;
+    if (fits) data[0] = '\0';
   }
   void put(char c) {
-    if (len + 1 >= sizeof data) {
+    if (len + 1 >= room) {
       fits = false;
       return;
     }
@@ -184,7 +193,8 @@ namespace {
 // Makes the directory of `file` and says whether a table can be put there.
 bool writable_directory(const Text& file) {
   make_directories(file);
-  Text dir = file;
+  Text dir;
+  dir.put(file.data);
   while (dir.len > 0 && dir.data[dir.len - 1] != '/') dir.data[--dir.len] = '\0';
   return raw2(SYS_access, reinterpret_cast<long>(dir.data), 2 /* W_OK */) == 0;
 }
@@ -207,6 +217,7 @@ int open_in(Text& path, const ObjectView& o, SiteTable* out) {
 
 int cache_open(const ObjectView& o, SiteTable* out) {
   Text path;
+  if (!path.fits) return ENOMEM;
   int error = put_named_directory(path) ? open_in(path, o, out) : EACCES;
   if (error != EACCES && error != EPERM) return error;
   path.clear();

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include "../../arch/rawcall.h"
+#include "../lwkt/slab.h"
 #include "object.h"
 #include "start.h"
 
@@ -33,20 +34,22 @@ void put_number(char* out, int fd) {
   *out = '\0';
 }
 
-}  // namespace
+// What is too much for the stack: that may be the smallest one of a thread that loads a library.
+struct Work {
+  ElfW(Phdr) ph[kMaxPhdr];
+  uint8_t note[kMaxNote];
+  char path[4096];
+};
 
-void gate_object_mapped(uint64_t addr, uint64_t, int fd, uint64_t offset) {
-  struct {
-    ElfW(Ehdr) eh;
-  } head;
-  if (!read_at(fd, &head, sizeof head, 0)) return;
-  const ElfW(Ehdr)& eh = head.eh;
+void attach(uint64_t addr, int fd, uint64_t offset, Work& w) {
+  ElfW(Ehdr) eh;
+  if (!read_at(fd, &eh, sizeof eh, 0)) return;
   if (eh.e_ident[0] != 0x7f || eh.e_ident[1] != 'E' || eh.e_ident[2] != 'L' ||
       eh.e_ident[3] != 'F' || eh.e_ident[EI_CLASS] != kElfClass || eh.e_machine != kElfMachine ||
       eh.e_phentsize != sizeof(ElfW(Phdr)) || eh.e_phnum > kMaxPhdr) {
     return;
   }
-  ElfW(Phdr) ph[kMaxPhdr];
+  ElfW(Phdr)* ph = w.ph;
   if (!read_at(fd, ph, sizeof(ElfW(Phdr)) * eh.e_phnum, eh.e_phoff)) return;
   // The PT_LOAD that this mapping is.
   const ElfW(Phdr)* load = nullptr;
@@ -62,29 +65,36 @@ void gate_object_mapped(uint64_t addr, uint64_t, int fd, uint64_t offset) {
   // Only this segment is sure to be there.
   o.phdr = load;
   o.phnum = 1;
-  uint8_t note[kMaxNote];
   for (int i = 0; i < eh.e_phnum && o.build_id == nullptr; i++) {
-    if (ph[i].p_type != PT_NOTE || ph[i].p_filesz > sizeof note) continue;
-    if (!read_at(fd, note, ph[i].p_filesz, ph[i].p_offset)) continue;
+    if (ph[i].p_type != PT_NOTE || ph[i].p_filesz > kMaxNote) continue;
+    if (!read_at(fd, w.note, ph[i].p_filesz, ph[i].p_offset)) continue;
     ElfW(Phdr) in_memory = ph[i];
     in_memory.p_memsz = ph[i].p_filesz;
     ObjectView view{};
-    view.bias = reinterpret_cast<uintptr_t>(note) - in_memory.p_vaddr;
+    view.bias = reinterpret_cast<uintptr_t>(w.note) - in_memory.p_vaddr;
     view.phdr = &in_memory;
     view.phnum = 1;
     object_find_build_id(&view);
     o.build_id = view.build_id;
     o.build_id_len = view.build_id_len;
   }
-  char path[4096];
   char link[32] = "/proc/self/fd/";
   put_number(link + 14, fd);
-  long n = raw3(SYS_readlink, reinterpret_cast<long>(link), reinterpret_cast<long>(path),
-                sizeof path - 1);
+  long n = raw3(SYS_readlink, reinterpret_cast<long>(link), reinterpret_cast<long>(w.path),
+                sizeof w.path - 1);
   if (raw_failed(n)) return;
-  path[n] = '\0';
-  o.path = path;
+  w.path[n] = '\0';
+  o.path = w.path;
   object_attach(o);
+}
+
+}  // namespace
+
+void gate_object_mapped(uint64_t addr, uint64_t, int fd, uint64_t offset) {
+  void* memory = slab_alloc(sizeof(Work));
+  if (memory == nullptr) return;
+  attach(addr, fd, offset, *static_cast<Work*>(memory));
+  slab_free(memory, sizeof(Work));
 }
 
 void gate_object_unmapped(uint64_t addr, uint64_t length) { object_forget(addr, length); }
