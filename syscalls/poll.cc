@@ -81,7 +81,30 @@ struct Timeout {
     uint64_t left = deadline > now ? deadline - now : 0;
     return {static_cast<time_t>(left / kSecond), static_cast<long>(left % kSecond)};
   }
+  int rest_ms() const {
+    timespec ts = rest();
+    return static_cast<int>(ts.tv_sec * 1000 + (ts.tv_nsec + 999'999) / 1'000'000);
+  }
 };
+
+// In the kernel, for calls whose argument `i` is milliseconds; the others' time the kernel counts down
+// where it stands.
+int trap_ms(union sysunion* m, const Timeout& t, int i) {
+  if (t.deadline == kNever) return sysport_trap_block(m);
+  return sysport_trap_timed(m, false, [&t, i](union sysunion* u) {
+    u->raw.arg[i] = static_cast<uint64_t>(t.rest_ms());
+  });
+}
+
+// The same for a time that the kernel only reads (argument 3).
+int trap_timespec(union sysunion* m, const Timeout& t) {
+  if (t.deadline == kNever) return sysport_trap_block(m);
+  timespec left;
+  return sysport_trap_timed(m, false, [&](union sysunion* u) {
+    left = t.rest();
+    u->raw.arg[3] = reinterpret_cast<uint64_t>(&left);
+  });
+}
 
 // ---- a set of descriptors ----------------------------------------------------------------------
 
@@ -260,16 +283,19 @@ int result_of(union sysunion* m, int r) {
 
 // ---- poll ----------------------------------------------------------------------------------------
 
-int poll_until(union sysunion* m, const Timeout& t) {
+// `trap(m, t)` is the call in the kernel.
+template <typename Trap>
+int poll_until(union sysunion* m, const Timeout& t, Trap trap) {
   const uint64_t* a = m->raw.arg;
   auto* user = reinterpret_cast<pollfd*>(a[0]);
   auto n = static_cast<uint32_t>(a[1]);
   PollSet set;
-  if (t.none || !set.room_for(n) || user_copy(set.fds(), user, n * sizeof(pollfd)) != 0) {
-    return sysport_trap_block(m);
+  if (t.none || !sched_others() || !set.room_for(n) ||
+      user_copy(set.fds(), user, n * sizeof(pollfd)) != 0) {
+    return trap(m, t);
   }
   int r = set.wait(t.deadline);
-  if (r == kOfferTrap) return sysport_trap_block(m);
+  if (r == kOfferTrap) return trap(m, t);
   if (r < 0) return -r;
   for (uint32_t i = 0; i < n; i++) {
     auto revents = static_cast<uint16_t>(r == 0 ? 0 : set.fds()[i].revents);
@@ -347,13 +373,14 @@ struct FdBits {
 
 // ---- epoll ---------------------------------------------------------------------------------------
 
-int epoll_until(union sysunion* m, const Timeout& t) {
+template <typename Trap>
+int epoll_until(union sysunion* m, const Timeout& t, Trap trap) {
   const uint64_t* a = m->raw.arg;
-  if (t.none || !sched_others()) return sysport_trap_block(m);
+  if (t.none || !sched_others()) return trap(m, t);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   FdKind kind = e == nullptr ? FDK_FILE : fd_kind(e, fd);
-  if (kind != FDK_NOWAIT && kind != FDK_POLL) return sysport_trap_block(m);
+  if (kind != FDK_NOWAIT && kind != FDK_POLL) return trap(m, t);
   FdCall c(fd, e, FD_IN);
   c.wait_until(t.deadline);
   for (;;) {
@@ -365,7 +392,11 @@ int epoll_until(union sysunion* m, const Timeout& t) {
     }
     int w = c.wait();
     if (w == 0) continue;
-    if (w == kOfferTrap) return c.offer(m);
+    if (w == kOfferTrap && t.deadline == kNever) return c.offer(m);
+    if (w == kOfferTrap) {
+      m->raw.arg[0] = static_cast<uint64_t>(c.fd);
+      return trap(m, t);
+    }
     if (w != -EAGAIN) return EINTR;
     m->sm.sm_result = 0;
     return 0;
@@ -396,10 +427,9 @@ int with_timespec(uint64_t at, bool micro, Call call) {
 }  // namespace
 
 int sys_poll(union sysunion* m) {
-  if (!sched_others()) return sysport_trap_block(m);
   Timeout t;
   t.set_ms(static_cast<int>(m->raw.arg[2]));
-  return poll_until(m, t);
+  return poll_until(m, t, [](union sysunion* u, const Timeout& time) { return trap_ms(u, time, 2); });
 }
 
 int sys_ppoll(union sysunion* m) {
@@ -407,7 +437,9 @@ int sys_ppoll(union sysunion* m) {
   if (a[3] != 0 && a[4] != 8) return EINVAL;
   return with_mask(m, a[3], 3, [m] {
     if (!sched_others()) return sysport_trap_block(m);
-    return with_timespec(m->raw.arg[2], false, [m](const Timeout& t) { return poll_until(m, t); });
+    return with_timespec(m->raw.arg[2], false, [m](const Timeout& t) {
+      return poll_until(m, t, [](union sysunion* u, const Timeout&) { return sysport_trap_block(u); });
+    });
   });
 }
 
@@ -433,7 +465,7 @@ int sys_pselect6(union sysunion* m) {
 int sys_epoll_wait(union sysunion* m) {
   Timeout t;
   t.set_ms(static_cast<int>(m->raw.arg[3]));
-  return epoll_until(m, t);
+  return epoll_until(m, t, [](union sysunion* u, const Timeout& time) { return trap_ms(u, time, 3); });
 }
 
 int sys_epoll_pwait(union sysunion* m) {
@@ -449,7 +481,7 @@ int sys_epoll_pwait2(union sysunion* m) {
       if (user_copy(ts, reinterpret_cast<const void*>(at), sizeof ts) != 0) return EFAULT;
       if (!t.set(ts[0], ts[1])) return EINVAL;
     }
-    return epoll_until(m, t);
+    return epoll_until(m, t, trap_timespec);
   });
 }
 

@@ -75,14 +75,25 @@ int sleep_through(uint64_t deadline) {
   }
 }
 
+// A relative sleep in the kernel: the request is argument `i`, the rest goes to the next one.
+int nap(union sysunion* m, int i, timespec ts) {
+  uint64_t user_rest = m->raw.arg[i + 1];
+  timespec rest = ts;
+  m->raw.arg[i] = reinterpret_cast<uint64_t>(&ts);
+  m->raw.arg[i + 1] = reinterpret_cast<uint64_t>(&rest);
+  int error = sysport_trap_timed(m, true, [&](union sysunion*) { ts = rest; });
+  if (error != EINTR || user_rest == 0) return error;
+  return user_copy(reinterpret_cast<void*>(user_rest), &rest, sizeof rest) != 0 ? EFAULT : EINTR;
+}
+
 }  // namespace
 
 int sys_nanosleep(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  if (nthreads == 1) return sysport_trap_block(m);
   timespec ts;
   if (user_copy(&ts, reinterpret_cast<const void*>(a[0]), sizeof ts) != 0) return EFAULT;
   if (bad(ts)) return EINVAL;
+  if (nthreads == 1) return nap(m, 0, ts);
   m->sm.sm_result = 0;
   if (ts.tv_sec == 0 && ts.tv_nsec == 0) return no_sleep();
   uint64_t deadline = time_deadline(ts, true, false);
@@ -94,11 +105,13 @@ int sys_clock_nanosleep(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto clock = static_cast<int>(a[0]);
   bool monotonic = clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME;
-  if (nthreads == 1 || (!monotonic && clock != CLOCK_REALTIME)) return sysport_trap_sleep(m);
+  bool absolute = (a[1] & TIMER_ABSTIME) != 0;
+  bool in_kernel = nthreads == 1 || (!monotonic && clock != CLOCK_REALTIME);
+  if (in_kernel && absolute) return sysport_trap_sleep(m);
   timespec ts;
   if (user_copy(&ts, reinterpret_cast<const void*>(a[2]), sizeof ts) != 0) return EFAULT;
+  if (in_kernel) return nap(m, 2, ts);
   if (bad(ts)) return EINVAL;
-  bool absolute = (a[1] & TIMER_ABSTIME) != 0;
   m->sm.sm_result = 0;
   if (absolute && clock == CLOCK_BOOTTIME) return sysport_trap_sleep(m);
   for (;;) {
@@ -114,8 +127,22 @@ int sys_clock_nanosleep(union sysunion* m) {
   }
 }
 
+int sys_semtimedop(union sysunion* m) {
+  uint64_t at = m->raw.arg[3];
+  timespec left;
+  if (at == 0) return sysport_trap_sleep(m);
+  if (user_copy(&left, reinterpret_cast<const void*>(at), sizeof left) != 0) return EFAULT;
+  if (bad(left)) return EINVAL;
+  uint64_t deadline = time_deadline(left, true, false);
+  return sysport_trap_timed(m, true, [&](union sysunion* u) {
+    uint64_t now = clock_monotonic();
+    uint64_t ns = deadline > now ? deadline - now : 0;
+    left = {static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
+    u->raw.arg[3] = reinterpret_cast<uint64_t>(&left);
+  });
+}
+
 int sys_clock_gettime(union sysunion* m) { return sysport_trap(m); }
 int sys_getrusage(union sysunion* m) { return sysport_trap(m); }
-int sys_timer_create(union sysunion* m) { return sysport_trap(m); }
 
 }  // namespace cr

@@ -59,15 +59,17 @@ void append(sigqueue_entry** q, sigqueue_entry* e) {
   *q = e;
 }
 
-// siglock held. A standard signal that is pending already is dropped, as Linux does.
+// siglock held. A standard signal that is pending already is dropped, as Linux does, unless it is a
+// timer's: each has a place of its own.
 void queue(thread* td, sigqueue_entry* e) {
   int sig = e->info.si_signo;
   uint64_t& pend = td != nullptr ? td->td_sigpend : process_pend;
-  if (!is_realtime(sig) && (pend & sigbit(sig)) != 0) {
+  if (!is_realtime(sig) && (pend & sigbit(sig)) != 0 && !sig_is_timers(&e->info)) {
     entry_free(e);
     return;
   }
   pend |= sigbit(sig);
+  e->target = td;
   append(td != nullptr ? &td->td_sigq : &process_q, e);
 }
 
@@ -77,6 +79,7 @@ bool take_from(uint64_t* pend, sigqueue_entry** q, int sig, siginfo_t* info) {
   for (sigqueue_entry** p = q; *p != nullptr;) {
     sigqueue_entry* e = *p;
     if (e->info.si_signo == sig && !found) {
+      if (sig_is_timers(&e->info)) sig_timer_taken(e);
       *info = e->info;
       *p = e->next;
       entry_free(e);
@@ -115,6 +118,22 @@ bool eligible(thread* td, int sig) {
 }
 
 }  // namespace
+
+void sig_unqueue(sigqueue_entry* e) {
+  thread* td = e->target;
+  int sig = e->info.si_signo;
+  bool more = false;
+  for (sigqueue_entry** p = td != nullptr ? &td->td_sigq : &process_q; *p != nullptr;) {
+    if (*p == e) {
+      *p = e->next;
+      continue;
+    }
+    if ((*p)->info.si_signo == sig) more = true;
+    p = &(*p)->next;
+  }
+  if (!more) (td != nullptr ? td->td_sigpend : process_pend) &= ~sigbit(sig);
+  entry_free(e);
+}
 
 thread* sig_choose(int sig) {
   thread* self = curthread();
@@ -170,6 +189,27 @@ void sig_pass_on_left() {
   }
 }
 
+namespace {
+
+// siglock held. False: e is not queued.
+bool route(sigqueue_entry* e) {
+  int sig = e->info.si_signo;
+  thread* target = nullptr;
+  if (sig_is_timers(&e->info) && sig_timer_expired(e, &target) != 0) return false;
+  thread* td = target != nullptr ? target : sig_choose(sig);
+  bool waits = td == nullptr || !eligible(td, sig);
+  if (dropped(sig, waits || (td->td_sigwait & sigbit(sig)) != 0) ||
+      (target == nullptr && give_to_kernel(td, &e->info))) {
+    if (sig_is_timers(&e->info)) sig_timer_taken(e);
+    return false;
+  }
+  queue(target, e);
+  if (!waits) notify(td);
+  return true;
+}
+
+}  // namespace
+
 void sig_route() {
   mygd()->gd_ast = 0;
   sigqueue_entry* list = __atomic_exchange_n(&inbox, nullptr, __ATOMIC_SEQ_CST);
@@ -184,18 +224,7 @@ void sig_route() {
   while (ordered != nullptr) {
     sigqueue_entry* e = ordered;
     ordered = e->next;
-    int sig = e->info.si_signo;
-    thread* td = sig_choose(sig);
-    if (dropped(sig, td == nullptr || (td->td_sigwait & sigbit(sig)) != 0)) {
-      entry_free(e);
-      continue;
-    }
-    if (give_to_kernel(td, &e->info)) {
-      entry_free(e);
-      continue;
-    }
-    queue(nullptr, e);
-    if (td != nullptr) notify(td);
+    if (!route(e)) entry_free(e);
   }
 }
 
@@ -288,6 +317,7 @@ void sig_thread_gone(thread* td) {
   while (td->td_sigq != nullptr) {
     sigqueue_entry* e = td->td_sigq;
     td->td_sigq = e->next;
+    if (sig_is_timers(&e->info)) sig_timer_taken(e);
     entry_free(e);
   }
   for (uint64_t pend = process_pend; pend != 0; pend &= pend - 1) {
@@ -304,6 +334,7 @@ void sig_atfork_child(thread* td) {
   process_q = nullptr;
   free_head = 0;
   fresh = 0;
+  sig_timer_atfork_child();
   td->td_sigpend = 0;
   td->td_sigq = nullptr;
   __atomic_and_fetch(&td->td_ast, ~AST_SIGNAL, __ATOMIC_SEQ_CST);

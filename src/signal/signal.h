@@ -49,7 +49,7 @@ struct ksigaction {
 
 struct sigqueue_entry {
   sigqueue_entry* next;
-  thread* target;  // null: the process
+  thread* target;  // in whose queue; null: the process's
   siginfo_t info;
 };
 
@@ -107,6 +107,22 @@ void sig_recalc(thread* td);
 void sig_thread_gone(thread* td);
 // Calls fn for each live LWKT with a tid until it returns true.
 thread* sig_choose(int sig);
+
+// ---- timers of timer_create (posixtimer.cc) -------------------------------------------------------
+// The kernel keeps the time and sends to the process; whom for, and what expired while the signal
+// waited here, is kept here. All under siglock but the first four, which take it.
+bool sig_timer_add(int32_t id, int32_t tid);  // tid 0: signals the process. False: no memory
+void sig_timer_remove(int32_t id);            // what it still has pending is gone with it
+void sig_timer_rearm(int32_t id);             // timer_settime: likewise
+bool sig_timer_overrun(int32_t id, int* out); // of the last signal taken. False: no such timer
+// The kernel's signal in e: 0: queue it, for *target unless that is null. ESRCH: nobody's. EEXIST: one
+// waits already and counts this one.
+int sig_timer_expired(sigqueue_entry* e, thread** target);
+void sig_timer_taken(sigqueue_entry* e);      // leaves its queue, delivered or not
+void sig_timer_atfork_child();
+inline bool sig_is_timers(const siginfo_t* info) { return info->si_code == SI_TIMER; }
+// siglock held. Takes e out of the queue that it is in.
+void sig_unqueue(sigqueue_entry* e);
 
 // ---- delivery (deliver.cc) ------------------------------------------------------------------------
 // Enters the program's handler by changing the context in `uc`, which the caller will restore.

@@ -112,8 +112,18 @@ int trap_block(union sysunion* m, Offer offer) {
 int sysport_trap_block(union sysunion* m) { return trap_block(m, Offer::kWhenAsked); }
 int sysport_trap_sleep(union sysunion* m) { return trap_block(m, Offer::kAtOnce); }
 
-int sysport_trap_sleep_once(union sysunion* m) {
-  return sysport_result(m, trap_once(m, curthread(), Offer::kAtOnce));
+int sysport_trap_once(union sysunion* m, bool at_once) {
+  return sysport_result(m, trap_once(m, curthread(), at_once ? Offer::kAtOnce : Offer::kWhenAsked));
+}
+int sysport_trap_sleep_once(union sysunion* m) { return sysport_trap_once(m, true); }
+
+bool sysport_interrupted(thread* td) {
+  if (interrupted_for_us(td)) return true;
+  if ((td->td_ast & AST_RESCHED) != 0) {
+    __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
+    sched_yield_cpu();
+  }
+  return false;
 }
 
 int sysport_begin(lwkt_port*, lwkt_msg* msg) {

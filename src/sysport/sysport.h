@@ -5,6 +5,7 @@
 // returns EASYNC today: a call that sleeps parks its LWKT inside.
 #pragma once
 
+#include <errno.h>
 #include <libcr/sysunion.h>
 
 #include "../../arch/frame.h"
@@ -18,6 +19,12 @@ inline constexpr int ERESTARTSYS = 512;
 inline constexpr int ERESTARTNOINTR = 513;  // with or without SA_RESTART
 inline constexpr int ERESTARTNOHAND = 514;
 
+// One trap that may sleep, made once: EINTR or ERESTARTSYS whoever is concerned. at_once: the cpu is given
+// away if others want it.
+int sysport_trap_once(union sysunion* m, bool at_once);
+// After one: is there a signal for this LWKT? Sees to what else has interrupted it.
+bool sysport_interrupted(thread* td);
+
 // A plain trap with the message's number and arguments. 0 or errno; the result in the message.
 int sysport_trap(union sysunion* m);
 // A trap that may sleep: interruptible by a signal for this LWKT, the cpu on offer meanwhile.
@@ -27,6 +34,18 @@ int sysport_trap_sleep(union sysunion* m);
 // The same on this very kernel thread: interrupted, by whomever, it is not made again (EINTR or
 // ERESTARTSYS), since the LWKT may be on another one by then.
 int sysport_trap_sleep_once(union sysunion* m);
+// For a call with a time-out that counts from its beginning: what interrupts the trap and is no signal
+// for this LWKT must not begin it anew. `renew(m)` puts what is left of the time into m before
+// the trap is made again.
+template <typename Renew>
+int sysport_trap_timed(union sysunion* m, bool at_once, Renew renew) {
+  for (bool first = true;; first = false) {
+    int error = sysport_trap_once(m, at_once);
+    if (__builtin_expect(error != EINTR && error != ERESTARTSYS, 1)) return error;
+    if (sysport_interrupted(curthread())) return first ? error : EINTR;
+    renew(m);
+  }
+}
 
 inline int sysport_result(union sysunion* m, long raw) {
   if (__builtin_expect(static_cast<unsigned long>(raw) >= static_cast<unsigned long>(-4095), 0)) {

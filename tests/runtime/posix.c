@@ -1,0 +1,266 @@
+/* What POSIX says of the calls around threads, where the runtime once differed: signals at a handler's
+ * return, timers of timer_create, sleeps under blocked signals, small stacks. */
+#include "case.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/select.h>
+#include <sys/sem.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+static void handle(int sig, void (*fn)(int), const sigset_t* mask) {
+  struct sigaction sa = {0};
+  sa.sa_handler = fn;
+  if (mask != NULL) sa.sa_mask = *mask;
+  CHECK(sigaction(sig, &sa, NULL) == 0);
+}
+static sigset_t set_of(int a, int b, int c) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, a);
+  if (b != 0) sigaddset(&set, b);
+  if (c != 0) sigaddset(&set, c);
+  return set;
+}
+static void nothing(int sig) {}
+
+static void* doze(void* arg) {
+  sem_wait(arg);
+  return NULL;
+}
+/* Runs fn beside another thread, which makes the runtime take other ways. */
+static void beside_a_thread(void (*fn)(void)) {
+  pthread_t t;
+  sem_t go;
+  CHECK(sem_init(&go, 0, 0) == 0 && pthread_create(&t, NULL, doze, &go) == 0);
+  fn();
+  CHECK(sem_post(&go) == 0 && pthread_join(t, NULL) == 0);
+}
+
+static void errno_is_zero_at_start(void) { printf("%d\n", errno); }
+
+/* Three signals become deliverable as one handler returns. */
+static volatile int order[8], norder;
+static void note(int sig) { order[norder++] = sig; }
+static void raise_three(int sig) {
+  CHECK(raise(SIGALRM) == 0 && raise(SIGUSR2) == 0 && raise(SIGTERM) == 0);
+  note(sig);
+}
+static void several_signals_at_a_handlers_return(void) {
+  sigset_t mask = set_of(SIGALRM, SIGUSR2, SIGTERM);
+  handle(SIGUSR1, raise_three, &mask);
+  handle(SIGUSR2, note, NULL);
+  handle(SIGALRM, note, NULL);
+  handle(SIGTERM, note, NULL);
+  for (int i = 0; i < 2; i++) {
+    norder = 0;
+    CHECK(raise(SIGUSR1) == 0);
+    for (int k = 0; k < norder; k++) printf("%d ", order[k]);
+    puts("");
+  }
+}
+
+/* ---- timers ---- */
+
+static timer_t new_timer(int notify, int sig, int value, pid_t tid) {
+  struct sigevent ev = {0};
+  ev.sigev_notify = notify;
+  ev.sigev_signo = sig;
+  ev.sigev_value.sival_int = value;
+  if (notify == SIGEV_THREAD_ID) ev.sigev_notify_thread_id = tid;
+  timer_t t;
+  CHECK(timer_create(CLOCK_MONOTONIC, &ev, &t) == 0);
+  return t;
+}
+static void set_timer(timer_t t, int first_ms, int every_ms) {
+  struct itimerspec its = {{0, every_ms * 1000000}, {0, first_ms * 1000000}};
+  CHECK(timer_settime(t, 0, &its, NULL) == 0);
+}
+
+static sem_t expired;
+static void count_expiry(union sigval v) {
+  CHECK(v.sival_int == 42);
+  sem_post(&expired);
+}
+static void timer_runs_a_thread(void) {
+  struct sigevent ev = {0};
+  ev.sigev_notify = SIGEV_THREAD;
+  ev.sigev_notify_function = count_expiry;
+  ev.sigev_value.sival_int = 42;
+  CHECK(sem_init(&expired, 0, 0) == 0);
+  timer_t t;
+  CHECK(timer_create(CLOCK_REALTIME, &ev, &t) == 0);
+  set_timer(t, 5, 5);
+  for (int i = 0; i < 3; i++) CHECK(sem_wait(&expired) == 0);
+  CHECK(timer_delete(t) == 0);
+  puts("3 expiries");
+}
+
+static void* wait_for_timer(void* arg) {
+  sigset_t set = set_of(SIGUSR1, 0, 0);
+  siginfo_t info;
+  timer_t t = new_timer(SIGEV_THREAD_ID, SIGUSR1, 7, gettid());
+  set_timer(t, 5, 0);
+  CHECK(sigwaitinfo(&set, &info) == SIGUSR1);
+  printf("code %d value %d\n", info.si_code, info.si_value.sival_int);
+  CHECK(timer_delete(t) == 0);
+  return NULL;
+}
+/* It must not be taken by the first thread, which does not block it. */
+static void timer_signals_one_thread(void) {
+  handle(SIGUSR1, nothing, NULL);
+  sigset_t set = set_of(SIGUSR1, 0, 0);
+  CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+  pthread_t t;
+  CHECK(pthread_create(&t, NULL, wait_for_timer, NULL) == 0);
+  CHECK(pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0);
+  CHECK(pthread_join(t, NULL) == 0);
+}
+static void timer_for_no_thread_is_refused(void) {
+  struct sigevent ev = {0};
+  ev.sigev_notify = SIGEV_THREAD_ID;
+  ev.sigev_signo = SIGUSR1;
+  ev.sigev_notify_thread_id = 1;
+  timer_t t;
+  int r = timer_create(CLOCK_MONOTONIC, &ev, &t);
+  printf("%d %d\n", r, errno);
+}
+
+static void expiries_while_blocked(void) {
+  sigset_t set = set_of(SIGUSR1, 0, 0);
+  handle(SIGUSR1, nothing, NULL);
+  CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+  timer_t t = new_timer(SIGEV_SIGNAL, SIGUSR1, 1, 0);
+  set_timer(t, 2, 2);
+  sleep_ms(60);
+  siginfo_t info;
+  CHECK(sigwaitinfo(&set, &info) == SIGUSR1);
+  printf("code %d, overruns: %d, the same by timer_getoverrun: %d\n", info.si_code,
+         info.si_overrun >= 5, timer_getoverrun(t) == info.si_overrun);
+  CHECK(timer_delete(t) == 0);
+  printf("%d\n", timer_getoverrun(t));
+  CHECK(pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0);
+}
+static void expiries_while_blocked_are_overruns(void) {
+  expiries_while_blocked();
+  beside_a_thread(expiries_while_blocked);
+}
+
+/* A standard signal waits once for each timer and once more for kill. */
+static void each_timer_has_a_signal_of_its_own(void) {
+  sigset_t set = set_of(SIGUSR1, 0, 0);
+  handle(SIGUSR1, nothing, NULL);
+  CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+  CHECK(kill(getpid(), SIGUSR1) == 0);
+  timer_t a = new_timer(SIGEV_SIGNAL, SIGUSR1, 10, 0), b = new_timer(SIGEV_SIGNAL, SIGUSR1, 20, 0);
+  set_timer(a, 1, 0);
+  sleep_ms(20);
+  set_timer(b, 1, 0);
+  sleep_ms(20);
+  struct timespec none = {0, 0};
+  siginfo_t info;
+  while (sigtimedwait(&set, &info, &none) == SIGUSR1) {
+    printf("code %d value %d\n", info.si_code, info.si_code == SI_TIMER ? info.si_value.sival_int : 0);
+  }
+  CHECK(timer_delete(a) == 0 && timer_delete(b) == 0);
+}
+
+/* ---- sleeps ---- */
+
+static int semaphores;
+
+static void do_nanosleep(void) {
+  struct timespec ts = {0, 100000000};
+  printf("%d\n", nanosleep(&ts, &ts));
+}
+static void do_clock_nanosleep(void) {
+  struct timespec ts = {0, 100000000};
+  printf("%d\n", clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, &ts));
+}
+static void do_poll(void) { printf("%d\n", poll(NULL, 0, 100)); }
+static void do_ppoll(void) {
+  struct timespec ts = {0, 100000000};
+  printf("%d\n", ppoll(NULL, 0, &ts, NULL));
+}
+static void do_select(void) {
+  struct timeval tv = {0, 100000};
+  printf("%d\n", select(0, NULL, NULL, NULL, &tv));
+}
+static void do_epoll_wait(void) {
+  struct epoll_event e;
+  int ep = epoll_create1(0);
+  printf("%d\n", epoll_wait(ep, &e, 1, 100));
+  close(ep);
+}
+static void do_epoll_pwait2(void) {
+  struct epoll_event e;
+  int ep = epoll_create1(0);
+  struct timespec ts = {0, 100000000};
+  printf("%ld\n", syscall(SYS_epoll_pwait2, ep, &e, 1, &ts, NULL, 8));
+  close(ep);
+}
+static void do_semtimedop(void) {
+  struct timespec ts = {0, 100000000};
+  struct sembuf op = {0, -1, 0};
+  int r = semtimedop(semaphores, &op, 1, &ts);
+  printf("%d %d\n", r, errno);
+}
+static void do_sigtimedwait(void) {
+  struct timespec ts = {0, 100000000};
+  sigset_t set = set_of(SIGUSR2, 0, 0);
+  int r = sigtimedwait(&set, NULL, &ts);
+  printf("%d %d\n", r, errno);
+}
+
+static void all_sleeps(void) {
+  static void (*const sleeps[])(void) = {do_nanosleep, do_clock_nanosleep, do_poll, do_ppoll, do_select,
+                                         do_epoll_wait, do_epoll_pwait2, do_semtimedop, do_sigtimedwait};
+  for (size_t i = 0; i < sizeof sleeps / sizeof sleeps[0]; i++) sleeps[i]();
+}
+/* A sleep must not begin anew at each of them, or it never ends. */
+static void blocked_signals_do_not_prolong_sleeps(void) {
+  sigset_t set = set_of(SIGALRM, 0, 0);
+  handle(SIGALRM, nothing, NULL);
+  CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+  semaphores = semget(IPC_PRIVATE, 1, 0600);
+  CHECK(semaphores >= 0);
+  struct itimerval it = {{0, 10000}, {0, 10000}};
+  CHECK(setitimer(ITIMER_REAL, &it, NULL) == 0);
+  all_sleeps();
+  beside_a_thread(all_sleeps);
+  CHECK(semctl(semaphores, 0, IPC_RMID) == 0);
+}
+
+/* ---- stacks ---- */
+
+/* pthread_exit loads the unwinder's library. Below the stack nothing is mapped. */
+static void* leave(void* arg) { pthread_exit(arg); }
+static void library_is_loaded_on_the_smallest_stack(void) {
+  size_t size = (size_t)sysconf(_SC_THREAD_STACK_MIN), guard = 65536;
+  char* p = mmap(NULL, guard + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(p != MAP_FAILED && mprotect(p, guard, PROT_NONE) == 0);
+  pthread_attr_t attr;
+  pthread_t t;
+  void* value;
+  CHECK(pthread_attr_init(&attr) == 0 && pthread_attr_setstack(&attr, p + guard, size) == 0);
+  CHECK(pthread_create(&t, &attr, leave, p) == 0 && pthread_join(t, &value) == 0);
+  printf("%d\n", value == p);
+}
+
+static const struct test_case cases[] = {
+    CASE(errno_is_zero_at_start), CASE(several_signals_at_a_handlers_return), CASE(timer_runs_a_thread),
+    CASE(timer_signals_one_thread), CASE(timer_for_no_thread_is_refused),
+    CASE(expiries_while_blocked_are_overruns), CASE(each_timer_has_a_signal_of_its_own),
+    CASE(blocked_signals_do_not_prolong_sleeps), CASE(library_is_loaded_on_the_smallest_stack),
+};
+CASE_MAIN(cases)
