@@ -5,8 +5,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#include "../arch/x86_64/rawcall.h"
-#include "../arch/x86_64/usercopy.h"
+#include "../arch/rawcall.h"
+#include "../arch/usercopy.h"
 #include "../src/signal/signal.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
