@@ -6,10 +6,13 @@ namespace cr {
 
 [[gnu::always_inline]] inline long gate_call(long nr, long arg = 0) {
   long result;
-  asm volatile("call cr_call"
-               : "=a"(result)
-               : "a"(nr), "D"(arg)
-               : "rcx", "r11", "rsi", "rdx", "r10", "r8", "r9", "memory", "cc");
+  asm volatile(
+      "leaq 1f(%%rip), %%rbx\n\t"
+      "jmp cr_call\n"
+      "1:"
+      : "=a"(result)
+      : "a"(nr), "D"(arg)
+      : "rbx", "rcx", "r11", "rsi", "rdx", "r10", "r8", "r9", "memory", "cc");
   return result;
 }
 

@@ -665,7 +665,7 @@ WRAPPERS_HEAD = """\
  * asynchronous cancellation for the time of the call. So this file is compiled with -fexceptions and
  * -fasynchronous-unwind-tables (the cancellation unwinds out of cr_call) and without stack protector.
  *
- * Cost over the trap: a call and six register moves; a cancellation point in a threaded process adds
+ * Cost over the trap: two jumps and six register moves; a cancellation point in a threaded process adds
  * two calls of pthread_setcanceltype.
 """
 
@@ -696,7 +696,7 @@ WRAPPERS_TOP = """\
 
 /*
  * arch/x86_64/gate.S: the call as a message, with the registers of a trap. The raw kernel result, -4095 to
- * -1 for an error. (This file is compiled without a red zone: the call's return address would lie in it.)
+ * -1 for an error.
  */
 static inline __attribute__((always_inline)) long call(long nr, long a1, long a2, long a3, long a4, long a5, long a6)
 {
@@ -704,10 +704,10 @@ static inline __attribute__((always_inline)) long call(long nr, long a1, long a2
 	register long r10 __asm__("r10") = a4;
 	register long r8 __asm__("r8") = a5;
 	register long r9 __asm__("r9") = a6;
-	__asm__ volatile("call cr_call"
+	__asm__ volatile("leaq 1f(%%%%rip), %%%%rbx\\n\\tjmp cr_call\\n1:"
 	                 : "=a"(result)
 	                 : "a"(nr), "D"(a1), "S"(a2), "d"(a3), "r"(r10), "r"(r8), "r"(r9)
-	                 : "rcx", "r11", "memory", "cc");
+	                 : "rbx", "rcx", "r11", "memory", "cc");
 	return result;
 }
 
