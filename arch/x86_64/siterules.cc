@@ -15,13 +15,14 @@ namespace {
 
 constexpr uint64_t kJumpLen = 5;  // e9 rel32
 
-const ZydisDecoder& decoder() {
-  static const ZydisDecoder d = [] {
-    ZydisDecoder made;
-    ZydisDecoderInit(&made, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+const ZydisDecoder& decoder(Isa isa) {
+  static const std::array<ZydisDecoder, 2> d = [] {
+    std::array<ZydisDecoder, 2> made;
+    ZydisDecoderInit(&made[0], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    ZydisDecoderInit(&made[1], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
     return made;
   }();
-  return d;
+  return d[static_cast<size_t>(isa)];
 }
 
 // Extensions whose instructions have general registers only: no need to decode operands.
@@ -135,14 +136,15 @@ VectorReg vector_reg(ZydisRegister reg) {
   }
 }
 
-void read_vectors(const ZydisDecodedInstruction& in, const ZydisDecoderContext& ctx, Insn& out) {
+void read_vectors(const ZydisDecodedInstruction& in, const ZydisDecoderContext& ctx, Isa isa,
+                  Insn& out) {
   if (in.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || in.mnemonic == ZYDIS_MNEMONIC_VZEROALL) {
     out.def = out.touch = kVectorUpper;
     if (in.mnemonic == ZYDIS_MNEMONIC_VZEROALL) out.def = out.touch = kVectorUpper | kVectorXmm;
     return;
   }
   std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> ops;
-  if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(&decoder(), &ctx, &in, ops.data(), in.operand_count))) {
+  if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(&decoder(isa), &ctx, &in, ops.data(), in.operand_count))) {
     out.use = out.touch = kVectorAll;
     return;
   }
@@ -292,32 +294,36 @@ bool claim_after(std::span<const Insn> insns, size_t at, const TargetSet& target
 
 }  // namespace
 
-bool decode_insn(std::span<const uint8_t> bytes, uint64_t addr, Insn& out) {
+bool decode_insn(std::span<const uint8_t> bytes, uint64_t addr, Isa isa, Insn& out) {
   ZydisDecodedInstruction in;
   ZydisDecoderContext ctx;
   if (!ZYAN_SUCCESS(
-          ZydisDecoderDecodeInstruction(&decoder(), &ctx, bytes.data(), bytes.size(), &in)))
+          ZydisDecoderDecodeInstruction(&decoder(isa), &ctx, bytes.data(), bytes.size(), &in)))
     return false;
   out = Insn{};
   out.addr = addr;
   out.len = in.length;
   out.flow = flow_of(in);
   out.movable = movable(in, out.flow);
-  out.trap = in.mnemonic == ZYDIS_MNEMONIC_SYSCALL;
+  const bool is32 = isa == Isa::kI386;
+  out.trap = is32 ? in.mnemonic == ZYDIS_MNEMONIC_INT && in.raw.imm[0].value.u == 0x80
+                  : in.mnemonic == ZYDIS_MNEMONIC_SYSCALL;
   out.locked = bytes[0] == 0xf0;
   if (in.raw.imm[0].is_relative)
     out.target = addr + in.length + static_cast<uint64_t>(in.raw.imm[0].value.s);
-  if ((in.attributes & ZYDIS_ATTRIB_HAS_MODRM) && in.raw.modrm.mod == 0 && in.raw.modrm.rm == 5) {
+  if (!is32 && (in.attributes & ZYDIS_ATTRIB_HAS_MODRM) && in.raw.modrm.mod == 0 && in.raw.modrm.rm == 5) {
     out.disp_at = in.raw.disp.offset;
     if (in.raw.disp.size != 32 || in.address_width != 64) out.movable = false;
   }
-  // b8 imm32 or 48 c7 c0 imm32: the two forms that libgcc and gdb know.
-  out.sigreturn = in.mnemonic == ZYDIS_MNEMONIC_MOV && in.raw.imm[0].value.u == 15 &&
+  // b8 imm32 or 48 c7 c0 imm32: the two forms that libgcc and gdb know. i386 has two such calls.
+  const ZyanU64 number = in.raw.imm[0].value.u;
+  const bool returns = is32 ? number == 119 || number == 173 : number == 15;
+  out.sigreturn = in.mnemonic == ZYDIS_MNEMONIC_MOV && returns &&
                   (in.opcode == 0xb8 || (in.opcode == 0xc7 && in.raw.modrm.mod == 3 &&
                                          in.raw.modrm.rm == 0)) &&
                   in.raw.rex.B == 0 && in.operand_width >= 32;
   // The saves are asked first: fxsave counts as a base instruction.
-  if (!read_whole_file(in, out) && !scalar_extension(in.meta.isa_ext)) read_vectors(in, ctx, out);
+  if (!read_whole_file(in, out) && !scalar_extension(in.meta.isa_ext)) read_vectors(in, ctx, isa, out);
   return true;
 }
 
@@ -343,10 +349,11 @@ bool TargetSet::any_in(uint64_t first, uint64_t last) const {
   return it != addrs_.end() && *it <= last;
 }
 
-Site choose_site(std::span<const Insn> insns, size_t at, const TargetSet& targets, uint64_t floor) {
+Site choose_site(std::span<const Insn> insns, size_t at, const TargetSet& targets, uint64_t floor,
+                 Isa isa) {
   Site site{};
   site.trap = insns[at].addr;
-  site.kind = static_cast<uint8_t>(TrapKind::kSyscall);
+  site.kind = static_cast<uint8_t>(trap_kind(isa));
   if (at > 0 && insns[at - 1].sigreturn && insns[at - 1].end() == insns[at].addr) {
     site.rule = static_cast<uint8_t>(SiteRule::kSkip);
     return site;

@@ -1,4 +1,4 @@
-// x86_64 rules for trap sites: how an instruction is read, and which window of whole
+// x86_64 and i386 rules for trap sites: how an instruction is read, and which window of whole
 // instructions a site may claim. Ordinary hosted C++; runs out of the program's process.
 //
 // The decoder is Zydis: a home-made one mis-sizes SSE sooner or later (SaBRe put its jmp two
@@ -33,6 +33,12 @@ inline constexpr VectorSet kVectorArgs = 0xff;  // xmm0-7
 inline constexpr VectorSet kVectorReturn = 3;   // xmm0-1
 inline constexpr VectorSet kVectorAll = (1ull << 56) - 1;
 
+// Whose code it is.
+enum class Isa : uint8_t {
+  kX86_64,  // traps by syscall
+  kI386,    // traps by int $0x80
+};
+
 enum class Flow : uint8_t {
   kNext,
   kBranch,        // conditional, direct
@@ -54,8 +60,8 @@ struct Insn {
   uint8_t disp_at = 0;  // offset of a RIP-relative disp32 in the instruction, or 0
   Flow flow = Flow::kNext;
   bool movable = false;
-  bool trap = false;       // syscall
-  bool sigreturn = false;  // mov $15,%eax or %rax
+  bool trap = false;       // syscall, int $0x80
+  bool sigreturn = false;  // the number goes to %eax
   bool locked = false;     // begins with a lock prefix, which some code jumps past
 
   uint64_t end() const { return addr + len; }
@@ -63,7 +69,7 @@ struct Insn {
 
 // Reads the instruction at the start of `bytes`, which lie at address `addr`.
 // False when they are no instruction.
-bool decode_insn(std::span<const uint8_t> bytes, uint64_t addr, Insn& out);
+bool decode_insn(std::span<const uint8_t> bytes, uint64_t addr, Isa isa, Insn& out);
 
 // True when `bytes` can hold an instruction that touches a vector register. A cheap filter:
 // false is certain, true is not.
@@ -81,7 +87,14 @@ class TargetSet {
 
 // Picks the rule for the trap insns[at] (ascending by address) and fills rule, pre, post and
 // fix-ups. `floor` is the end of the window before: no window may begin below it.
-Site choose_site(std::span<const Insn> insns, size_t at, const TargetSet& targets, uint64_t floor);
+Site choose_site(std::span<const Insn> insns, size_t at, const TargetSet& targets, uint64_t floor,
+                 Isa isa);
+
+// The trap instruction, two bytes in both, and how the site table names it.
+inline constexpr uint8_t kTrapBytes[][2] = {{0x0f, 0x05}, {0xcd, 0x80}};
+inline TrapKind trap_kind(Isa isa) {
+  return isa == Isa::kI386 ? TrapKind::kInt80 : TrapKind::kSyscall;
+}
 
 // What a gate must save for the registers `live` after a trap.
 SiteVector vector_class(VectorSet live);

@@ -92,7 +92,7 @@ TEST_CASE("damage in .eh_frame is survived") {
   }
 }
 
-TEST_CASE("what is no x86_64 object is refused with its name") {
+TEST_CASE("what is neither an x86_64 nor an i386 object is refused with its name") {
   Scratch dir;
   CHECK_FALSE(survives(dir / "text", "#!/bin/sh\n" + std::string(200, 'x')));
   CHECK_THROWS_AS(cr::analyze_object(dir / "missing"), cr::AnalyzeError);

@@ -44,7 +44,9 @@ Disassembly disassemble(const std::string& object) {
     const uint64_t addr = std::strtoull(line.data(), &end, 16);
     if (end == line.data() || *end != ':' || end[1] != '\t') continue;
     d.starts.insert(addr);
-    if (std::string_view(end + 2).starts_with("syscall")) d.traps.push_back(addr);
+    const std::string_view insn(end + 2);
+    if (insn.starts_with("syscall") || (insn.starts_with("int ") && insn.find("$0x80") != insn.npos))
+      d.traps.push_back(addr);
     if (std::string_view(end + 2).starts_with("lock ")) d.locks.insert(addr);
   }
   CHECK(pclose(pipe) == 0);
@@ -117,6 +119,21 @@ TEST_CASE("libc, the loader and a static program leave no site over") {
     CHECK(c.p > r.sites.size() * 9 / 10);
     CHECK(!r.build_id.empty());
   }
+}
+
+TEST_CASE("32-bit libraries' traps are found, and no jump is too long for any in libc") {
+  // libc makes its other calls through the thread block, and returns from signals outside functions.
+  const std::string libc = "/lib32/libc.so.6", loader32 = "/lib32/ld-linux.so.2";
+  for (const std::string& path : {libc, loader32, std::string("/usr/lib32/libgomp.so.1")})
+    if (std::filesystem::exists(path)) agrees_with_objdump(path);
+  if (!std::filesystem::exists(libc)) return;
+  const cr::AnalyzeResult r = cr::analyze_object(libc);
+  CHECK(r.machine == EM_386);
+  CHECK(r.sites.size() == 3);  // vfork, clone, clone3
+  CHECK(census(r).p == 3);
+  for (const cr::Site& s : r.sites) CHECK(s.kind == static_cast<uint8_t>(cr::TrapKind::kInt80));
+  CHECK(r.locks.empty());
+  CHECK(census(cr::analyze_object(loader32)).p > 40);
 }
 
 TEST_CASE("libc's lock prefixes are those that objdump shows, outside the windows") {

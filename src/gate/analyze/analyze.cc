@@ -34,17 +34,18 @@ std::string hex(uint64_t v) {
   return text;
 }
 
-// Addresses in executable segments where the bytes 0f 05 stand, code or not.
+// Addresses in executable segments where the bytes of a trap stand, code or not.
 std::vector<uint64_t> trap_bytes(const ElfObject& elf) {
   std::vector<uint64_t> found;
+  const auto& trap = kTrapBytes[static_cast<size_t>(elf.isa())];
   for (const Segment& s : elf.segments()) {
     if (!s.exec || s.bytes.size() < 2) continue;
     const uint8_t* begin = s.bytes.data();
     const uint8_t* end = begin + s.bytes.size();
     for (const uint8_t* p = begin + 1; p < end; p++) {
-      p = static_cast<const uint8_t*>(std::memchr(p, 0x05, static_cast<size_t>(end - p)));
+      p = static_cast<const uint8_t*>(std::memchr(p, trap[1], static_cast<size_t>(end - p)));
       if (p == nullptr) break;
-      if (p[-1] == 0x0f) found.push_back(s.addr + static_cast<uint64_t>(p - 1 - begin));
+      if (p[-1] == trap[0]) found.push_back(s.addr + static_cast<uint64_t>(p - 1 - begin));
     }
   }
   return found;
@@ -59,7 +60,7 @@ std::vector<size_t> holders(Code& code, const std::vector<uint64_t>& bytes,
     if (code.containing(addr) == Code::kNone) code.claim_gap(addr);
     const size_t i = code.containing(addr);
     if (i == Code::kNone) {
-      result.notes.push_back("bytes 0f 05 at " + hex(addr) + " lie in no function: left alone");
+      result.notes.push_back("bytes of a trap at " + hex(addr) + " lie in no function: left alone");
     } else if (fns.empty() || fns.back() != i) {
       fns.push_back(i);
     }
@@ -111,10 +112,10 @@ void add_decoded_targets(Code& code, const std::vector<size_t>& fns, std::vector
 }
 
 // A trap in a signal trampoline: unwinders and debuggers know it by its bytes.
-Site skipped(uint64_t trap) {
+Site skipped(uint64_t trap, Isa isa) {
   Site site{};
   site.trap = trap;
-  site.kind = static_cast<uint8_t>(TrapKind::kSyscall);
+  site.kind = static_cast<uint8_t>(trap_kind(isa));
   site.rule = static_cast<uint8_t>(SiteRule::kSkip);
   return site;
 }
@@ -130,8 +131,8 @@ void choose_sites(const ElfObject& elf, Code& code, const std::vector<Trap>& tra
   uint64_t floor = 0;
   for (const Trap& t : traps) {
     const Function& fn = code.function(t.function);
-    Site site = choose_site(fn.insns, t.index, targets, floor);
-    if (fn.range.signal_frame) site = skipped(site.trap);
+    Site site = choose_site(fn.insns, t.index, targets, floor, elf.isa());
+    if (fn.range.signal_frame) site = skipped(site.trap, elf.isa());
     fill_bytes(elf, site);
     floor = site.trap + 2 + site.post;
     if (site.rule == static_cast<uint8_t>(SiteRule::kX)) {
@@ -150,7 +151,7 @@ bool is_libc(const std::filesystem::path& path) {
 
 bool is_glibc(const std::filesystem::path& path) {
   const std::string name = path.filename().string();
-  return is_libc(path) || name.starts_with("ld-linux-") || name.starts_with("ld-2.");
+  return is_libc(path) || name.starts_with("ld-linux") || name.starts_with("ld-2.");
 }
 
 // An instruction that may be locked begins here, as far as three bytes tell.
@@ -241,7 +242,8 @@ AnalyzeResult analyze_object(const std::filesystem::path& object) {
   result.timing.targets_ms = watch.lap_ms();
 
   classify_vectors(code, targets, traps, is_glibc(object), result);
-  if (is_libc(object)) find_locks(elf, code, result);
+  // (In 32-bit code the prefix that would take a lock's place has a meaning.)
+  if (is_libc(object) && elf.isa() == Isa::kX86_64) find_locks(elf, code, result);
   result.timing.vector_ms = watch.lap_ms();
   return result;
 }

@@ -73,7 +73,7 @@ void Code::claim_gap(uint64_t addr) {
   Insn insn = fn.insns.back();
   while (insn.flow == Flow::kNext || insn.flow == Flow::kBranch) {
     const std::span<const uint8_t> text = elf_.at(end);
-    if (end >= limit || !decode_insn(text.first(std::min<uint64_t>(text.size(), limit - end)), end, insn))
+    if (end >= limit || !decode_insn(text.first(std::min<uint64_t>(text.size(), limit - end)), end, elf_.isa(), insn))
       break;
     end = insn.end();
   }
@@ -89,7 +89,7 @@ bool Code::decode_linear(Function& fn) const {
   const uint64_t size = fn.range.end - fn.range.start;
   for (uint64_t pos = 0; pos < size;) {
     Insn insn;
-    if (!decode_insn(text.subspan(pos, size - pos), fn.range.start + pos, insn)) return false;
+    if (!decode_insn(text.subspan(pos, size - pos), fn.range.start + pos, elf_.isa(), insn)) return false;
     fn.insns.push_back(insn);
     pos += insn.len;
   }
@@ -115,7 +115,7 @@ void Code::decode_reached(Function& fn) const {
     if (addr < fn.range.start || addr >= fn.range.end || !seen.insert(addr).second) continue;
     const uint64_t pos = addr - fn.range.start;
     Insn insn;
-    if (!decode_insn(text.subspan(pos, size - pos), addr, insn)) continue;
+    if (!decode_insn(text.subspan(pos, size - pos), addr, elf_.isa(), insn)) continue;
     fn.insns.push_back(insn);
     if (insn.flow == Flow::kBranch || insn.flow == Flow::kJump) work.push_back(insn.target);
     if (insn.flow != Flow::kJump && insn.flow != Flow::kIndirectJump &&

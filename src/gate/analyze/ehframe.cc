@@ -68,7 +68,7 @@ Reader next_record(Reader& r) {
 std::vector<FunctionRange> ElfObject::functions() const {
   uint64_t frame = eh_frame_;
   if (frame == 0 && eh_frame_hdr_ != 0) {
-    Reader h(at(eh_frame_hdr_), eh_frame_hdr_);
+    Reader h(at(eh_frame_hdr_), eh_frame_hdr_, is32_);
     h.get<uint8_t>();
     const auto encoding = h.get<uint8_t>();
     h.skip(2);
@@ -76,7 +76,7 @@ std::vector<FunctionRange> ElfObject::functions() const {
   }
   std::vector<FunctionRange> found;
   std::map<uint64_t, Cie> cies;
-  for (Reader all(at(frame), frame); !all.done();) {
+  for (Reader all(at(frame), frame, is32_); !all.done();) {
     Reader rec = next_record(all);
     if (rec.left() == 0) break;
     const uint64_t id_at = rec.addr();
@@ -85,7 +85,7 @@ std::vector<FunctionRange> ElfObject::functions() const {
     const uint64_t cie_at = id_at - id;
     auto it = cies.find(cie_at);
     if (it == cies.end()) {
-      Reader c(at(cie_at), cie_at);
+      Reader c(at(cie_at), cie_at, is32_);
       Reader body = next_record(c);
       const bool is_cie = body.get<uint32_t>() == 0;
       it = cies.emplace(cie_at, is_cie ? read_cie(body) : Cie{}).first;
@@ -132,7 +132,7 @@ std::vector<FunctionRange> ElfObject::functions() const {
 std::vector<uint64_t> ElfObject::landing_pads(const FunctionRange& fn) const {
   std::vector<uint64_t> pads;
   if (fn.lsda == 0) return pads;
-  Reader r(at(fn.lsda), fn.lsda);
+  Reader r(at(fn.lsda), fn.lsda, is32_);
   const auto start_encoding = r.get<uint8_t>();
   const uint64_t base = start_encoding == 0xff ? fn.start : r.encoded(start_encoding);
   if (r.get<uint8_t>() != 0xff) r.uleb();  // type table

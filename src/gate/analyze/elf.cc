@@ -15,6 +15,19 @@
 namespace cr {
 namespace {
 
+struct Elf32 {
+  using Ehdr = Elf32_Ehdr;
+  using Phdr = Elf32_Phdr;
+  using Shdr = Elf32_Shdr;
+  using Sym = Elf32_Sym;
+};
+struct Elf64 {
+  using Ehdr = Elf64_Ehdr;
+  using Phdr = Elf64_Phdr;
+  using Shdr = Elf64_Shdr;
+  using Sym = Elf64_Sym;
+};
+
 constexpr uint64_t kMaxAddress = 1ull << 47;
 constexpr uint64_t kMaxFile = 2ull << 30;
 
@@ -57,7 +70,7 @@ ElfObject::ElfObject(const std::filesystem::path& path) : path_(path), file_(rea
 
 void ElfObject::fail(const std::string& what) const {
   throw AnalyzeError(path_.string() + ": " + what +
-                     "; the file is damaged or is no x86_64 ELF object: reinstall it, or leave it out");
+                     "; the file is damaged or is no ELF object of x86_64 or i386: reinstall it, or leave it out");
 }
 
 std::span<const uint8_t> ElfObject::file_range(uint64_t offset, uint64_t size,
@@ -69,21 +82,32 @@ std::span<const uint8_t> ElfObject::file_range(uint64_t offset, uint64_t size,
 }
 
 void ElfObject::read_headers() {
-  Elf64_Ehdr eh;
+  // The 32-bit header is the shorter one and begins alike.
+  Elf32_Ehdr eh;
   if (file_.size() < sizeof eh) fail("shorter than an ELF header");
   std::memcpy(&eh, file_.data(), sizeof eh);
   if (std::memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0) fail("no ELF magic");
-  if (eh.e_ident[EI_CLASS] != ELFCLASS64 || eh.e_ident[EI_DATA] != ELFDATA2LSB ||
-      eh.e_machine != EM_X86_64)
-    fail("not 64-bit little-endian x86_64 (machine " + std::to_string(eh.e_machine) + ")");
-  if (eh.e_type != ET_EXEC && eh.e_type != ET_DYN) fail("neither executable nor shared object");
-  if (eh.e_phentsize != sizeof(Elf64_Phdr)) fail("bad program header size");
+  is32_ = eh.e_ident[EI_CLASS] == ELFCLASS32 && eh.e_machine == EM_386;
+  if (eh.e_ident[EI_DATA] != ELFDATA2LSB ||
+      (!is32_ && (eh.e_ident[EI_CLASS] != ELFCLASS64 || eh.e_machine != EM_X86_64)))
+    fail("not little-endian x86_64 or i386 (machine " + std::to_string(eh.e_machine) + ")");
   machine_ = eh.e_machine;
+  if (is32_) return read_program_headers<Elf32>(eh);
+  Elf64_Ehdr eh64;
+  if (file_.size() < sizeof eh64) fail("shorter than an ELF header");
+  std::memcpy(&eh64, file_.data(), sizeof eh64);
+  read_program_headers<Elf64>(eh64);
+}
 
-  Reader r(file_range(eh.e_phoff, uint64_t{eh.e_phnum} * sizeof(Elf64_Phdr), "program header table"),
-           0);
+template <class Elf>
+void ElfObject::read_program_headers(const typename Elf::Ehdr& eh) {
+  using Phdr = typename Elf::Phdr;
+  if (eh.e_type != ET_EXEC && eh.e_type != ET_DYN) fail("neither executable nor shared object");
+  if (eh.e_phentsize != sizeof(Phdr)) fail("bad program header size");
+
+  Reader r(file_range(eh.e_phoff, uint64_t{eh.e_phnum} * sizeof(Phdr), "program header table"), 0);
   while (!r.done()) {
-    const auto ph = r.get<Elf64_Phdr>();
+    const auto ph = r.get<Phdr>();
     if (ph.p_type == PT_LOAD) {
       Segment s;
       s.addr = ph.p_vaddr;
@@ -95,6 +119,8 @@ void ElfObject::read_headers() {
       segments_.push_back(s);
     } else if (ph.p_type == PT_GNU_EH_FRAME) {
       eh_frame_hdr_ = ph.p_vaddr;
+    } else if (ph.p_type == PT_DYNAMIC && is32_) {
+      read_dynamic(file_range(ph.p_offset, ph.p_filesz, "dynamic segment"));
     } else if (ph.p_type == PT_NOTE && build_id_.empty()) {
       read_build_id(file_range(ph.p_offset, ph.p_filesz, "note segment"));
     }
@@ -102,33 +128,43 @@ void ElfObject::read_headers() {
   uint64_t loaded = 0;
   for (const Segment& s : segments_) loaded += s.bytes.size();
   if (loaded > 2 * file_.size() + 65536) fail("segments repeat the same bytes");
-  if (eh.e_shnum != 0 && eh.e_shentsize == sizeof(Elf64_Shdr))
-    read_sections(eh.e_shoff, eh.e_shentsize, eh.e_shnum, eh.e_shstrndx);
+  if (eh.e_shnum != 0 && eh.e_shentsize == sizeof(typename Elf::Shdr)) read_sections<Elf>(eh);
+}
+
+// Of a 32-bit object: where its data is addressed from.
+void ElfObject::read_dynamic(std::span<const uint8_t> table) {
+  for (Reader r(table, 0); r.left() >= sizeof(Elf32_Dyn);) {
+    const auto d = r.get<Elf32_Dyn>();
+    if (d.d_tag == DT_NULL) return;
+    if (d.d_tag == DT_PLTGOT) got_ = d.d_un.d_ptr;
+  }
 }
 
 // Section headers are a help, not a need: a stripped or damaged table is passed over.
-void ElfObject::read_sections(uint64_t shoff, uint16_t shentsize, uint16_t shnum,
-                              uint16_t shstrndx) {
-  if (shoff > file_.size() || uint64_t{shnum} * shentsize > file_.size() - shoff) return;
+template <class Elf>
+void ElfObject::read_sections(const typename Elf::Ehdr& eh) {
+  using Shdr = typename Elf::Shdr;
+  const size_t size = size_t{eh.e_shnum} * sizeof(Shdr);
+  if (eh.e_shoff > file_.size() || size > file_.size() - eh.e_shoff) return;
   const std::span<const uint8_t> file(file_);
-  Reader r(file.subspan(shoff, size_t{shnum} * shentsize), 0);
-  std::vector<Elf64_Shdr> headers;
-  while (!r.done()) headers.push_back(r.get<Elf64_Shdr>());
-  const auto inside = [&](const Elf64_Shdr& h) {
+  Reader r(file.subspan(eh.e_shoff, size), 0);
+  std::vector<Shdr> headers;
+  while (!r.done()) headers.push_back(r.get<Shdr>());
+  const auto inside = [&](const Shdr& h) {
     return h.sh_type != SHT_NOBITS && h.sh_offset <= file_.size() &&
            h.sh_size <= file_.size() - h.sh_offset;
   };
   std::span<const uint8_t> names;
-  if (shstrndx < headers.size() && inside(headers[shstrndx]))
-    names = file.subspan(headers[shstrndx].sh_offset, headers[shstrndx].sh_size);
+  if (eh.e_shstrndx < headers.size() && inside(headers[eh.e_shstrndx]))
+    names = file.subspan(headers[eh.e_shstrndx].sh_offset, headers[eh.e_shstrndx].sh_size);
   bool symtab = false, dynsym = false;
-  for (const Elf64_Shdr& h : headers) {
+  for (const Shdr& h : headers) {
     if (!inside(h)) continue;
     const std::span<const uint8_t> body = file.subspan(h.sh_offset, h.sh_size);
     bool& seen = h.sh_type == SHT_SYMTAB ? symtab : dynsym;
     if ((h.sh_type == SHT_SYMTAB || h.sh_type == SHT_DYNSYM) && !seen) {
       seen = true;
-      read_symbols(body);
+      read_symbol_table<Elf>(body);
     }
     static constexpr char kEhFrame[] = ".eh_frame";
     if (h.sh_name < names.size() && names.size() - h.sh_name >= sizeof kEhFrame &&
@@ -154,10 +190,12 @@ void ElfObject::read_build_id(std::span<const uint8_t> notes) {
   }
 }
 
-void ElfObject::read_symbols(std::span<const uint8_t> table) {
+template <class Elf>
+void ElfObject::read_symbol_table(std::span<const uint8_t> table) {
+  using Sym = typename Elf::Sym;
   Reader r(table, 0);
-  while (r.left() >= sizeof(Elf64_Sym)) {
-    const auto s = r.get<Elf64_Sym>();
+  while (r.left() >= sizeof(Sym)) {
+    const auto s = r.get<Sym>();
     const auto type = ELF64_ST_TYPE(s.st_info);
     if (s.st_shndx == SHN_UNDEF || s.st_shndx == SHN_ABS) continue;
     if (type != STT_FUNC && type != STT_NOTYPE && type != STT_GNU_IFUNC) continue;

@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "arch/x86_64/siterules.h"
+
 namespace cr {
 
 struct AnalyzeError : std::runtime_error {
@@ -41,6 +43,8 @@ class ElfObject {
   explicit ElfObject(const std::filesystem::path& path);
 
   uint16_t machine() const { return machine_; }
+  Isa isa() const { return is32_ ? Isa::kI386 : Isa::kX86_64; }
+  uint64_t got() const { return got_; }  // what i386 code addresses its data from; 0: unknown
   std::span<const Segment> segments() const { return segments_; }
   std::span<const uint8_t> build_id() const { return build_id_; }
 
@@ -65,9 +69,14 @@ class ElfObject {
   };
 
   void read_headers();
-  void read_sections(uint64_t shoff, uint16_t shentsize, uint16_t shnum, uint16_t shstrndx);
+  template <class Elf>
+  void read_program_headers(const typename Elf::Ehdr& eh);
+  template <class Elf>
+  void read_symbol_table(std::span<const uint8_t> table);
+  void read_dynamic(std::span<const uint8_t> table);
+  template <class Elf>
+  void read_sections(const typename Elf::Ehdr& eh);
   void read_build_id(std::span<const uint8_t> notes);
-  void read_symbols(std::span<const uint8_t> table);
   std::span<const uint8_t> file_range(uint64_t offset, uint64_t size, const char* what) const;
   [[noreturn]] void fail(const std::string& what) const;
 
@@ -78,7 +87,9 @@ class ElfObject {
   std::vector<uint8_t> build_id_;
   uint64_t eh_frame_ = 0;      // address, 0: none
   uint64_t eh_frame_hdr_ = 0;  // address, 0: none
+  uint64_t got_ = 0;
   uint16_t machine_ = 0;
+  bool is32_ = false;
 };
 
 }  // namespace cr

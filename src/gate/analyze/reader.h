@@ -10,7 +10,9 @@ namespace cr {
 
 class Reader {
  public:
-  Reader(std::span<const uint8_t> bytes, uint64_t addr) : bytes_(bytes), addr_(addr) {}
+  // `is32`: addresses have 4 bytes and wrap around.
+  Reader(std::span<const uint8_t> bytes, uint64_t addr, bool is32 = false)
+      : bytes_(bytes), addr_(addr), is32_(is32) {}
 
   bool bad() const { return bad_; }
   bool done() const { return bad_ || pos_ == bytes_.size(); }
@@ -41,9 +43,9 @@ class Reader {
   Reader take(uint64_t n) {
     if (n > left()) {
       bad_ = true;
-      return {{}, addr()};
+      return {{}, addr(), is32_};
     }
-    Reader r(bytes_.subspan(pos_, n), addr());
+    Reader r(bytes_.subspan(pos_, n), addr(), is32_);
     pos_ += n;
     return r;
   }
@@ -78,7 +80,7 @@ class Reader {
     const uint64_t here = addr();
     uint64_t v = 0;
     switch (encoding & 0x0f) {
-      case 0x00:
+      case 0x00: v = is32_ ? get<uint32_t>() : get<uint64_t>(); break;
       case 0x04:
       case 0x0c: v = get<uint64_t>(); break;
       case 0x01: v = uleb(); break;
@@ -90,15 +92,16 @@ class Reader {
       default: bad_ = true; return 0;
     }
     const uint8_t application = encoding & 0x70;
-    if (application == 0x10) return v == 0 ? 0 : here + v;
-    if (application != 0) bad_ = true;
-    return v;
+    if (application == 0x10 && v != 0) v += here;
+    if (application != 0x10 && application != 0) bad_ = true;
+    return is32_ ? v & 0xffffffff : v;
   }
 
  private:
   std::span<const uint8_t> bytes_;
   uint64_t addr_;
   size_t pos_ = 0;
+  bool is32_;
   bool bad_ = false;
 };
 

@@ -97,7 +97,8 @@ class Finder {
         rel32(i, i + 2);
       } else if (c == 0xc7 && b[i + 1] == 0xf8) {
         rel32(i, i + 2);
-      } else if (c == 0x8d && (b[i + 1] & 0xc7) == 0x05 && i + 6 <= n) {
+      } else if (c == 0x8d && (b[i + 1] & 0xc7) == 0x05 && i + 6 <= n &&
+                 elf_.isa() == Isa::kX86_64) {
         const uint64_t at = s.addr + i + 6 + static_cast<uint64_t>(int64_t{load<int32_t>(b + i + 2)});
         if (!elf_.executable(at)) tables_.push_back(at);
       }
@@ -129,8 +130,21 @@ class Finder {
   }
 
   void scan_words(const Segment& s) {
+    if (elf_.isa() == Isa::kI386) return scan_words32(s);
     size_t i = static_cast<size_t>(-s.addr & 7);
     for (; i + 8 <= s.bytes.size(); i += 8) add(load<uint64_t>(s.bytes.data() + i));
+  }
+
+  // The tables of position-independent code hold offsets from the GOT.
+  void scan_words32(const Segment& s) {
+    for (size_t i = static_cast<size_t>(-s.addr & 3); i + 4 <= s.bytes.size(); i += 4) {
+      const uint32_t word = load<uint32_t>(s.bytes.data() + i);
+      add(word);
+      const uint64_t target = (elf_.got() + word) & 0xffffffff;
+      if (!elf_.executable(target)) continue;
+      add(target);
+      out_.cases.push_back(target);
+    }
   }
 
   // Bytes near a trap that no function owns are not decoded: take every short branch form there.

@@ -7,7 +7,7 @@
 //   - every aligned word of the other segments: relocation addends, RELR slots, symbol values,
 //     tables of absolute addresses;
 //   - every int32 table that a RIP-relative lea points at: jump tables of position-independent
-//     code;
+//     code. i386 has its tables relative to the GOT: there every word counts as such an offset, too;
 //   - symbols, function starts, landing pads.
 // One pass over the object's bytes: about 6 ms for libc.so.6.
 #pragma once
