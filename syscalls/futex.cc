@@ -19,6 +19,7 @@
 #include "../src/lwkt/clock.h"
 #include "../src/lwkt/sched.h"
 #include "../src/mem/shared.h"
+#include "../src/sysport/deadlock.h"
 #include "../src/sysport/sysport.h"
 #include "futex_internal.h"
 #include "sysent.h"
@@ -101,6 +102,24 @@ int wait(uint64_t addr, uint32_t value, uint32_t mask, uint64_t deadline) {
   return error == EINTR ? (deadline == kNever ? ERESTARTSYS : EINTR) : error;
 }
 
+// The only LWKT waits without end. Where nothing can ever end it, a deadlock is said after a while.
+int wait_alone(union sysunion* m, uint32_t cmd) {
+  uint64_t* a = m->raw.arg;
+  if (a[3] != 0 || deadlock_alone_excluded()) return sysport_trap_sleep(m);
+  uint64_t op = a[1], mask = a[5];
+  uint64_t until = clock_monotonic() + kDeadlockPatience;
+  timespec ts{static_cast<time_t>(until / kSecond), static_cast<long>(until % kSecond)};
+  a[1] = FUTEX_WAIT_BITSET | (op & FUTEX_PRIVATE_FLAG);
+  a[3] = reinterpret_cast<uint64_t>(&ts);
+  if (cmd == FUTEX_WAIT) a[5] = FUTEX_BITSET_MATCH_ANY;
+  int error = sysport_trap_sleep(m);
+  a[1] = op, a[3] = 0, a[5] = mask;
+  if (error == EINTR) return ERESTARTSYS;  // a wait with a timeout is not restarted, this one is
+  if (error != ETIMEDOUT) return error;
+  deadlock_alone_report(a[0]);
+  return sysport_trap_sleep(m);
+}
+
 bool is_pi_lock(uint32_t cmd) {
   return cmd == FUTEX_LOCK_PI || cmd == FUTEX_LOCK_PI2 || cmd == FUTEX_TRYLOCK_PI ||
          cmd == FUTEX_UNLOCK_PI;
@@ -150,8 +169,8 @@ int sys_futex(union sysunion* m) {
   // that has left and is not reaped yet will still clear its tid and wake its joiner. And PI locks
   // hold tids that the kernel does not know.
   if (load_acquire(&nthreads) == 1 && load_acquire(&futex_dying) == 0 && !is_pi_lock(cmd)) {
-    bool sleeps = cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET || cmd == FUTEX_WAIT_REQUEUE_PI;
-    return sleeps ? sysport_trap_sleep(m) : sysport_trap(m);
+    if (cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET) return wait_alone(m, cmd);
+    return cmd == FUTEX_WAIT_REQUEUE_PI ? sysport_trap_sleep(m) : sysport_trap(m);
   }
   bool realtime = (op & FUTEX_CLOCK_REALTIME) != 0;
   const void* timeout = reinterpret_cast<const void*>(a[3]);

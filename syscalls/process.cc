@@ -33,6 +33,7 @@
 #include "../src/shim/report.h"
 #include "../src/shim/shim.h"
 #include "../src/signal/signal.h"
+#include "../src/sysport/deadlock.h"
 #include "../src/sysport/process.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
@@ -78,6 +79,7 @@ PassThru* passthru_make(const trapframe* tf) {
 
 [[noreturn]] void share_memory(const trapframe* tf, PassThru* p, bool vfork) {
   p->vfork = vfork;
+  if (!vfork) deadlock_shared_memory();
   __atomic_add_fetch(&fd_forks, 1, __ATOMIC_SEQ_CST);
   if (!vfork || sched_others()) buslock_restore();
   // The child must start with the program's mask, and the parent must not take a signal with
@@ -103,6 +105,7 @@ void rebuild_child() {
   tid_atfork_child(td);
   td->td_robust = 0;  // as the kernel: the child's list is empty until it says otherwise
   sched_atfork_child();
+  deadlock_atfork_child();
   sysport_crowd(false);
   sig_atfork_child(td);
 }

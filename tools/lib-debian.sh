@@ -5,7 +5,7 @@
 
 # Building libcr. catch2 is among them because the tests are configured with the rest.
 readonly BUILD_PACKAGES=(g++ cmake ninja-build python3 binutils libzydis-dev libzycore-dev
-  libcli11-dev catch2 liburing-dev)
+  libcli11-dev catch2 liburing-dev libunwind-dev)
 
 # What the tests run under libcr or look at it with. A Rust compiler is used if there is one, but is
 # not worth its download.

@@ -37,6 +37,7 @@
 #include "../shim/shim.h"
 #include "../signal/broadcast.h"
 #include "../signal/signal.h"
+#include "../sysport/deadlock.h"
 #include "../sysport/process.h"
 #include "../sysport/sysport.h"
 #include "../sysport/tid.h"
@@ -145,6 +146,7 @@ void read_options() {
   options.home = setting("HOME");
   options.xdg_cache = setting("XDG_CACHE_HOME");
   options.engine = setting("LIBCR_ENGINE");
+  options.on_deadlock = setting("LIBCR_ON_DEADLOCK");
   options.stats = flag("LIBCR_STATS");
   options.verbose = flag("LIBCR_VERBOSE");
   options.no_guard = flag("LIBCR_NO_GUARD_INSTALL");
@@ -342,9 +344,14 @@ int start(char** envp) {
       [] { return engine->unattended(); },
       [] { return engine->events(); },
       fd_settle_doubts,
+      deadlock_idle_until,
   };
   if (!engine_choose(options.engine)) {
     dprintf(2, "libcr: LIBCR_ENGINE=%s: no such engine; auto is used\n", options.engine);
+  }
+  if (!deadlock_init(options.on_deadlock)) {
+    dprintf(2, "libcr: LIBCR_ON_DEADLOCK=%s: not report, abort or ignore; report is used\n",
+            options.on_deadlock);
   }
   sched_init(count_cpus(), &main_td);
   tid_init(&main_td);

@@ -15,6 +15,7 @@ struct Options {
   const char* home = nullptr;
   const char* xdg_cache = nullptr;
   const char* engine = nullptr;  // LIBCR_ENGINE; null: auto
+  const char* on_deadlock = nullptr;  // LIBCR_ON_DEADLOCK; null: report
   bool stats = false;        // LIBCR_STATS
   bool verbose = false;      // LIBCR_VERBOSE: say on stderr what was attached
   bool no_guard = false;     // LIBCR_NO_GUARD_INSTALL: guards by mprotect

@@ -122,6 +122,7 @@ void idle_wait(globaldata* gd, cpu* c) {
   bool in_engine = false;
   if (!work_anywhere() && load_acquire(&c->c_ipipending) == 0 && load_acquire(&gd->gd_ast) == 0) {
     uint64_t deadline = sched_hooks.timer_next();
+    if (deadline == kNever) deadline = sched_hooks.idle_until();
     if (deadline == kNever || deadline > clock_monotonic()) {
       in_engine = sched_hooks.engine_sleep(c, seen, deadline);
       if (!in_engine) futex_wait(&c->c_wake, seen, deadline);

@@ -32,7 +32,8 @@ class Help(cli.Case):
 
     def test_run_help_documents_environment_and_status(self):
         text = self.text_of("run", "--help")
-        for word in ("LIBCR_CPUS", "LIBCR_STACK_SIZE", "LIBCR_SHIM", "LIBCR_STATS", "LIBCR_ENGINE", "LD_PRELOAD",
+        for word in ("LIBCR_CPUS", "LIBCR_STACK_SIZE", "LIBCR_SHIM", "LIBCR_STATS", "LIBCR_ENGINE",
+                     "LIBCR_ON_DEADLOCK", "LD_PRELOAD",
                      "125", "126", "127"):
             self.assertIn(word, text)
 

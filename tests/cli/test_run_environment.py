@@ -41,6 +41,13 @@ class Environment(cli.Case):
         self.assertEqual(env["LIBCR_STATS"], "1")
         self.assertEqual(env["LIBCR_ENGINE"], "epoll")
 
+    def test_what_to_do_upon_a_deadlock_is_a_variable(self):
+        for name in ("report", "abort", "ignore"):
+            self.assertEqual(self.env_of("--on-deadlock", name)["LIBCR_ON_DEADLOCK"], name)
+        result = self.run_cr("run", "--on-deadlock", "panic", "env")
+        self.assertEqual(result.returncode, 125)
+        self.assertIn("'panic' is nothing to do upon a deadlock", result.stderr)
+
     def test_engine_is_a_variable(self):
         for name in ("auto", "uring", "epoll", "none"):
             self.assertEqual(self.env_of("--engine", name)["LIBCR_ENGINE"], name)

@@ -38,6 +38,7 @@ Environment (set by the options; with LD_PRELOAD=.../libcr.so you can set them y
   LIBCR_SHIM         --shim, absolute paths separated by colons, first one nearest the program
   LIBCR_ENGINE       --engine
   LIBCR_STATS        1 for --stats
+  LIBCR_ON_DEADLOCK  --on-deadlock
   GLIBC_TUNABLES     --small-tls adds glibc.rtld.nns=1:glibc.rtld.optional_static_tls=0
   LD_PRELOAD         libcr.so is put before what is there
 
@@ -51,6 +52,7 @@ struct RunOptions {
   std::string stack_size;
   std::vector<std::string> shims;
   std::string engine;
+  std::string on_deadlock;
   bool stats = false;
   bool small_tls = false;
 };
@@ -108,6 +110,7 @@ void set_options(const RunOptions& options, const Prefix& prefix) {
   }
   if (!options.engine.empty()) setenv("LIBCR_ENGINE", options.engine.c_str(), 1);
   if (options.stats) setenv("LIBCR_STATS", "1", 1);
+  if (!options.on_deadlock.empty()) setenv("LIBCR_ON_DEADLOCK", options.on_deadlock.c_str(), 1);
   if (options.small_tls) {
     const char* tunables = getenv("GLIBC_TUNABLES");
     setenv("GLIBC_TUNABLES", with_small_tls(tunables != nullptr ? tunables : "").c_str(), 1);
@@ -173,6 +176,10 @@ Subcommand make_run(CLI::App& cr) {
                   "or auto, the first of these that works here (default)")
       ->check(check_engine)->type_name("ENGINE");
   app->add_flag("--stats", options->stats, "Print the runtime's counters on standard error at exit");
+  app->add_option("--on-deadlock", options->on_deadlock,
+                  "When every thread waits on a lock and nothing can wake any: report it with backtraces and "
+                  "go on waiting (default), report it and abort, or ignore it")
+      ->check(check_on_deadlock)->type_name("WHAT");
   app->add_flag("--small-tls", options->small_tls,
                 "Leave little room in each thread for libraries that are loaded later: a waiting "
                 "thread then takes one page, but dlopen of one that needs more than some 200 bytes "

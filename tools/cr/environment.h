@@ -6,6 +6,7 @@
 //   LIBCR_SHIM        absolute paths of shims, colon separated, the first one nearest to the program
 //   LIBCR_ENGINE      how blocking calls wait: auto, uring, epoll or none
 //   LIBCR_STATS       1: counters on standard error at exit
+//   LIBCR_ON_DEADLOCK report, abort or ignore
 //   GLIBC_TUNABLES    two of ld.so's for --small-tls; it reads them before any library is loaded
 //
 // An option that is not given leaves its variable as it was found. docs/cr.1 lists the variables that

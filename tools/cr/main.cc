@@ -68,6 +68,7 @@ class HelpFormatter : public CLI::Formatter {
       {"doctor", "cr doctor [--json]"},
       {"syscalls", "cr syscalls [OPTIONS]"},
       {"bench", "cr bench [OPTIONS]"},
+      {"backtrace", "cr backtrace PID ADDRESS"},
       {"analyze", "cr analyze [OPTIONS] OBJECT"}};
 };
 
@@ -98,6 +99,9 @@ int run_command_line(std::vector<std::string> arguments) {
 
   std::vector<Subcommand> subcommands = {make_run(app), make_diff(app), make_doctor(app),
                                          make_bench(app), make_syscalls(app)};
+#ifdef CR_HAVE_UNWIND
+  subcommands.push_back(make_backtrace(app));
+#endif
 #ifdef CR_HAVE_ANALYZE
   subcommands.push_back(make_analyze(app));
 #endif

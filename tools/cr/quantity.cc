@@ -45,4 +45,9 @@ std::string check_engine(const std::string& text) {
   return "'" + text + "' is no engine; give auto, uring, epoll or none";
 }
 
+std::string check_on_deadlock(const std::string& text) {
+  if (text == "report" || text == "abort" || text == "ignore") return {};
+  return "'" + text + "' is nothing to do upon a deadlock; give report, abort or ignore";
+}
+
 }  // namespace cr::tool

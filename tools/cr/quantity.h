@@ -1,5 +1,5 @@
 // Option values on the command line: whole numbers in a stated range, sizes with a K, M or G suffix,
-// the engines' names.
+// the names of engines and of what to do upon a deadlock.
 #pragma once
 
 #include <cstdint>
@@ -23,5 +23,6 @@ std::optional<uint64_t> parse_size(std::string_view text);
 std::string check_cpus(const std::string& text);
 std::string check_stack_size(const std::string& text);
 std::string check_engine(const std::string& text);
+std::string check_on_deadlock(const std::string& text);
 
 }  // namespace cr::tool

@@ -31,5 +31,6 @@ Subcommand make_syscalls(CLI::App& cr);
 Subcommand make_bench(CLI::App& cr);
 Subcommand make_analyze(CLI::App& cr);
 Subcommand make_diff(CLI::App& cr);
+Subcommand make_backtrace(CLI::App& cr);
 
 }  // namespace cr::tool
