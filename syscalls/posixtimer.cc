@@ -40,7 +40,8 @@ int sys_timer_create(union sysunion* m) {
   int error = sysport_trap(m);
   if (error != 0) return error;
   bool signals = event_at == 0 || event.sigev_notify != SIGEV_NONE;
-  if (signals && !sig_timer_add(id, tid)) {
+  int sig = event_at == 0 ? SIGALRM : event.sigev_signo;
+  if (signals && !sig_timer_add(id, sig, tid)) {
     error = EAGAIN;
   } else if (user_copy(reinterpret_cast<void*>(id_at), &id, sizeof id) != 0) {
     error = EFAULT;

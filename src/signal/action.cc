@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "../../arch/rawcall.h"
 #include "../lwkt/rfork.h"
@@ -128,6 +129,18 @@ void sig_capture(uint64_t set) {
   }
 }
 
+bool sig_comes_here(int sig) {
+  return (__atomic_load_n(&installed, __ATOMIC_RELAXED) & sigbit(sig)) != 0;
+}
+
+void sig_drop_ignored(uint64_t set) {
+  set &= __atomic_load_n(&kmask, __ATOMIC_RELAXED) & ~__atomic_load_n(&left, __ATOMIC_RELAXED);
+  if (set == 0) return;
+  timespec none{};
+  while (raw4(SYS_rt_sigtimedwait, reinterpret_cast<long>(&set), 0, reinterpret_cast<long>(&none), 8) > 0) {
+  }
+}
+
 void sig_want(uint64_t set) {
   set &= kIgnoredByDefault & ~installed;
   if (set == 0) return;
@@ -184,6 +197,7 @@ void sig_threads_start() { install(kIpiSignal, 0); }
 
 void sig_init(thread* td) {
   sigframe_init();
+  sigqueue_init();
   uint64_t inherited = 0;
   raw4(SYS_rt_sigprocmask, SIG_BLOCK, 0, reinterpret_cast<long>(&inherited), 8);
   td->td_sigmask = inherited & ~kUnblockable;

@@ -13,51 +13,11 @@ namespace cr {
 
 namespace {
 
-inline constexpr uint32_t kEntries = 2048;  // queued signals of the process at one time
-
-sigqueue_entry pool[kEntries];
-// Free entries: index + 1 of the first in the low half, a change count above it (ABA). Entries
-// that were never used follow from `fresh`.
-uint64_t free_head;
-uint32_t fresh;
-
 sigqueue_entry* inbox;        // lock-free stack, newest first
 uint64_t process_pend;        // siglock
-sigqueue_entry* process_q;    // siglock; oldest first
-
-sigqueue_entry* entry_alloc() {
-  uint64_t head = __atomic_load_n(&free_head, __ATOMIC_ACQUIRE);
-  while (static_cast<uint32_t>(head) != 0) {
-    sigqueue_entry* e = &pool[static_cast<uint32_t>(head) - 1];
-    auto next = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(e->next));
-    uint64_t want = ((head >> 32) + 1) << 32 | next;
-    if (__atomic_compare_exchange_n(&free_head, &head, want, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_ACQUIRE)) {
-      return e;
-    }
-  }
-  uint32_t i = __atomic_fetch_add(&fresh, 1, __ATOMIC_RELAXED);
-  if (i < kEntries) return &pool[i];
-  __atomic_fetch_sub(&fresh, 1, __ATOMIC_RELAXED);
-  return nullptr;
-}
-
-void entry_free(sigqueue_entry* e) {
-  auto index = static_cast<uint32_t>(e - pool) + 1;
-  uint64_t head = __atomic_load_n(&free_head, __ATOMIC_RELAXED);
-  do {
-    e->next = reinterpret_cast<sigqueue_entry*>(static_cast<uint64_t>(static_cast<uint32_t>(head)));
-  } while (!__atomic_compare_exchange_n(&free_head, &head, ((head >> 32) + 1) << 32 | index, false,
-                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-}
+sigqueue_entry* process_q;    // siglock
 
 bool is_realtime(int sig) { return sig >= 32; }
-
-void append(sigqueue_entry** q, sigqueue_entry* e) {
-  e->next = nullptr;
-  while (*q != nullptr) q = &(*q)->next;
-  *q = e;
-}
 
 // siglock held. A standard signal that is pending already is dropped, as Linux does, unless it is a
 // timer's: each has a place of its own.
@@ -65,32 +25,24 @@ void queue(thread* td, sigqueue_entry* e) {
   int sig = e->info.si_signo;
   uint64_t& pend = td != nullptr ? td->td_sigpend : process_pend;
   if (!is_realtime(sig) && (pend & sigbit(sig)) != 0 && !sig_is_timers(&e->info)) {
-    entry_free(e);
+    sigqueue_free(e);
     return;
   }
   pend |= sigbit(sig);
   e->target = td;
-  append(td != nullptr ? &td->td_sigq : &process_q, e);
+  sigqueue_append(td != nullptr ? &td->td_sigq : &process_q, e);
 }
 
 bool take_from(uint64_t* pend, sigqueue_entry** q, int sig, siginfo_t* info) {
   if ((*pend & sigbit(sig)) == 0) return false;
-  bool more = false, found = false;
-  for (sigqueue_entry** p = q; *p != nullptr;) {
-    sigqueue_entry* e = *p;
-    if (e->info.si_signo == sig && !found) {
-      if (sig_is_timers(&e->info)) sig_timer_taken(e);
-      *info = e->info;
-      *p = e->next;
-      entry_free(e);
-      found = true;
-      continue;
-    }
-    if (e->info.si_signo == sig) more = true;
-    p = &e->next;
-  }
+  bool more;
+  sigqueue_entry* e = sigqueue_take(q, sig, &more);
   if (!more) *pend &= ~sigbit(sig);
-  return found;
+  if (e == nullptr) return false;
+  if (sig_is_timers(&e->info)) sig_timer_taken(e);
+  *info = e->info;
+  sigqueue_free(e);
+  return true;
 }
 
 // A signal that SIG_IGN or a default "ignore" would drop, unless it is blocked (then it waits,
@@ -121,18 +73,9 @@ bool eligible(thread* td, int sig) {
 
 void sig_unqueue(sigqueue_entry* e) {
   thread* td = e->target;
-  int sig = e->info.si_signo;
-  bool more = false;
-  for (sigqueue_entry** p = td != nullptr ? &td->td_sigq : &process_q; *p != nullptr;) {
-    if (*p == e) {
-      *p = e->next;
-      continue;
-    }
-    if ((*p)->info.si_signo == sig) more = true;
-    p = &(*p)->next;
-  }
-  if (!more) (td != nullptr ? td->td_sigpend : process_pend) &= ~sigbit(sig);
-  entry_free(e);
+  bool more = sigqueue_remove(td != nullptr ? &td->td_sigq : &process_q, e);
+  if (!more) (td != nullptr ? td->td_sigpend : process_pend) &= ~sigbit(e->info.si_signo);
+  sigqueue_free(e);
 }
 
 thread* sig_choose(int sig) {
@@ -150,7 +93,7 @@ thread* sig_choose(int sig) {
 }
 
 void sig_inbox_put(const siginfo_t* info) {
-  sigqueue_entry* e = entry_alloc();
+  sigqueue_entry* e = sigqueue_alloc();
   if (e == nullptr) return;  // as the kernel at RLIMIT_SIGPENDING
   e->info = *info;
   e->target = nullptr;
@@ -224,7 +167,7 @@ void sig_route() {
   while (ordered != nullptr) {
     sigqueue_entry* e = ordered;
     ordered = e->next;
-    if (!route(e)) entry_free(e);
+    if (!route(e)) sigqueue_free(e);
   }
 }
 
@@ -236,7 +179,7 @@ int post(thread* td, int sig, const siginfo_t* info) {
   bool blocked = to == nullptr || (to->td_sigmask & sigbit(sig)) != 0;
   if (dropped(sig, blocked)) return 0;
   if (td == nullptr && give_to_kernel(to, info)) return 0;
-  sigqueue_entry* e = entry_alloc();
+  sigqueue_entry* e = sigqueue_alloc();
   if (e == nullptr) return EAGAIN;
   e->info = *info;
   e->info.si_signo = sig;
@@ -249,11 +192,13 @@ int post(thread* td, int sig, const siginfo_t* info) {
 }  // namespace
 
 int sig_post(thread* td, int sig, const siginfo_t* info) {
+  if (is_realtime(sig) && sigqueue_limited()) return EAGAIN;
   Guard g(siglock);
   return post(td, sig, info);
 }
 
 int sig_post_tid(int32_t tid, int sig, const siginfo_t* info) {
+  if (is_realtime(sig) && sigqueue_limited()) return tid_find(tid) != nullptr ? EAGAIN : ESRCH;
   Guard g(siglock);
   thread* td = tid_find(tid);
   return td != nullptr ? post(td, sig, info) : ESRCH;
@@ -294,7 +239,11 @@ void sig_setmask(thread* td, uint64_t mask) {
   mask &= ~kUnblockable;
   uint64_t added = mask & ~td->td_sigmask;
   uint64_t removed = td->td_sigmask & ~mask;
-  if (added != 0) sig_capture(added);
+  if (added != 0) {
+    sig_capture(added);
+    // Not for libc's own mask of all 64, which pthread_create needs for a moment.
+    if ((added & kIgnoredByDefault) != 0 && mask != ~kUnblockable) sig_drop_ignored(added);
+  }
   td->td_sigmask = mask;
   if (removed != 0 &&
       ((td->td_sigpend | __atomic_load_n(&process_pend, __ATOMIC_RELAXED)) & removed) != 0) {
@@ -314,11 +263,9 @@ void sig_setmask(thread* td, uint64_t mask) {
 void sig_thread_gone(thread* td) {
   Guard g(siglock);
   tid_release(td);
-  while (td->td_sigq != nullptr) {
-    sigqueue_entry* e = td->td_sigq;
-    td->td_sigq = e->next;
+  while (sigqueue_entry* e = sigqueue_pop(&td->td_sigq)) {
     if (sig_is_timers(&e->info)) sig_timer_taken(e);
-    entry_free(e);
+    sigqueue_free(e);
   }
   for (uint64_t pend = process_pend; pend != 0; pend &= pend - 1) {
     thread* to = sig_choose(__builtin_ctzll(pend) + 1);
@@ -332,8 +279,7 @@ void sig_atfork_child(thread* td) {
   inbox = nullptr;
   process_pend = 0;
   process_q = nullptr;
-  free_head = 0;
-  fresh = 0;
+  sigqueue_atfork_child();
   sig_timer_atfork_child();
   td->td_sigpend = 0;
   td->td_sigq = nullptr;

@@ -21,6 +21,7 @@ namespace {
 struct PosixTimer {
   PosixTimer* next;
   int32_t id;
+  int32_t sig;
   int32_t tid;              // 0: the process
   sigqueue_entry* pending;  // its signal, in a queue
   int32_t overrun;          // of the last one taken
@@ -48,12 +49,12 @@ int32_t add_overruns(int32_t a, int32_t b) {
 
 }  // namespace
 
-bool sig_timer_add(int32_t id, int32_t tid) {
+bool sig_timer_add(int32_t id, int sig, int32_t tid) {
   auto* t = static_cast<PosixTimer*>(slab_alloc(sizeof(PosixTimer)));
   if (t == nullptr) return false;
   Guard g(siglock);
   PosixTimer** p = slot_of(id);
-  *t = PosixTimer{*p, id, tid, nullptr, 0};
+  *t = PosixTimer{*p, id, sig, tid, nullptr, 0};
   *p = t;
   return true;
 }
@@ -81,11 +82,17 @@ void sig_timer_rearm(int32_t id) {
 }
 
 bool sig_timer_overrun(int32_t id, int* out) {
-  Guard g(siglock);
-  PosixTimer* t = *slot_of(id);
-  if (t == nullptr) return false;
-  *out = t->overrun;
-  return true;
+  int sig;
+  {
+    Guard g(siglock);
+    PosixTimer* t = *slot_of(id);
+    if (t == nullptr) return false;
+    *out = t->overrun;
+    sig = t->sig;
+  }
+  if (sig_comes_here(sig)) return true;
+  if ((curthread()->td_sigmask & sigbit(sig)) == 0) sig_drop_ignored(sigbit(sig));
+  return false;
 }
 
 int sig_timer_expired(sigqueue_entry* e, thread** target) {

@@ -28,6 +28,7 @@
 #include "../lwkt/sched.h"
 #include "../lwkt/spinlock.h"
 #include "../lwkt/thread.h"
+#include "sigqueue.h"
 
 namespace cr {
 
@@ -45,12 +46,6 @@ struct ksigaction {
   uint64_t flags;
   uint64_t restorer;
   uint64_t mask;
-};
-
-struct sigqueue_entry {
-  sigqueue_entry* next;
-  thread* target;  // in whose queue; null: the process's
-  siginfo_t info;
 };
 
 extern GlobalLock siglock;
@@ -81,6 +76,10 @@ bool sig_is_left(int sig);
 // Sends on to the kernel what came here before it was left there. Without siglock.
 void sig_pass_on_left();
 void sig_reset_to_default(int sig);  // SA_RESETHAND
+// The signal comes to libcr (else the kernel ignores it, or holds it back because it was blocked).
+bool sig_comes_here(int sig);
+// Drops what the kernel holds back of these: for an LWKT that has not blocked them they were ignored.
+void sig_drop_ignored(uint64_t set);
 // Some site is an int3 (rule X): libcr's handler takes SIGTRAP from now on, whatever the program's
 // disposition, and no mask that the kernel knows may hold it.
 void sig_keep_sigtrap();
@@ -111,10 +110,11 @@ thread* sig_choose(int sig);
 // ---- timers of timer_create (posixtimer.cc) -------------------------------------------------------
 // The kernel keeps the time and sends to the process; whom for, and what expired while the signal
 // waited here, is kept here. All under siglock but the first four, which take it.
-bool sig_timer_add(int32_t id, int32_t tid);  // tid 0: signals the process. False: no memory
+bool sig_timer_add(int32_t id, int sig, int32_t tid);  // tid 0: signals the process. False: no memory
 void sig_timer_remove(int32_t id);            // what it still has pending is gone with it
 void sig_timer_rearm(int32_t id);             // timer_settime: likewise
-bool sig_timer_overrun(int32_t id, int* out); // of the last signal taken. False: no such timer
+// Of the last signal taken. False: the kernel knows, since libcr does not see this timer's signal.
+bool sig_timer_overrun(int32_t id, int* out);
 // The kernel's signal in e: 0: queue it, for *target unless that is null. ESRCH: nobody's. EEXIST: one
 // waits already and counts this one.
 int sig_timer_expired(sigqueue_entry* e, thread** target);

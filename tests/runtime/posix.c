@@ -9,10 +9,12 @@
 #include <sys/epoll.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
@@ -175,6 +177,96 @@ static void each_timer_has_a_signal_of_its_own(void) {
   CHECK(timer_delete(a) == 0 && timer_delete(b) == 0);
 }
 
+/* SIGCONT is ignored by default, so that the kernel may hold it: with its count of expiries. */
+static void expiries_of_an_ignored_signal(void) {
+  sigset_t set = set_of(SIGCONT, 0, 0);
+  CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+  timer_t t = new_timer(SIGEV_SIGNAL, SIGCONT, 1, 0);
+  set_timer(t, 2, 2);
+  sleep_ms(40);
+  CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+  printf("overruns: %d\n", timer_getoverrun(t) >= 5);
+  CHECK(timer_delete(t) == 0);
+}
+static void ignored_signal_is_gone_once_unblocked(void) {
+  sigset_t set = set_of(SIGCONT, SIGURG, 0), pending;
+  for (int i = 0; i < 2; i++) {
+    CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+    CHECK(kill(getpid(), SIGCONT) == 0 && kill(getpid(), SIGURG) == 0);
+    CHECK(sigpending(&pending) == 0);
+    printf("%d %d\n", sigismember(&pending, SIGCONT), sigismember(&pending, SIGURG));
+    CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+    CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+    CHECK(sigpending(&pending) == 0);
+    printf("%d %d\n", sigismember(&pending, SIGCONT), sigismember(&pending, SIGURG));
+    CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+  }
+}
+/* The same from outside, where the kernel holds them. */
+static void ignored_signal_from_a_child_is_gone_once_unblocked(void) {
+  sigset_t set = set_of(SIGCONT, SIGCHLD, 0), pending;
+  for (int i = 0; i < 2; i++) {
+    CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+      kill(getppid(), SIGCONT);
+      _exit(0);
+    }
+    CHECK(waitpid(pid, NULL, 0) == pid && sigpending(&pending) == 0);
+    printf("%d %d\n", sigismember(&pending, SIGCONT), sigismember(&pending, SIGCHLD));
+    CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+    CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+    CHECK(sigpending(&pending) == 0);
+    printf("%d %d\n", sigismember(&pending, SIGCONT), sigismember(&pending, SIGCHLD));
+    CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+  }
+}
+
+/* ---- queued signals ---- */
+
+static void limit_queued_signals(rlim_t n) {
+  struct rlimit l;
+  CHECK(getrlimit(RLIMIT_SIGPENDING, &l) == 0);
+  if (l.rlim_max < n) exit(0);
+  l.rlim_cur = n;
+  CHECK(setrlimit(RLIMIT_SIGPENDING, &l) == 0);
+}
+static int queue_until_refused(int sig, int most) {
+  union sigval v = {.sival_int = 0};
+  while (v.sival_int < most && sigqueue(getpid(), sig, v) == 0) v.sival_int++;
+  if (v.sival_int < most) CHECK(errno == EAGAIN);
+  return v.sival_int;
+}
+static void many_signals_are_queued_in_order(void) {
+  sigset_t set = set_of(SIGRTMIN, SIGRTMIN + 1, 0);
+  CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+  limit_queued_signals(20000);
+  for (int i = 0; i < 5000; i++) {
+    union sigval v = {.sival_int = i};
+    CHECK(sigqueue(getpid(), SIGRTMIN + i % 2, v) == 0);
+  }
+  struct timespec none = {0, 0};
+  siginfo_t info;
+  int last[2] = {-2, -1}, taken = 0;
+  while (sigtimedwait(&set, &info, &none) > 0) {
+    int* of = &last[info.si_signo - SIGRTMIN];
+    CHECK(info.si_value.sival_int == *of + 2);
+    *of = info.si_value.sival_int;
+    taken++;
+  }
+  printf("%d\n", taken);
+}
+static void queued_signals_have_a_limit(void) {
+  sigset_t set = set_of(SIGRTMIN, SIGUSR1, 0);
+  CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+  limit_queued_signals(3000);
+  int n = queue_until_refused(SIGRTMIN, 4000);
+  printf("%d\n", n <= 3000 && n > 2000);
+  printf("%d\n", kill(getpid(), SIGUSR1));
+  CHECK(sigpending(&set) == 0);
+  printf("%d\n", sigismember(&set, SIGUSR1));
+}
+
 /* ---- sleeps ---- */
 
 static int semaphores;
@@ -261,6 +353,9 @@ static const struct test_case cases[] = {
     CASE(errno_is_zero_at_start), CASE(several_signals_at_a_handlers_return), CASE(timer_runs_a_thread),
     CASE(timer_signals_one_thread), CASE(timer_for_no_thread_is_refused),
     CASE(expiries_while_blocked_are_overruns), CASE(each_timer_has_a_signal_of_its_own),
+    CASE(expiries_of_an_ignored_signal), CASE(ignored_signal_is_gone_once_unblocked),
+    CASE(ignored_signal_from_a_child_is_gone_once_unblocked), CASE(many_signals_are_queued_in_order),
+    CASE(queued_signals_have_a_limit),
     CASE(blocked_signals_do_not_prolong_sleeps), CASE(library_is_loaded_on_the_smallest_stack),
 };
 CASE_MAIN(cases)
