@@ -126,7 +126,7 @@ std::vector<Case> make_cases() {
       "sqlite3", kCommand, {"sqlite3", "-batch", ":memory:", ".read {scratch}/script"}, {},
       {{"sqlite3 on a script, cpu time", "cpu_ms", "ms", kMin, of_native(1.01)},
        {"sqlite3 on a script, wall time", "wall_ms", "ms", kMin, none}});
-  sqlite.rounds = 12;
+  sqlite.rounds = 24;
   cases.push_back(sqlite);
 
   Case scale2 = pinned_case(

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <fstream>
@@ -63,8 +64,8 @@ void write_table(std::ofstream& script, const std::string& schema, Random& rando
 
 }  // namespace
 
-ScratchDir::ScratchDir() {
-  std::string name = (std::filesystem::temp_directory_path() / "cr-bench-XXXXXX").string();
+ScratchDir::ScratchDir(const std::filesystem::path& parent) {
+  std::string name = (parent / "cr-bench-XXXXXX").string();
   if (mkdtemp(name.data()) == nullptr) {
     throw std::runtime_error("no scratch directory " + name + ": " + strerror(errno));
   }
@@ -87,10 +88,16 @@ void write_words(const std::filesystem::path& directory) {
   }
 }
 
-void write_sqlite_script(const std::filesystem::path& directory) {
+std::filesystem::path memory_directory() {
+  const std::filesystem::path memory = "/dev/shm";
+  return access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path();
+}
+
+void write_sqlite_script(const std::filesystem::path& directory,
+                         const std::filesystem::path& database) {
   Random random;
   std::ofstream script(directory / "script");
-  script << "ATTACH '" << (directory / "database").string() << "' AS disk;\n"
+  script << "ATTACH '" << database.string() << "' AS disk;\n"
          << "DROP TABLE IF EXISTS disk.item;\n";
   write_table(script, "main", random);
   write_table(script, "disk", random);
