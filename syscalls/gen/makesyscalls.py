@@ -665,8 +665,8 @@ WRAPPERS_HEAD = """\
  * asynchronous cancellation for the time of the call. So this file is compiled with -fexceptions and
  * -fasynchronous-unwind-tables (the cancellation unwinds out of cr_call) and without stack protector.
  *
- * Cost over the trap: two jumps and six register moves; a cancellation point in a threaded process adds
- * two calls of pthread_setcanceltype.
+ * Cost over the trap: the message's stores, two jumps more where wrapcall.h can't trap in place; a cancellation
+ * point in a threaded process adds two calls of pthread_setcanceltype.
 """
 
 WRAPPERS_TOP = """\
@@ -679,6 +679,8 @@ WRAPPERS_TOP = """\
 #define __attribute_nonnull__(params)
 
 %(includes)s
+
+#include "../arch/wrapcall.h"
 
 #ifndef __clang__ /* the table writes int *fds where libc has int fds[2] */
 #pragma GCC diagnostic ignored "-Warray-parameter"
@@ -693,23 +695,6 @@ WRAPPERS_TOP = """\
 #define NR(name) CR_SYS_##name
 #define KERNEL_SIGSET_SIZE 8
 #define PROCESS_CPU_CLOCK_OF_PID_0 ((clockid_t)-6) /* ~pid << 3 | CPUCLOCK_SCHED */
-
-/*
- * arch/x86_64/gate.S: the call as a message, with the registers of a trap. The raw kernel result, -4095 to
- * -1 for an error.
- */
-static inline __attribute__((always_inline)) long call(long nr, long a1, long a2, long a3, long a4, long a5, long a6)
-{
-	long result;
-	register long r10 __asm__("r10") = a4;
-	register long r8 __asm__("r8") = a5;
-	register long r9 __asm__("r9") = a6;
-	__asm__ volatile("leaq 1f(%%%%rip), %%%%rbx\\n\\tjmp cr_call\\n1:"
-	                 : "=a"(result)
-	                 : "a"(nr), "D"(a1), "S"(a2), "d"(a3), "r"(r10), "r"(r8), "r"(r9)
-	                 : "rbx", "rcx", "r11", "memory", "cc");
-	return result;
-}
 
 static __attribute__((noinline)) long cancel_call_threaded(
     long nr, long a1, long a2, long a3, long a4, long a5, long a6)
@@ -731,12 +716,17 @@ static inline __attribute__((always_inline)) long cancel_call(
 	return cancel_call_threaded(nr, a1, a2, a3, a4, a5, a6);
 }
 
-static inline long done(long result)
+static __attribute__((noinline, cold)) long failed(long result)
 {
-	if ((unsigned long)result < -4095UL)
-		return result;
 	errno = -result;
 	return -1;
+}
+
+static inline __attribute__((always_inline)) long done(long result)
+{
+	if (__builtin_expect((unsigned long)result < -4095UL, 1))
+		return result;
+	return failed(result);
 }
 
 /* The mode argument of open is there if the flags say so, and must not be read otherwise. */
@@ -787,7 +777,8 @@ def wrapper_body(row, w):
     nargs = len(row.proto.args)
     args = w.args if w.args is not None else [a.name for a in w.proto.args]
     values = [f"(long)({e})" if not e.isidentifier() else f"(long){e}" for e in args] + ["0"] * (MAX_ARGS - nargs)
-    function = "cancel_call" if "cancel" in w.flags else "call"
+    plain = row.serve["x86_64"] == "trap" and "noreturn" not in w.flags
+    function = "cancel_call" if "cancel" in w.flags else "plain_call" if plain else "call"
     trap = f"{function}(NR({row.name}), {', '.join(values)})"
     if "noreturn" in w.flags:
         return f"\n\tfor (;;)\n\t\t{trap};\n"
