@@ -1,15 +1,18 @@
 /*
- * cr_call without a runtime: count it, trap. In: the registers of a trap. Out: rax = raw result. The CFI lets a cancellation unwind from the trap.
+ * cr_call without a runtime: count it, trap. In: the registers of a trap, rbx where to go on. Out: rax = raw result. The CFI lets a cancellation
+ * unwind from the trap. cr_doors: nothing is a plain trap, so that all calls come here and are counted.
  */
 	.text
 	.globl cr_call
 	.hidden cr_call
 	.type cr_call, @function
 cr_call:
-	.cfi_startproc
+	.cfi_startproc simple
+	.cfi_def_cfa %rsp, 0
+	.cfi_register %rip, %rbx
 	lock incq cr_calls(%rip)
 	syscall
-	ret
+	jmp *%rbx
 	.cfi_endproc
 	.size cr_call, . - cr_call
 
@@ -21,4 +24,15 @@ cr_call:
 	.size cr_calls, 8
 cr_calls:
 	.quad 0
+no_doors:
+	.zero 8 * 512 /* DOOR_LONG */
+
+	.section .data.rel.ro.local, "aw", @progbits
+	.balign 8
+	.globl cr_doors
+	.hidden cr_doors
+	.type cr_doors, @object
+	.size cr_doors, 8
+cr_doors:
+	.quad no_doors
 	.section .note.GNU-stack, "", @progbits
