@@ -343,17 +343,16 @@ gate_entry_df:
 	cld
 	jmp	gate_entry_2
 
-// Something is pending: a signal, a reschedule, a full restore. gate_ast may leave by
-// another way (a signal frame) and not return.
+// Something is pending: a signal, a reschedule. gate_ast may leave by another way (a signal
+// frame) and not return.
 gate_exit_ast:
 	movq	%rsp, %rdi
 	call	gate_ast
 	testl	%eax, %eax
 	jz	gate_exit_check
-	cmpl	$2, %eax
-	je	gate_exit_restore
-	// fall through: restore everything (a clone's child)
+	jmp	gate_exit_restore
 
+// Restores everything: a clone's child, and what leaves by a frame of its own.
 	.globl	gate_exit_full
 	.hidden	gate_exit_full
 gate_exit_full:

@@ -4,7 +4,7 @@
 //     rfork;
 //   - an LWKT that waits behind a running one while a cpu is idle: the idle cpu is woken;
 //   - an LWKT that computes for a whole slice while others or IPIs wait: its rfork gets the IPI signal
-//     and switches (src/signal/preempt.cc);
+//     and switches (src/signal/deliver.cc);
 //   - a timer that is due while every cpu computes: the same;
 //   - LWKTs that wait for events of the kernel while no cpu sleeps in the engine: an idle cpu is
 //     woken to do it, a cpu in a trap given to another rfork, one that computes preempted once there

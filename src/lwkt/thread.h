@@ -48,7 +48,6 @@ inline constexpr uint32_t TDF_NPTL = 0x0004;      // made by clone/clone3: has a
 inline constexpr uint32_t TDF_IDLE = 0x0008;      // an rfork's idle thread
 inline constexpr uint32_t TDF_OWNSTACK = 0x0010;  // td_stack is ours to free
 inline constexpr uint32_t TDF_DETACHED = 0x0020;
-inline constexpr uint32_t TDF_FULLFRAME = 0x0040; // leave the gate through gate_resume_full
 inline constexpr uint32_t TDF_SUSPENDMASK = 0x0080;  // td_savedmask comes back after delivery
 inline constexpr uint32_t TDF_PASSTHRU = 0x0200;  // stands for a vfork child
 inline constexpr uint32_t TDF_INPORT = 0x0100;    // inside a shim: nested calls go straight down
@@ -56,7 +55,6 @@ inline constexpr uint32_t TDF_INPORT = 0x0100;    // inside a shim: nested calls
 // td_ast: why the way out of the gate must stop
 inline constexpr uint32_t AST_SIGNAL = 1;
 inline constexpr uint32_t AST_RESCHED = 2;
-inline constexpr uint32_t AST_FULL = 4;  // the frame must be restored in full
 
 struct sysunion_storage {  // room for any system call message
   struct sysmsg_raw raw;

@@ -226,11 +226,11 @@ extern "C" [[gnu::visibility("hidden")]] void gate_sleep_interrupted(trapframe* 
   }
 }
 
-// Something is pending on the way out. 1: the frame must be restored in full; 2: not now.
+// Something is pending on the way out. 0: dealt with, look again; 1: not now.
 extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
   thread* td = curthread();
   if ((td->td_flags & TDF_PASSTHRU) != 0) return 0;
-  if ((td->td_flags & TDF_INPORT) != 0) return 2;  // back into a shim: its call looks later
+  if ((td->td_flags & TDF_INPORT) != 0) return 1;  // back into a shim: its call looks later
   route_signals();
   uint32_t ast = __atomic_load_n(&td->td_ast, __ATOMIC_ACQUIRE);
   if ((ast & AST_RESCHED) != 0) {
@@ -240,10 +240,6 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
     sched_yield_cpu();
   }
   if ((ast & AST_SIGNAL) != 0) sig_deliver_at_gate(td, tf);
-  if ((ast & AST_FULL) != 0) {
-    __atomic_and_fetch(&td->td_ast, ~AST_FULL, __ATOMIC_SEQ_CST);
-    return 1;
-  }
   return 0;
 }
 
