@@ -75,6 +75,7 @@ struct iorequest {
   uint32_t len;
   uint32_t op_flags; // rw_flags, fsync_flags, open_flags, statx_flags ...
   uint64_t off;      // offset, addr2
+  uint32_t file_index;
   // -- the engine's --
   thread* td;
   int64_t result;    // >= 0 or -errno
@@ -119,8 +120,8 @@ bool engine_completes();
 // Carries `io` out and parks the LWKT meanwhile. The kernel's result; -EOPNOTSUPP: not this engine, or
 // full: trap instead. With `interruptible` a signal for the LWKT has the kernel give up what can
 // be given up: -ECANCELED or -EINTR then, or the true result; without it signals wait, as they do
-// for a file on a disk.
-int64_t io_call(iorequest* io, bool interruptible);
+// for a file on a disk. At `deadline` the kernel has to give up likewise.
+int64_t io_call(iorequest* io, bool interruptible, uint64_t deadline = kNever);
 // From harvest or deliver: `result` for io. Needs a cpu.
 void io_done(iorequest* io, int64_t result);
 

@@ -24,6 +24,7 @@
 #include "../../arch/rawcall.h"
 #include "../lwkt/sched.h"
 #include "engine.h"
+#include "epoll.h"
 #include "fdtable.h"
 
 namespace cr {
@@ -73,25 +74,6 @@ void epoll_atfork_child() {
   for (int i = 0; i < ncpus; i++) {
     if (taken[i].n != 0) taken[i].n = 0;
   }
-}
-
-int epoll_watch(int fd, uint32_t gen, uint32_t events, uint32_t had) {
-  epoll_event ev;
-  ev.events = events | EPOLLET;
-  ev.data.u64 = static_cast<uint32_t>(fd) | static_cast<uint64_t>(gen) << 32;
-  int op = had == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-  long r = raw4(SYS_epoll_ctl, epfd, op, fd, reinterpret_cast<long>(&ev));
-  // A file that came back to its number without our seeing it, or one that left it.
-  if (r == -EEXIST || r == -ENOENT) {
-    op = r == -EEXIST ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    r = raw4(SYS_epoll_ctl, epfd, op, fd, reinterpret_cast<long>(&ev));
-  }
-  return static_cast<int>(-r);
-}
-
-void epoll_unwatch(int fd) {
-  epoll_event unused;
-  raw4(SYS_epoll_ctl, epfd, EPOLL_CTL_DEL, fd, reinterpret_cast<long>(&unused));
 }
 
 // While still the poller: afterwards the kick may be meant for the next one.
@@ -168,6 +150,33 @@ void epoll_deliver(cpu* c) {
   if (t.n != 0) hand_out(t);
 }
 
+bool epoll_events() {
+  pollfd p{epfd, POLLIN, 0};
+  timespec none{0, 0};
+  return raw4(SYS_ppoll, reinterpret_cast<long>(&p), 1, reinterpret_cast<long>(&none), 0) > 0;
+}
+
+}  // namespace
+
+int epoll_watch(int fd, uint32_t gen, uint32_t events, uint32_t had) {
+  epoll_event ev;
+  ev.events = events | EPOLLET;
+  ev.data.u64 = static_cast<uint32_t>(fd) | static_cast<uint64_t>(gen) << 32;
+  int op = had == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+  long r = raw4(SYS_epoll_ctl, epfd, op, fd, reinterpret_cast<long>(&ev));
+  // A file that came back to its number without our seeing it, or one that left it.
+  if (r == -EEXIST || r == -ENOENT) {
+    op = r == -EEXIST ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    r = raw4(SYS_epoll_ctl, epfd, op, fd, reinterpret_cast<long>(&ev));
+  }
+  return static_cast<int>(-r);
+}
+
+void epoll_unwatch(int fd) {
+  epoll_event unused;
+  raw4(SYS_epoll_ctl, epfd, EPOLL_CTL_DEL, fd, reinterpret_cast<long>(&unused));
+}
+
 bool epoll_kick(cpu* c) {
   if (__atomic_load_n(&sched_poller, __ATOMIC_SEQ_CST) != c) return false;
   uint64_t one = 1;
@@ -180,17 +189,18 @@ bool epoll_unattended() {
          __atomic_load_n(&sched_poller, __ATOMIC_RELAXED) == nullptr;
 }
 
-bool epoll_events() {
-  pollfd p{epfd, POLLIN, 0};
-  timespec none{0, 0};
-  return raw4(SYS_ppoll, reinterpret_cast<long>(&p), 1, reinterpret_cast<long>(&none), 0) > 0;
-}
-
-}  // namespace
-
-const Engine engine_epoll = {"epoll",       epoll_open,    epoll_atfork_child, epoll_watch,
-                             epoll_unwatch, nullptr,       nullptr,            epoll_harvest,
-                             epoll_sleep,   epoll_deliver, epoll_kick,         epoll_unattended,
-                             epoll_events};
+const Engine engine_epoll = {.name = "epoll",
+                             .open = epoll_open,
+                             .atfork_child = epoll_atfork_child,
+                             .watch = epoll_watch,
+                             .unwatch = epoll_unwatch,
+                             .submit = nullptr,
+                             .cancel = nullptr,
+                             .harvest = epoll_harvest,
+                             .sleep = epoll_sleep,
+                             .deliver = epoll_deliver,
+                             .kick = epoll_kick,
+                             .unattended = epoll_unattended,
+                             .events = epoll_events};
 
 }  // namespace cr

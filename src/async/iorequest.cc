@@ -10,6 +10,7 @@
 #include "../lwkt/sched.h"
 #include "../lwkt/waiter.h"
 #include "engine.h"
+#include "timer.h"
 
 namespace cr {
 
@@ -37,28 +38,32 @@ bool signalled(const thread* td) { return (load_acquire(&td->td_ast) & AST_SIGNA
 
 bool engine_completes() { return engine_open() && engine->submit != nullptr; }
 
-int64_t io_call(iorequest* io, bool interruptible) {
+int64_t io_call(iorequest* io, bool interruptible, uint64_t deadline) {
   if (!engine_completes()) return -EOPNOTSUPP;
   thread* td = curthread();
   io->td = td;
   io->state = IO_PENDING;
   sched_block(td);
-  if (engine->submit(io) != 0) {
-    // A signal may have woken it meanwhile: then it is on a queue and comes back by the switch.
+  bool timed = deadline != kNever;
+  bool armed = timed && timer_arm(td, deadline);
+  if (timed != armed || engine->submit(io) != 0) {
+    // A signal or the timer may have woken it meanwhile: then it is on a queue and comes back by the switch.
     if (!atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) sched_sleep();
+    if (armed) timer_cancel(td);
     return -EOPNOTSUPP;
   }
   atomic_add(&sched_external, 1u);
   park(td, io, interruptible);
   while (load_acquire(&io->state) == IO_PENDING) {
-    if (interruptible && signalled(td)) {
+    if ((interruptible && signalled(td)) || (timed && clock_monotonic() >= deadline)) {
       engine->cancel(io);
-      interruptible = false;
+      interruptible = timed = false;
     }
     sched_block(td);
     park(td, io, interruptible);
   }
   atomic_add(&sched_external, ~0u);
+  if (armed) timer_cancel(td);
   spin_until([io] { return load_acquire(&io->state) == IO_RELEASED; });
   return io->result;
 }

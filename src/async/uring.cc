@@ -31,6 +31,7 @@
 #include "../lwkt/sched.h"
 #include "../lwkt/waiter.h"
 #include "engine.h"
+#include "epoll.h"
 #include "ring.h"
 
 namespace cr {
@@ -82,7 +83,7 @@ Ring* ring_of(int id) {
   int error = ring_open(r, kEntries);
   if (error == 0) {
     engine_hide_fd(&r.fd);
-    engine_epoll.watch(r.fd, kRingEvent, EPOLLIN, 0);
+    epoll_watch(r.fd, kRingEvent, EPOLLIN, 0);
     atomic_add(&nopen, 1u);
   }
   engine_unlock();
@@ -99,7 +100,7 @@ int uring_open() {
     return error;
   }
   engine_hide_fd(&r.fd);
-  engine_epoll.watch(r.fd, kRingEvent, EPOLLIN, 0);
+  epoll_watch(r.fd, kRingEvent, EPOLLIN, 0);
   nopen = 1;
   return 0;
 }
@@ -112,12 +113,6 @@ void uring_atfork_child() {
   }
   nopen = 0;
 }
-
-int uring_watch(int fd, uint32_t gen, uint32_t events, uint32_t had) {
-  return engine_epoll.watch(fd, gen, events, had);
-}
-
-void uring_unwatch(int fd) { engine_epoll.unwatch(fd); }
 
 // Fills the next entry of r with fill(sqe), entering the kernel for room if there is none.
 template <typename Fill>
@@ -149,6 +144,7 @@ int uring_submit(iorequest* io) {
     sqe->len = io->len;
     sqe->off = io->off;
     sqe->rw_flags = static_cast<__kernel_rwf_t>(io->op_flags);
+    sqe->file_index = io->file_index;
     sqe->user_data = reinterpret_cast<uintptr_t>(io);
   });
   if (!pushed) return EAGAIN;
@@ -170,7 +166,7 @@ void uring_cancel(iorequest* io) {
 uint32_t uring_harvest(cpu* c) {
   flush(c);
   uint32_t n = reap_all();
-  if (engine_epoll.unattended()) n += engine_epoll.harvest(c);
+  if (epoll_unattended()) n += engine_epoll.harvest(c);
   return n;
 }
 
@@ -191,10 +187,6 @@ void uring_deliver(cpu* c) {
   reap_all();
 }
 
-bool uring_kick(cpu* c) { return engine_epoll.kick(c); }
-
-bool uring_unattended() { return engine_epoll.unattended(); }
-
 bool uring_events() {
   return any_ring([](const Ring& r) { return ring_ready(r) || ring_unfinished(r); }) ||
          engine_epoll.events();
@@ -202,9 +194,18 @@ bool uring_events() {
 
 }  // namespace
 
-const Engine engine_uring = {"uring",       uring_open,    uring_atfork_child, uring_watch,
-                             uring_unwatch, uring_submit,  uring_cancel,       uring_harvest,
-                             uring_sleep,   uring_deliver, uring_kick,         uring_unattended,
-                             uring_events};
+const Engine engine_uring = {.name = "uring",
+                             .open = uring_open,
+                             .atfork_child = uring_atfork_child,
+                             .watch = epoll_watch,
+                             .unwatch = epoll_unwatch,
+                             .submit = uring_submit,
+                             .cancel = uring_cancel,
+                             .harvest = uring_harvest,
+                             .sleep = uring_sleep,
+                             .deliver = uring_deliver,
+                             .kick = epoll_kick,
+                             .unattended = epoll_unattended,
+                             .events = uring_events};
 
 }  // namespace cr
