@@ -19,19 +19,24 @@ bool blocking_interrupted(thread* td) {
   return (td->td_ast & AST_SIGNAL) != 0;
 }
 
+bool fd_mode(fdentry* e, int fd, bool* nonblock) {
+  bool own = fd_own(e);
+  if (own && (e->flags & FDF_MODE_KNOWN) != 0) {
+    *nonblock = (e->flags & FDF_NONBLOCK) != 0;
+    return true;
+  }
+  long r = raw2(SYS_fcntl, fd, F_GETFL);
+  if (raw_failed(r)) return false;
+  *nonblock = (r & O_NONBLOCK) != 0;
+  if (own) fd_mode_set(fd, *nonblock);
+  return true;
+}
+
 // What the kernel looks up when a call begins to wait, once for each call.
 int FdCall::ask() {
   if (fd_is_socket(e->kind)) fd_ask_options(e, fd);
-  bool own = fd_own(e);
   bool nonblock;
-  if (own && (e->flags & FDF_MODE_KNOWN) != 0) {
-    nonblock = (e->flags & FDF_NONBLOCK) != 0;
-  } else {
-    long r = raw2(SYS_fcntl, fd, F_GETFL);
-    if (raw_failed(r)) return kOfferTrap;
-    nonblock = (r & O_NONBLOCK) != 0;
-    if (own) fd_mode_set(fd, nonblock);
-  }
+  if (!fd_mode(e, fd, &nonblock)) return kOfferTrap;
   if (nonblock) return -EAGAIN;
   uint32_t ms = dir_ == FD_IN ? e->rcvtimeo_ms : e->sndtimeo_ms;
   if (ms != 0) {
@@ -40,6 +45,12 @@ int FdCall::ask() {
   }
   asked_ = true;
   return 0;
+}
+
+int FdCall::give_away(union sysunion* m) {
+  if (!asked_ && ask() == -EAGAIN) return EAGAIN;
+  m->raw.arg[0] = static_cast<uint64_t>(fd);
+  return sysport_trap_sleep(m);
 }
 
 int FdCall::wait(bool one, bool doubt) {

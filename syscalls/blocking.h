@@ -84,6 +84,9 @@ class FdCall {
   // The same for the rest of a call that has had an effect already: the gate can't restart it, so
   // what interrupts the trap and is no signal for this LWKT must not end it.
   int offer_rest(union sysunion* m);
+  // The call, whose try would have blocked and which can only wait in the kernel, as a trap with the cpu
+  // given away at once. EAGAIN: the file is non-blocking.
+  int give_away(union sysunion* m);
   // The time-out is up: wait has said -EAGAIN, or will.
   bool expired() const { return expired_; }
   // An error or a hang-up was seen: another try would fetch an error that is the next call's.
@@ -122,6 +125,9 @@ inline bool fd_low_water(fdentry* e, int fd) {
   fd_ask_options(e, fd);
   return (e->flags & FDF_LOWAT) != 0;
 }
+
+// Whether fd is non-blocking, asked if it is not known. False: no such descriptor.
+bool fd_mode(fdentry* e, int fd, bool* nonblock);
 
 inline bool fd_is_socket(FdKind k) { return k >= FDK_TCP && k <= FDK_SOCKET; }
 

@@ -4,12 +4,14 @@
 //   - A blocking send on a stream goes on until all is taken. A signal, a time-out or an error after
 //     a part of it gives the part.
 //   - MSG_WAITALL on a stream likewise; with MSG_PEEK, or in recvmsg, the kernel does it.
-//   - A full unix datagram socket waits for its peer's queue, which poll does not always know, and a
-//     sequenced packet needs MSG_EOR from write: those sends sleep in the kernel.
+//   - A unix datagram waits for room in its sender's buffer and in its receiver's queue. Poll knows the queue of
+//     the peer that the socket is connected to, and a try that fails has asked for the edge. Of another
+//     one, named in the call, it knows nothing: such a send, once it was tried, sleeps in the kernel and
+//     gives its cpu away at once.
+//   - Of other sockets that are neither streams nor datagrams nobody knows what poll means: they trap.
 //   - accept has no non-blocking form: poll, then accept; if another process takes the connection in
 //     between, the accept sleeps in the kernel with the cpu on offer. An edge wakes one of many that
 //     wait to accept, and that one wakes the next when it has got something.
-//   - connect sleeps in the kernel: nothing can make it return at once without O_NONBLOCK.
 //
 // Descriptors that are passed (SCM_RIGHTS) are shared with another process from then on.
 
@@ -120,6 +122,13 @@ int error_of_sleeper(const FdCall& c) {
   return raw_failed(r) ? 0 : error;
 }
 
+// After a wait of a sender who has sent `done` bytes: whether the connection broke meanwhile. Otherwise it tries again.
+bool broke_off(union sysunion* m, const FdCall& c, uint64_t done, int* answer) {
+  if (!c.broken()) return false;
+  *answer = done != 0 ? done_with(m, done) : error_of_sleeper(c);
+  return done != 0 || *answer != 0;
+}
+
 int socket_send(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
   FdCall c(fd, e, FD_OUT);
   for (uint64_t done = 0;;) {
@@ -136,11 +145,11 @@ int socket_send(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
       if (done != 0) return done_with(m, done);
       return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
     }
+    if (b.address != 0 && e->kind == FDK_LOCAL) return c.give_away(m);
     int w = c.wait();
     if (w == 0) {
-      if (!c.broken()) continue;
-      if (done != 0) return done_with(m, done);
-      if (int error = error_of_sleeper(c); error != 0) return error;
+      int answer;
+      if (broke_off(m, c, done, &answer)) return answer;
       continue;
     }
     if (w == kOfferTrap) return offer_rest(m, c, done);
@@ -187,11 +196,11 @@ int socket_send_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg, int fla
       if (done != 0) return done_with(m, done);
       return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
     }
+    if (msg->name != 0 && e->kind == FDK_LOCAL) return c.give_away(m);
     int w = c.wait();
     if (w == 0) {
-      if (!c.broken()) continue;
-      if (done != 0) return done_with(m, done);
-      if (int error = error_of_sleeper(c); error != 0) return error;
+      int answer;
+      if (broke_off(m, c, done, &answer)) return answer;
       continue;
     }
     if (w != kOfferTrap) return done != 0 ? done_with(m, done) : -w;
@@ -232,7 +241,7 @@ int sys_sendto(union sysunion* m) {
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   FdKind k = e == nullptr ? FDK_FILE : fd_kind(e, fd);
-  if (k < FDK_TCP || k > FDK_DGRAM || (flags & kSendWhole) != 0) return sysport_trap_block(m);
+  if (k < FDK_TCP || k > FDK_LOCAL || (flags & kSendWhole) != 0) return sysport_trap_block(m);
   if (fd_known_nonblock(e)) return sysport_trap(m);
   return socket_send(m, e, fd, {a[1], a[2], flags, a[4], a[5]});
 }
@@ -275,7 +284,7 @@ int sys_sendmsg(union sysunion* m) {
   if (msg.controllen != 0) mark_passed(msg);
   if ((flags & MSG_DONTWAIT) != 0) return sysport_trap(m);
   FdKind k = fd_kind(e, fd);
-  if (k < FDK_TCP || k > FDK_DGRAM || (flags & kSendWhole) != 0) return sysport_trap_block(m);
+  if (k < FDK_TCP || k > FDK_LOCAL || (flags & kSendWhole) != 0) return sysport_trap_block(m);
   if (fd_known_nonblock(e)) return sysport_trap(m);
   return socket_send_iov(m, e, fd, &msg, flags);
 }
@@ -337,13 +346,16 @@ int sys_sendmmsg(union sysunion* m) {
   constexpr uint64_t kEntry = sizeof(kmsghdr) + 8;
   auto want = static_cast<uint32_t>(a[2]);
   if (want > 1024) want = 1024;  // UIO_MAXIOV
+  bool named = false;
   for (uint32_t i = 0; i < want; i++) {
     kmsghdr msg;
     if (user_copy(&msg, reinterpret_cast<const void*>(a[1] + i * kEntry), sizeof msg) != 0) break;
     if (msg.controllen != 0) mark_passed(msg);
+    named = named || msg.name != 0;
   }
   if ((flags & MSG_DONTWAIT) != 0) return sysport_trap(m);
-  if (fd_kind(e, fd) != FDK_DGRAM) return sysport_trap_block(m);
+  FdKind kind = fd_kind(e, fd);
+  if (kind != FDK_DGRAM && (kind != FDK_LOCAL || named)) return sysport_trap_block(m);
   if (fd_known_nonblock(e)) return sysport_trap(m);
   FdCall c(fd, e, FD_OUT);
   for (uint32_t done = 0;;) {

@@ -1,9 +1,12 @@
 // read, write and their vectors, by what the descriptor is: a socket goes the way of socket.cc, a
-// pipe and what else knows RWF_NOWAIT is tried and parked on, other pollable files are polled, and
-// the rest (regular files, terminals) traps with the cpu on offer.
+// pipe and what else knows RWF_NOWAIT is tried and parked on, other pollable files (the masters of
+// pseudo-terminals among them) are polled, and the rest (regular files, terminals) traps with the cpu on
+// offer.
 //
 // O_NONBLOCK is never set behind the program's back: the description may be another process's, too.
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/syscall.h>
 
 #include "../arch/rawcall.h"
@@ -89,6 +92,19 @@ fdentry* served(union sysunion* m, FdKind* kind) {
   return *kind == FDK_FILE ? nullptr : e;
 }
 
+// A read that is not tried and parked. One from a terminal that has nothing to read will sleep, for as
+// long as it takes somebody to type: its cpu is given away at once.
+int read_file(union sysunion* m) {
+  const fdentry* e = fd_entry(static_cast<int>(m->raw.arg[0]));
+  bool sleeps = false;
+  if (e != nullptr && (e->flags & FDF_TERMINAL) != 0 && sched_others()) {
+    pollfd p{static_cast<int>(m->raw.arg[0]), POLLIN, 0};
+    sleeps = raw3(SYS_poll, reinterpret_cast<long>(&p), 1, 0) == 0 &&
+             (raw2(SYS_fcntl, p.fd, F_GETFL) & O_NONBLOCK) == 0;
+  }
+  return blocking_trap(m, sleeps);
+}
+
 }  // namespace
 
 int sys_read(union sysunion* m) {
@@ -96,7 +112,7 @@ int sys_read(union sysunion* m) {
   if (blocking_on_disk(fd_entry(static_cast<int>(a[0])))) return blocking_disk_trap(m);
   FdKind kind;
   fdentry* e = served(m, &kind);
-  if (e == nullptr) return blocking_trap(m);
+  if (e == nullptr) return read_file(m);
   auto fd = static_cast<int>(a[0]);
   if (fd_known_nonblock(e)) return blocking_never(m, e);
   if (fd_is_socket(kind) && fd_low_water(e, fd)) return blocking_low_water(m, e, fd, a[2]);
@@ -126,10 +142,9 @@ int sys_readv(union sysunion* m) {
   if (blocking_on_disk(fd_entry(static_cast<int>(a[0])))) return blocking_disk_trap(m);
   FdKind kind;
   fdentry* e = served(m, &kind);
+  if (e == nullptr) return read_file(m);
   IovCopy iov;  // its sum decides: a read of nothing never waits
-  if (e == nullptr || a[2] > kMostVectors || !iov.load(a[1], a[2]) || iov.total() == 0) {
-    return blocking_trap(m);
-  }
+  if (a[2] > kMostVectors || !iov.load(a[1], a[2]) || iov.total() == 0) return blocking_trap(m);
   auto fd = static_cast<int>(a[0]);
   if (fd_known_nonblock(e)) return sysport_trap(m);
   if (kind == FDK_POLL) return blocking_by_poll(m, e, fd, FD_IN);

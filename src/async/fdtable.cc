@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -68,6 +69,16 @@ uint32_t disk_flags(int fd) {
   return FDF_DISK | ((r & O_DIRECT) != 0 ? FDF_DIRECT : 0) | ((r & O_DSYNC) != 0 ? FDF_SYNC : 0);
 }
 
+// A terminal is not to be waited for by poll: a read from the background must stop the process there and
+// then, and VTIME ends a read that poll would wait for. A pseudo-terminal's master has neither.
+FdKind ask_device(int fd, uint32_t* flags) {
+  uint32_t number;
+  if (!raw_failed(raw3(SYS_ioctl, fd, TIOCGPTN, reinterpret_cast<long>(&number)))) return FDK_POLL;
+  struct winsize size;
+  if (!raw_failed(raw3(SYS_ioctl, fd, TIOCGWINSZ, reinterpret_cast<long>(&size)))) *flags = FDF_TERMINAL;
+  return FDK_FILE;
+}
+
 FdKind ask(int fd, uint32_t* flags) {
   struct stat st;
   if (raw_failed(raw2(SYS_fstat, fd, reinterpret_cast<long>(&st)))) return FDK_FILE;
@@ -75,9 +86,8 @@ FdKind ask(int fd, uint32_t* flags) {
   if (S_ISSOCK(st.st_mode)) {
     return fd_socket_kind(option(fd, SO_DOMAIN), option(fd, SO_TYPE), option(fd, SO_PROTOCOL));
   }
-  // A terminal is a device: reading it from the background must stop the process in the read.
-  if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode) ||
-      S_ISLNK(st.st_mode)) {
+  if (S_ISCHR(st.st_mode)) return ask_device(fd, flags);
+  if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) || S_ISLNK(st.st_mode)) {
     return FDK_FILE;
   }
   return FDK_NOWAIT;
@@ -155,6 +165,7 @@ FdKind fd_socket_kind(int domain, int type, int protocol) {
     return inet && (protocol == 0 || protocol == IPPROTO_TCP) ? FDK_TCP : FDK_STREAM;
   }
   if (type == SOCK_DGRAM && inet) return FDK_DGRAM;
+  if (domain == AF_UNIX && (type == SOCK_DGRAM || type == SOCK_SEQPACKET)) return FDK_LOCAL;
   return FDK_SOCKET;
 }
 

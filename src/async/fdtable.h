@@ -51,6 +51,7 @@ enum FdKind : uint8_t {
   FDK_TCP,      // a short read empties it
   FDK_STREAM,   // any other stream socket
   FDK_DGRAM,    // UDP
+  FDK_LOCAL,    // unix datagrams and sequenced packets: what a connected one's poll says of sends is true
   FDK_SOCKET,   // other sockets: a full one's poll does not say when a send would go through
   FDK_NOWAIT,   // pipes and other files whose reads and writes know RWF_NOWAIT
   FDK_POLL,     // files that poll knows and RWF_NOWAIT does not
@@ -72,6 +73,7 @@ inline constexpr uint32_t FDF_DISK = 0x200;
 inline constexpr uint32_t FDF_DIRECT = 0x400;     // O_DIRECT: no page cache to try
 inline constexpr uint32_t FDF_SYNC = 0x800;       // O_SYNC or O_DSYNC: a write waits for the disk
 inline constexpr uint32_t FDF_NO_NOWAIT = 0x1000; // the file system does not know RWF_NOWAIT
+inline constexpr uint32_t FDF_TERMINAL = 0x2000;  // FDK_FILE: a read mostly sleeps, and only the kernel can wait
 
 inline constexpr uint32_t FD_IN = 1, FD_OUT = 2;
 
