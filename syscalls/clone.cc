@@ -17,6 +17,7 @@
 #include "../src/lwkt/assert.h"
 #include "../src/lwkt/rfork.h"
 #include "../src/mem/arena.h"
+#include "../src/mem/shared.h"
 #include "../src/signal/signal.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
@@ -98,7 +99,10 @@ void reap(thread* td) {
   sig_thread_gone(td);
   if (clear != 0) {
     user_store32(reinterpret_cast<uint32_t*>(clear), 0);
-    futex_wake_all(clear, 1);
+    // A joiner of a thread whose stack the program put into shared memory waits in the kernel.
+    if (futex_wake_all(clear, 1) == 0 && shared_contains(clear)) {
+      raw3(SYS_futex, static_cast<long>(clear), FUTEX_WAKE, 1);
+    }
   }
   atomic_add(&futex_dying, ~0u);
   if ((td->td_flags & TDF_MAIN) == 0) thread_free(td);

@@ -137,10 +137,10 @@ int futex_deadline(const void* user, bool relative, bool realtime, uint64_t* out
   return 0;
 }
 
-void futex_wake_all(uint64_t addr, int n) {
+int futex_wake_all(uint64_t addr, int n) {
   Bucket* b = bucket_of(addr);
   Guard g(b->lock);
-  wake_locked(b, addr, n, FUTEX_BITSET_MATCH_ANY);
+  return wake_locked(b, addr, n, FUTEX_BITSET_MATCH_ANY);
 }
 
 void futex_atfork_child() {

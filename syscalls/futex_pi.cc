@@ -169,14 +169,15 @@ int futex_cmp_requeue_pi(uint64_t from, uint64_t to, int nwake, int nmove, uint3
   return 0;
 }
 
-void futex_pi_owner_died(uint64_t addr, int32_t tid) {
+bool futex_pi_owner_died(uint64_t addr, int32_t tid) {
   Bucket* b = bucket_of(addr);
   Guard g(b->lock);
   uint32_t seen;
-  if (user_load32(&seen, reinterpret_cast<const uint32_t*>(addr)) != 0) return;
+  if (user_load32(&seen, reinterpret_cast<const uint32_t*>(addr)) != 0) return false;
   if ((seen & FUTEX_TID_MASK) == static_cast<uint32_t>(tid)) {
     hand_over(b, addr, seen, FUTEX_OWNER_DIED);
   }
+  return true;
 }
 
 }  // namespace cr

@@ -58,23 +58,25 @@ int mark(uint64_t addr, int32_t tid, uint32_t* seen) {
   return 0;
 }
 
-// Bit 0 of an entry marks a PI lock: its waiters own it when they wake.
-void death(uint64_t entry, int64_t offset, int32_t tid, bool pending) {
+// Bit 0 of an entry marks a PI lock: its waiters own it when they wake. False: there is no word, which
+// ends the walk.
+bool death(uint64_t entry, int64_t offset, int32_t tid, bool pending) {
   uint64_t word = (entry & ~1ull) + static_cast<uint64_t>(offset);
   bool pi = (entry & 1) != 0;
   if (pi && !shared_contains(word)) {
-    if ((word & 3) == 0) futex_pi_owner_died(word, tid);
-    return;
+    return (word & 3) == 0 && futex_pi_owner_died(word, tid);
   }
   uint32_t seen;
   int r = mark(word, tid, &seen);
+  if (r < 0) return false;
   if (pi) {
     if (r == 1) peers_ring(tid);
-    return;
+    return true;
   }
   // Free, and pending: it may have died between the unlock and the wake that it owes.
   bool owes_wake = r == 0 && pending && seen == 0;
   if (owes_wake || (r == 1 && (seen & FUTEX_WAITERS) != 0)) wake_one(word);
+  return true;
 }
 
 bool holds_any(const thread* td) {
@@ -93,7 +95,10 @@ void robust_walk(const thread* td) {
   for (int i = 0; (entry & ~1ull) != td->td_robust && i < kLimit; i++) {
     uint64_t next = 0;
     int failed = user_load64(&next, reinterpret_cast<const uint64_t*>(entry & ~1ull));
-    if ((entry & ~1ull) != (pending & ~1ull)) death(entry, head.futex_offset, td->td_tid, false);
+    if ((entry & ~1ull) != (pending & ~1ull) &&
+        !death(entry, head.futex_offset, td->td_tid, false)) {
+      return;
+    }
     if (failed != 0) return;
     entry = next;
   }

@@ -104,6 +104,9 @@ int sys_prctl(union sysunion* m) {
     case PR_GET_TIMERSLACK:
       m->sm.sm_result = static_cast<int64_t>(td->td_slack);
       return 0;
+    case PR_GET_TID_ADDRESS:
+      m->sm.sm_result = 0;
+      return user_copy(reinterpret_cast<void*>(name), &td->td_cleartid, 8) != 0 ? EFAULT : 0;
     default:
       return sysport_trap_block(m);
   }
