@@ -35,6 +35,7 @@ int sys_mmap(union sysunion* m) {
   int error = (flags & MAP_ANONYMOUS) != 0 ? sysport_trap(m) : sysport_trap_block(m);
   if (error != 0) return error;
   auto at = static_cast<uint64_t>(m->sm.sm_result);
+  if ((flags & MAP_FIXED) != 0) arena_replaced(at, length);
   bool file = (flags & MAP_ANONYMOUS) == 0;
   if ((flags & MAP_TYPE) != MAP_PRIVATE) {
     shared_add(at, length);
@@ -51,13 +52,13 @@ int sys_mmap(union sysunion* m) {
 
 int sys_munmap(union sysunion* m) {
   uint64_t at = m->raw.arg[0], length = (m->raw.arg[1] + 4095) & ~4095ull;
+  // Before the trap: from then on somebody else's mapping may stand there.
+  shared_remove(at, length);
   if (arena_free(at, length)) {
     m->sm.sm_result = 0;
     return 0;
   }
-  // Before the trap: from then on somebody else's mapping may stand there.
   gate_object_unmapped(at, length);
-  shared_remove(at, length);
   return sysport_trap(m);
 }
 
@@ -77,6 +78,10 @@ int sys_mremap(union sysunion* m) {
   uint64_t from = m->raw.arg[0], old = m->raw.arg[1], length = m->raw.arg[2];
   bool shared = shared_contains(from);
   int error = sysport_trap(m);
+  if (error == 0) {
+    arena_replaced(from, old);
+    if ((m->raw.arg[3] & MREMAP_FIXED) != 0) arena_replaced(m->raw.arg[4], length);
+  }
   if (error == 0 && shared) {
     if (old != 0) shared_remove(from, old);
     shared_add(static_cast<uint64_t>(m->sm.sm_result), length);

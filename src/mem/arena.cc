@@ -31,6 +31,8 @@ enum SlotFlags : uint32_t {
   kUsed = 1,
   kDirty = 2,    // was used before: must be emptied before it is handed out
   kPending = 4,  // has a DONTNEED that was put off
+  kClosed = 8,   // is to be PROT_NONE until its owner has opened what is not the guard
+  kChanged = 16,// the program has mapped or protected parts for real: the kernel knows better
 };
 
 struct Slot {
@@ -154,6 +156,62 @@ int set_guard(Region& r, uint32_t i, uint32_t pages) {
   return 0;
 }
 
+// The program has mapped something upon pages [from, to), or gives them another protection: no guard
+// of ours may be left there (`replaced`: none is), and the kernel is asked from now on. What was
+// guarded beyond stays out of reach.
+int hand_to_kernel(Region& r, uint32_t i, uint32_t from, uint32_t to, bool replaced) {
+  Slot& s = r.slots[i];
+  s.flags |= kChanged;
+  if (from >= s.guard) return 0;
+  auto base = static_cast<long>(slot_base(r, i));
+  uint32_t beyond = to < s.guard ? s.guard - to : 0;
+  auto rest = base + static_cast<long>(to * kPage);
+  auto rest_length = static_cast<long>(beyond * kPage);
+  if (beyond != 0) {
+    long e = raw3(SYS_mprotect, rest, rest_length, PROT_NONE);
+    if (raw_failed(e)) return static_cast<int>(e);
+  }
+  if (guard_install && (beyond != 0 || !replaced)) {
+    uint32_t first = replaced ? to : from;
+    raw3(SYS_madvise, base + static_cast<long>(first * kPage),
+         static_cast<long>((s.guard - first) * kPage), kMadvGuardRemove);
+  }
+  s.guard = from;
+  return 0;
+}
+
+// The slot as it was mapped first. False: no memory for the kernel's books.
+bool renew(Region& r, uint32_t i) {
+  auto base = static_cast<long>(slot_base(r, i));
+  auto length = static_cast<long>(r.stack);
+  if (raw_failed(raw6(SYS_mmap, base, length, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0))) {
+    return false;
+  }
+  raw3(SYS_madvise, base, length, MADV_NOHUGEPAGE);
+  r.slots[i].guard = 0;
+  r.slots[i].flags &= ~kChanged;
+  return true;
+}
+
+// Calls fn(region, slot, first page, last page + 1) for each slot that [addr, addr+length) touches.
+template <class Fn>
+void each_slot(uint64_t addr, uint64_t length, Fn fn) {
+  for (uint32_t k = load_acquire(&nregions); k-- > 0;) {
+    Region& r = regions[k];
+    uint64_t from = addr > r.base ? addr : r.base;
+    uint64_t to = addr + length < r.end ? addr + length : r.end;
+    while (from < to) {
+      auto i = static_cast<uint32_t>((from - r.base) / r.stack);
+      uint64_t base = slot_base(r, i);
+      uint64_t end = to < base + r.stack ? to : base + r.stack;
+      fn(r, i, static_cast<uint32_t>((from - base) / kPage),
+         static_cast<uint32_t>((end - base + kPage - 1) / kPage));
+      from = base + r.stack;
+    }
+  }
+}
+
 void empty(const Region& r, uint32_t i, uint32_t pages) {
   raw3(SYS_madvise, static_cast<long>(slot_base(r, i)), static_cast<long>(pages * kPage),
        MADV_DONTNEED);
@@ -208,7 +266,7 @@ uint64_t arena_alloc(uint64_t length, int prot) {
   }
   Slot& s = r->slots[i];
   if ((s.flags & kDirty) != 0) empty(*r, i, static_cast<uint32_t>(length / kPage));
-  s.flags = kUsed;
+  s.flags = prot == PROT_NONE ? kUsed | kClosed : kUsed;
   // A guard of its last user's, or installed ahead.
   if (prot != PROT_NONE && set_guard(*r, i, 0) != 0) {
     put_back(*r, i);
@@ -224,35 +282,48 @@ bool arena_free(uint64_t addr, uint64_t length) {
   auto i = static_cast<uint32_t>((addr - r->base) / r->stack);
   Slot& s = r->slots[i];
   if ((s.flags & kUsed) == 0) return false;
+  // Not renewed, it is unmapped for real, and never used again.
+  if ((s.flags & kChanged) != 0 && !renew(*r, i)) return false;
   put_back(*r, i);
   return true;
 }
 
+void arena_replaced(uint64_t addr, uint64_t length) {
+  each_slot(addr, length, [](Region& r, uint32_t i, uint32_t from, uint32_t to) {
+    Guard g(lock);
+    hand_to_kernel(r, i, from, to, true);
+  });
+}
+
 int arena_protect(uint64_t addr, uint64_t length, int prot) {
   Region* r = region_of(addr);
-  if (r == nullptr) return 0;
+  if (r == nullptr || (addr | length) % kPage != 0) return 0;
   auto i = static_cast<uint32_t>((addr - r->base) / r->stack);
-  uint64_t base = slot_base(*r, i);
-  uint64_t from = addr - base;
-  if ((addr | length) % kPage != 0) return 0;
-  if (prot == (PROT_READ | PROT_WRITE) && from + length == r->stack) {
-    // All but the low end is opened: what is left is the guard.
-    Guard g(lock);
-    int e = set_guard(*r, i, static_cast<uint32_t>(from / kPage));
-    return e < 0 ? e : 1;
-  }
-  if (prot == PROT_NONE && from == 0 && length < r->stack) {
-    Guard g(lock);
-    int e = set_guard(*r, i, static_cast<uint32_t>(length / kPage));
-    return e < 0 ? e : 1;
+  uint64_t from = addr - slot_base(*r, i);
+  if (from + length > r->stack) return 0;
+  auto first = static_cast<uint32_t>(from / kPage);
+  auto last = static_cast<uint32_t>((from + length) / kPage);
+  Guard g(lock);
+  Slot& s = r->slots[i];
+  if ((s.flags & kChanged) == 0) {
+    if (prot == (PROT_READ | PROT_WRITE) && from + length == r->stack) {
+      // All but the low end is opened: what is left is the guard.
+      bool closed = (s.flags & kClosed) != 0;
+      s.flags &= ~static_cast<uint32_t>(kClosed);
+      int e = set_guard(*r, i, closed || first < s.guard ? first : s.guard);
+      return e < 0 ? e : 1;
+    }
+    if (prot == PROT_NONE && from == 0 && length < r->stack) {
+      int e = set_guard(*r, i, last > s.guard ? last : s.guard);
+      return e < 0 ? e : 1;
+    }
   }
   // An executable stack, say, or an inner part: for real, at the price of a VMA.
-  if (prot != PROT_NONE && from < r->slots[i].guard * kPage) {
-    Guard g(lock);
-    int e = set_guard(*r, i, static_cast<uint32_t>(from / kPage));
-    if (e < 0) return e;
+  if (prot == PROT_NONE) {
+    s.flags |= kChanged;
+    return 0;
   }
-  return 0;
+  return hand_to_kernel(*r, i, first, last, false);
 }
 
 bool arena_dontneed(uint64_t addr, uint64_t length) {

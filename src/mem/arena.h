@@ -7,7 +7,8 @@
 // pages, and the limit is back.
 //
 // What NPTL sees is what mmap gives: zeroed, readable and writable memory. Regions are never
-// given back; freed slots are (DONTNEED) before they are handed out again.
+// given back; freed slots are (DONTNEED) before they are handed out again. A slot whose owner has mapped or
+// protected parts of it for real (a Java thread's guard zones) is mapped anew.
 //
 // Where many threads are made, guards are installed ahead, for many fresh slots in one trap
 // (process_madvise on itself, Linux 6.15): 0.43 us each against 0.57 one by one. Stacks are not
@@ -26,6 +27,8 @@ void arena_init(bool no_guard_install);
 uint64_t arena_alloc(uint64_t length, int prot);
 // True if [addr, addr+length) is a whole slot, which is free then.
 bool arena_free(uint64_t addr, uint64_t length);
+// The program has mapped something upon [addr, addr+length), MAP_FIXED, or taken it away.
+void arena_replaced(uint64_t addr, uint64_t length);
 // mprotect inside a slot. 1: done; 0: not an arena's; negative errno.
 int arena_protect(uint64_t addr, uint64_t length, int prot);
 // madvise(DONTNEED) inside a slot by an exiting thread: true if it is put off.

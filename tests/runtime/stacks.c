@@ -220,6 +220,80 @@ static void a_stack_mapping_opened_from_the_low_end(void) {
   puts("opened");
 }
 
+/* A thread that guards its stack itself, as Java's do: it asks for no guard, maps the low end anew and closes
+ * four zones there; opens the one that was hit, closes it again; and leaves the low end mapped without access. */
+enum { kZones = 20, kYellow = 4, kReserved = 16 };
+static int zone_hit(char* low) {
+  volatile int page = kZones;
+  if (sigsetjmp(fault_back, 1) == 0) {
+    for (; page >= 0; page--) low[page * (long)PAGE] = 1;
+  }
+  return page;
+}
+static void* guards_itself(void* arg) {
+  int* hits = arg;
+  char* low = my_stack().low;
+  CHECK(mmap(low, kZones * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == low);
+  CHECK(mprotect(low, kZones * PAGE, PROT_NONE) == 0);
+  hits[0] = zone_hit(low);
+  CHECK(mprotect(low + kReserved * PAGE, (kZones - kReserved) * PAGE, PROT_READ | PROT_WRITE) == 0);
+  hits[1] = zone_hit(low);
+  CHECK(mprotect(low + kYellow * PAGE, (kReserved - kYellow) * PAGE, PROT_READ | PROT_WRITE) == 0);
+  hits[2] = zone_hit(low);
+  CHECK(mprotect(low, PAGE, PROT_READ | PROT_WRITE) == 0);
+  hits[3] = zone_hit(low);
+  CHECK(mprotect(low, PAGE, PROT_NONE) == 0);
+  CHECK(mprotect(low + kYellow * PAGE, (kZones - kYellow) * PAGE, PROT_NONE) == 0);
+  hits[4] = zone_hit(low);
+  CHECK(mmap(low, kZones * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == low);
+  return NULL;
+}
+static void a_thread_closes_zones_of_its_stack(void) {
+  catch_faults();
+  /* The second batch gets the first one's stacks, from glibc's cache; the others those that did not fit there. */
+  static int hits[24][5];
+  pthread_t t[24];
+  for (int round = 0; round < 4; round++) {
+    for (int i = 0; i < 24; i++) t[i] = start(4 << 20, 0, guards_itself, hits[i]);
+    for (int i = 0; i < 24; i++) join(t[i]);
+    for (int i = 0; i < 24; i++) CHECK(memcmp(hits[i], hits[0], sizeof hits[0]) == 0);
+    printf("hit pages %d %d %d %d %d\n", hits[0][0], hits[0][1], hits[0][2], hits[0][3], hits[0][4]);
+  }
+}
+
+/* What was done to parts of a stack mapping does not show in the next one, and goes as it would with any. */
+static void a_stack_mapping_changed_in_parts(void) {
+  enum { kSize = 256 << 10 };
+  catch_faults();
+  int file = fileno(tmpfile());
+  CHECK(ftruncate(file, kSize) == 0);
+  for (int i = 0; i < 12; i++) {
+    char* p = mmap(NULL, kSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    CHECK(p != MAP_FAILED);
+    CHECK(mprotect(p + (i % 4) * PAGE, kSize - (i % 4) * PAGE, PROT_READ | PROT_WRITE) == 0);
+    for (char* at = p + (i % 4) * PAGE; at < p + kSize; at += PAGE) {
+      CHECK(*at == 0);
+      *at = 1;
+    }
+    switch (i % 3) {
+      case 0: CHECK(mprotect(p + 8 * PAGE, 4 * PAGE, PROT_NONE) == 0); break;
+      case 1: CHECK(mmap(p + PAGE, 9 * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, file, 0) == p + PAGE); break;
+      case 2: CHECK(mprotect(p + 5 * PAGE, PAGE, PROT_READ) == 0);
+    }
+    for (volatile int page = 0; page < 16; page++) {
+      if (sigsetjmp(fault_back, 1) == 0) {
+        p[page * PAGE] = 2;
+        putchar('.');
+      } else {
+        CHECK(fault_at == p + page * PAGE);
+        putchar('!');
+      }
+    }
+    putchar('\n');
+    CHECK(munmap(p, kSize) == 0);
+  }
+}
+
 static const struct test_case cases[] = {
     CASE(many_stacks_each_end_at_a_guard),
     CASE(overflow_is_caught_and_hurts_no_neighbour),
@@ -227,5 +301,7 @@ static const struct test_case cases[] = {
     CASE(other_guards_among_many),
     CASE(a_reused_stack_without_a_guard_is_whole),
     CASE(a_stack_mapping_opened_from_the_low_end),
+    CASE(a_thread_closes_zones_of_its_stack),
+    CASE(a_stack_mapping_changed_in_parts),
 };
 CASE_MAIN(cases)
