@@ -89,6 +89,16 @@ bool engine_open() {
   return engine != &engine_none;
 }
 
+void engine_threads_start() {
+  if (wished == &engine_none) return;
+  long fd = raw2(SYS_eventfd2, 0, O_CLOEXEC);
+  if (raw_failed(fd)) return;
+  constexpr int kOthers = 8;  // epoll, what wakes it, the call in flight of a duplicate
+  long high = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kHiddenFrom + kOthers + ncpus);
+  if (!raw_failed(high)) raw1(SYS_close, high);
+  raw1(SYS_close, fd);
+}
+
 void engine_lock() { lock.lock(); }
 void engine_unlock() { lock.unlock(); }
 

@@ -108,6 +108,10 @@ extern const Engine* engine;
 
 // Opens the chosen engine if it is not open yet. False: calls that may block are offered traps.
 bool engine_open();
+// Before the first kernel thread beside the program's: has the kernel make its table of descriptors as
+// large as ours need it (6 us). Later it would wait there until no other thread can be looking into the
+// old one: 14 ms in which the cpu stands still.
+void engine_threads_start();
 // Nobody opens an engine or a part of one between these: a fork's child must not inherit one half made,
 // whose descriptors and memory are the parent's.
 void engine_lock();

@@ -289,6 +289,7 @@ int attach_one(dl_phdr_info* info, size_t, void* arg) {
 // The second LWKT is about to be made.
 void threads_start() {
   sig_threads_start();
+  engine_threads_start();
   fd_start();
   timer_slack_take();
   sysport_crowd(true);
