@@ -336,8 +336,11 @@ bool sched_yield_cpu() {
   }
   thread* next = sched_pick(c);
   if (next == nullptr) {
-    // One that waits by yielding makes no switch, so no look at the timers is ever due here.
+    // One that waits by yielding makes no switch, so no look at the timers and at the kernel's events
+    // is ever due here. What it waits for may need one: every turn of two LWKTs that wait for each
+    // other, one in a read, one by yields, would last until the monitor's next look, 10 ms.
     sched_run_timers();
+    sched_harvest();
     next = sched_pick(c);
   }
   if (next == nullptr) return false;

@@ -352,6 +352,32 @@ static void sendfile_to_a_slow_reader(void) {
   printf("%zu %d\n", got, (int)lseek(file, 0, SEEK_CUR));
 }
 
+
+// The writer waits by yields alone. With one cpu its yields must let the reader see its data: 10 ms for
+// each of so many turns would take longer than the test may.
+enum { kTurns = 8000 };
+static int turns[2];
+static volatile int turn;
+static void* read_in_turn(void* arg) {
+  for (int i = 1; i <= kTurns; i++) {
+    char c;
+    turn = i;
+    CHECK(read(turns[0], &c, 1) == 1);
+  }
+  return NULL;
+}
+static void yields_let_a_reader_have_its_data(void) {
+  CHECK(pipe(turns) == 0);
+  pthread_t t = start(read_in_turn, NULL);
+  for (int i = 1; i <= kTurns; i++) {
+    while (turn < i) sched_yield();
+    if (i % 3 == 0) sched_yield();
+    CHECK(write(turns[1], "x", 1) == 1);
+  }
+  finish(t);
+  printf("%d turns\n", turn);
+}
+
 static const struct test_case cases[] = {
     CASE(small_writes_are_atomic), CASE(nonblocking_small_write_is_all_or_nothing), CASE(packet_mode),
     CASE(reader_sees_the_end_of_the_last_writer), CASE(fifo_open_waits_for_the_peer), CASE(eventfd_counts),
@@ -359,5 +385,6 @@ static const struct test_case cases[] = {
     CASE(timerfd_expires_under_its_reader), CASE(many_timerfds), CASE(signalfd_under_a_thread),
     CASE(signal_pending_before_its_signalfd), CASE(tty_reads_a_line), CASE(tty_without_lines),
     CASE(splice_waits_for_both), CASE(tee_and_splice_flags), CASE(sendfile_to_a_slow_reader),
+    CASE(yields_let_a_reader_have_its_data),
 };
 CASE_MAIN(cases)
