@@ -21,6 +21,7 @@
 #include "../src/signal/signal.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
+#include "../src/sysport/worker.h"
 #include "futex.h"
 #include "process.h"
 #include "robust.h"
@@ -90,6 +91,10 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
 // On another stack, once the dead LWKT's own is no longer in use: from the moment its tid is
 // cleared a joiner may unmap or reuse it.
 void reap(thread* td) {
+  if ((td->td_flags & TDF_WORKER) != 0) {
+    worker_reap(td);
+    return;
+  }
   if ((td->td_flags & TDF_NPTL) == 0 && (td->td_flags & TDF_MAIN) == 0) {
     lwkt_reap(td);
     return;
@@ -137,7 +142,7 @@ int sys_clone3(union sysunion* m) {
 
 int sys_exit(union sysunion* m) {
   atomic_add(&futex_dying, 1u);  // until reap: whoever is left may be about to join
-  if (atomic_add(&nthreads, ~0u) == 0) {
+  if (sched_thread_gone()) {
     // The last one: its status is the process's.
     robust_walk(curthread());
     tid_give_back();

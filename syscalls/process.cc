@@ -37,6 +37,7 @@
 #include "../src/sysport/process.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
+#include "../src/sysport/worker.h"
 #include "futex.h"
 #include "process.h"
 #include "sysent.h"
@@ -103,6 +104,7 @@ void rebuild_child() {
   futex_atfork_child();
   td->td_flags |= TDF_MAIN;
   tid_atfork_child(td);
+  worker_atfork_child();
   td->td_robust = 0;  // as the kernel: the child's list is empty until it says otherwise
   sched_atfork_child();
   deadlock_atfork_child();

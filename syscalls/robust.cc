@@ -115,7 +115,7 @@ void robust_process_exit() {
       return false;
     });
   }
-  if (any || nthreads <= 1) tid_give_back();
+  if (any || sched_program_threads() <= 1) tid_give_back();
 }
 
 bool robust_pending(const thread* td, uint64_t addr) {

@@ -73,6 +73,7 @@ typedef struct thread *thread_t;
 
 /* Flags of lwkt_domsg, lwkt_waitmsg and lwkt_waitport. */
 #define LWKT_PCATCH 0x0001 /* a signal for this LWKT interrupts the wait: one abort is sent */
+#define LWKT_PTIMED 0x0002 /* libcr's own, for the vectors: the wait has a deadline */
 
 struct lwkt_msg {
 	struct {
@@ -189,6 +190,15 @@ lwkt_msg_t lwkt_waitport(lwkt_port_t port, int flags);
  * message, once; the wait goes on until the reply is there.
  */
 int lwkt_waitmsg(lwkt_msg_t msg, int flags);
+/*
+ * The same two until `deadline`, ns of CLOCK_MONOTONIC (UINT64_MAX: none), and as much later as the
+ * caller's timer slack (prctl(2)) allows, as any sleep.
+ * lwkt_waitport_until returns NULL then. lwkt_waitmsg_until returns 0 when the reply is there (its
+ * error in ms_error), ETIMEDOUT, or with LWKT_PCATCH EINTR; it sends no abort, and a message whose
+ * reply has not come may be waited for again.
+ */
+lwkt_msg_t lwkt_waitport_until(lwkt_port_t port, int flags, uint64_t deadline);
+int lwkt_waitmsg_until(lwkt_msg_t msg, int flags, uint64_t deadline);
 /* True when `msg` has been replied or was never sent. */
 int lwkt_checkmsg(lwkt_msg_t msg);
 

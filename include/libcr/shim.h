@@ -11,6 +11,12 @@
  *     could hold, no malloc; calls of its own go straight to syscall_port and pass no shim;
  *   - it must not keep the message after it has answered; to answer later it returns EASYNC
  *     and ends the message with lwkt_replymsg();
+ *   - besides the program's calls, for which the caller waits (MSGF_SYNC), it sees those that a
+ *     program sends as messages (libcr/async.h). cr_shim_forward returns EASYNC for one that is in
+ *     flight then: the message is no longer the shim's, and it returns EASYNC, too. A shim that wants
+ *     to know how it ends sends a copy of its own to self->mp_next, with a reply port made by
+ *     lwkt_initport_replyonly, sets ms_target_port of the original to itself, returns EASYNC and
+ *     ends the original when the copy is replied to;
  *   - a signal handler of the program does not run before the call is through all shims. A
  *     blocking call of the shim's own that a signal interrupts fails with EINTR; the caller of an
  *     EASYNC shim goes on waiting, and the target port's mp_abortmsg, if it has one, is told once;

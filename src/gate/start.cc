@@ -337,7 +337,7 @@ int start(char** envp) {
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_reply_port = &main_td.td_msgport;
   sched_hooks = {
       threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next,
-      timer_expire,
+      timer_expire, timer_arm, timer_cancel,
       [](cpu* c) { return engine->harvest(c); },
       [](cpu* c, uint32_t seen, uint64_t deadline) { return engine->sleep(c, seen, deadline); },
       [](cpu* c) { engine->deliver(c); },

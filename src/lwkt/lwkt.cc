@@ -174,7 +174,7 @@ CR_API int lwkt_create(void (*fn)(void*), void* arg, thread_t* tdp, size_t stack
 }
 
 CR_API void lwkt_exit(void) {
-  if (__atomic_sub_fetch(&nthreads, 1, __ATOMIC_SEQ_CST) == 0) {
+  if (sched_thread_gone()) {
     // The main thread went by pthread_exit before: this was the last.
     gate_call(SYS_exit_group);
   }

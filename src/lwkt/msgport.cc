@@ -20,6 +20,7 @@
 
 #include "export.h"
 #include "port_internal.h"
+#include "thread.h"
 
 namespace cr {
 
@@ -150,6 +151,20 @@ CR_API int lwkt_waitmsg(lwkt_msg_t msg, int flags) {
   constexpr uint32_t kSyncDone = MSGF_SYNC | MSGF_DONE;
   if ((now & kSyncDone) == kSyncDone) return msg->ms_error;  // never queued: no lock
   return msg->ms_reply_port->mp_waitmsg(msg, flags);
+}
+
+CR_API lwkt_msg_t lwkt_waitport_until(lwkt_port_t port, int flags, uint64_t deadline) {
+  curthread()->td_deadline = deadline;
+  return port->mp_waitport(port, flags | LWKT_PTIMED);
+}
+
+CR_API int lwkt_waitmsg_until(lwkt_msg_t msg, int flags, uint64_t deadline) {
+  KASSERT((flags_load(msg) & MSGF_DROPABLE) == 0);
+  constexpr uint32_t kSyncDone = MSGF_SYNC | MSGF_DONE;
+  if ((flags_load(msg) & kSyncDone) == kSyncDone) return 0;
+  curthread()->td_deadline = deadline;
+  int answer = msg->ms_reply_port->mp_waitmsg(msg, flags | LWKT_PTIMED);
+  return answer < 0 ? -answer : 0;
 }
 
 CR_API int lwkt_checkmsg(lwkt_msg_t msg) { return (flags_load(msg) & MSGF_DONE) != 0; }

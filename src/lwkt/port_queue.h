@@ -56,35 +56,33 @@ struct QueuePort {
   }
 
   static lwkt_msg* waitport(lwkt_port* port, int flags) {
-    bool catch_signals = (flags & LWKT_PCATCH) != 0;
-    bool interrupted = false;
+    int ended = 0;
     for (;;) {
       Lock::lock(port);
       // A waiter that was claimed and interrupted looks here before it gives up: the request
       // that it was woken for would otherwise stay until the next one.
       lwkt_msg* msg = msgq_pop(port);
-      if (msg != nullptr || interrupted) {
+      if (msg != nullptr || ended != 0) {
         Lock::unlock(port);
         return msg;
       }
-      interrupted = sleep_locked(port, port, catch_signals);
+      ended = sleep_locked(port, port, flags);
       Lock::unlock(port);
     }
   }
 
   static int waitmsg(lwkt_msg* msg, int flags) {
     lwkt_port* port = msg->ms_reply_port;
-    bool catch_signals = (flags & LWKT_PCATCH) != 0;
     Lock::lock(port);
     uint32_t now = flags_load(msg);
     while ((now & MSGF_REPLY) == 0) {
       flags_change(msg, MSGF_WAITING, 0);
-      bool interrupted = sleep_locked(port, msg, catch_signals);
+      int ended = sleep_locked(port, msg, flags);
       flags_change(msg, 0, MSGF_WAITING);
-      if (interrupted) {
-        catch_signals = false;  // one abort, and then the wait goes on
+      if (ended != 0 && (flags_load(msg) & MSGF_REPLY) == 0) {
         Lock::unlock(port);
-        lwkt_abortmsg(msg);
+        int answer = message_wait_ended(ended, msg, &flags);
+        if (answer != 0) return answer;
         Lock::lock(port);
       }
       now = flags_load(msg);
@@ -102,22 +100,22 @@ struct QueuePort {
     return error;
   }
 
-  // Sleeps until somebody claims the caller for `key`, or a signal comes (true). The lock is
-  // held on the way in and out, not between.
-  static bool sleep_locked(lwkt_port* port, const void* key, bool catch_signals) {
+  // Sleeps until somebody claims the caller for `key` (0), a signal or the deadline comes (EINTR,
+  // ETIMEDOUT). The lock is held on the way in and out, not between.
+  static int sleep_locked(lwkt_port* port, const void* key, int flags) {
     thread* td = curthread();
     waiter w{.td = td, .key = key, .next = nullptr, .state = W_QUEUED};
     waitq_add(Lock::waitq(port), &w);
     sched_block(td);
     Lock::sleep_unlock(port);
-    bool interrupted = sleep_maybe_interruptible(catch_signals);
+    int ended = sleep_on_port(flags);
     Lock::sleep_lock(port);
     if (load_acquire(&w.state) == W_QUEUED) {
       waitq_remove(Lock::waitq(port), &w);
     } else {
       waiter_await_woken(w);
     }
-    return interrupted;
+    return ended;
   }
 
   // Sets every vector. The caller has run port_init and set the lock's own field.

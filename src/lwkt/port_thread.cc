@@ -102,13 +102,13 @@ void await_done(lwkt_msg* msg) {
   spin_until([&] { return (flags_load(msg) & MSGF_DONE) != 0; });
 }
 
-// Sleeps until the reply is there. True when a signal came first.
-bool wait_sync_once(lwkt_msg* msg, bool catch_signals) {
+// Sleeps until the reply is there. EINTR or ETIMEDOUT when that came first, else 0.
+int wait_sync_once(lwkt_msg* msg, int flags) {
   thread* td = curthread();
   uint32_t old = flags_load(msg);
   if ((old & MSGF_REPLY) != 0) {
     await_done(msg);
-    return false;
+    return 0;
   }
   sched_block(td);
   if (!atomic_cas(&msg->ms_flags, old, old | MSGF_WAITING)) {
@@ -116,46 +116,43 @@ bool wait_sync_once(lwkt_msg* msg, bool catch_signals) {
     // signal may have won us already: be our own waker and look again.
     lwkt_wake(td, 0);
     sched_sleep();
-    return false;
+    return 0;
   }
-  bool interrupted = sleep_maybe_interruptible(catch_signals);
+  int ended = sleep_on_port(flags);
   old = flags_load(msg);
   while ((old & MSGF_REPLY) == 0 && !atomic_cas(&msg->ms_flags, old, old & ~MSGF_WAITING)) {
     old = flags_load(msg);
   }
-  return interrupted;
+  return ended;
 }
 
 // The same for a message that was sent, not done: its reply is queued under the lock.
-bool wait_queued_once(lwkt_port* port, lwkt_msg* msg, bool catch_signals) {
+int wait_queued_once(lwkt_port* port, lwkt_msg* msg, int flags) {
   owner_lock(port);
   if ((flags_load(msg) & MSGF_DONE) != 0) {
     unlock(port);
-    return false;
+    return 0;
   }
   thread* td = curthread();
   flags_change(msg, MSGF_WAITING, 0);
   sched_block(td);
   unlock(port);
-  bool interrupted = sleep_maybe_interruptible(catch_signals);
+  int ended = sleep_on_port(flags);
   owner_lock(port);
   flags_change(msg, 0, MSGF_WAITING);
   unlock(port);
-  return interrupted;
+  return ended;
 }
 
 int thread_waitmsg(lwkt_msg* msg, int flags) {
   lwkt_port* port = msg->ms_reply_port;
   KASSERT(port->mp_u.td == curthread());
   bool sync = (flags_load(msg) & MSGF_SYNC) != 0;
-  bool catch_signals = (flags & LWKT_PCATCH) != 0;
   while ((flags_load(msg) & MSGF_DONE) == 0) {
-    bool interrupted = sync ? wait_sync_once(msg, catch_signals)
-                            : wait_queued_once(port, msg, catch_signals);
-    if (interrupted) {
-      catch_signals = false;  // one abort, and then the wait goes on
-      lwkt_abortmsg(msg);
-    }
+    int ended = sync ? wait_sync_once(msg, flags) : wait_queued_once(port, msg, flags);
+    if (ended == 0 || (flags_load(msg) & MSGF_DONE) != 0) continue;
+    int answer = message_wait_ended(ended, msg, &flags);
+    if (answer != 0) return answer;
   }
   if (!sync) {
     owner_lock(port);
@@ -168,20 +165,19 @@ int thread_waitmsg(lwkt_msg* msg, int flags) {
 lwkt_msg* thread_waitport(lwkt_port* port, int flags) {
   thread* td = curthread();
   KASSERT(port->mp_u.td == td);
-  bool catch_signals = (flags & LWKT_PCATCH) != 0;
-  bool interrupted = false;
+  int ended = 0;
   for (;;) {
     owner_lock(port);
     port->mp_flags &= ~MSGPORTF_WAITING;
     lwkt_msg* msg = msgq_pop(port);
-    if (msg != nullptr || interrupted) {
+    if (msg != nullptr || ended != 0) {
       unlock(port);
       return msg;
     }
     port->mp_flags |= MSGPORTF_WAITING;
     sched_block(td);
     unlock(port);
-    interrupted = sleep_maybe_interruptible(catch_signals);
+    ended = sleep_on_port(flags);
   }
 }
 

@@ -452,14 +452,35 @@ void sched_init(int ncpus_wanted, thread* main_td) {
   set_altstack(gd);
 }
 
+namespace {
+
+void made() {
+  mycpu()->c_nmade++;
+  if (monitor_running()) return;
+  sched_hooks.threads_start();
+  if (ncpus > 1) smp = true;
+  monitor_start();
+}
+
+inline constexpr uint64_t kOneWorker = 1ull << 32 | 1;
+
+}  // namespace
+
+bool sched_thread_gone() {
+  LiveCount left{atomic_add(&sched_live.both, ~uint64_t{0})};
+  return left.all == left.workers;
+}
+
+void sched_worker_added() {
+  atomic_add(&sched_live.both, kOneWorker);
+  made();
+}
+
+void sched_worker_gone() { atomic_add(&sched_live.both, -kOneWorker); }
+
 void sched_thread_added() {
   atomic_add(&nthreads, 1u);
-  mycpu()->c_nmade++;
-  if (!monitor_running()) {
-    sched_hooks.threads_start();
-    if (ncpus > 1) smp = true;
-    monitor_start();
-  }
+  made();
 }
 
 void sched_atfork_child() {
@@ -476,7 +497,7 @@ void sched_atfork_child() {
   spare_lock = GlobalLock{};
   spares = nullptr;
   nidle = nwaking = 0;
-  nthreads = 1;
+  sched_live = {1};
   sched_queue_reset();
   cpu* c = cpus[0];
   c->c_state = CPU_RUN;

@@ -30,7 +30,7 @@
 namespace cr {
 
 bool smp = false;
-uint32_t nthreads = 1;
+alignas(8) LiveCount sched_live = {1};
 uint32_t sched_external;
 uint32_t sched_nglobal;
 uint64_t sched_timer_first = kNever;
@@ -306,6 +306,15 @@ int64_t sched_sleep_interruptible() {
     if (atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) return -EINTR;
   }
   return sched_sleep();
+}
+
+int64_t sched_sleep_until(bool interruptible, uint64_t deadline) {
+  thread* td = curthread();
+  bool timed = deadline != kNever;
+  if (timed && !sched_hooks.timer_arm(td, deadline)) lwkt_wake(td, -ETIMEDOUT);
+  int64_t why = interruptible ? sched_sleep_interruptible() : sched_sleep();
+  if (timed) sched_hooks.timer_cancel(td);
+  return why;
 }
 
 namespace {

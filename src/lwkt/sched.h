@@ -27,6 +27,10 @@ int64_t sched_sleep();
 // The same for a sleep that a signal ends: -EINTR at once if one is pending already.
 int64_t sched_sleep_interruptible();
 
+// Either of them, and -ETIMEDOUT at `deadline` (ns of CLOCK_MONOTONIC, kNever: none) or as much
+// later as the LWKT's slack allows; at once without memory for the timer.
+int64_t sched_sleep_until(bool interruptible, uint64_t deadline);
+
 // Puts a RUNNABLE td on a queue of this cpu (or the global one without a cpu).
 void sched_enqueue(thread* td);
 
@@ -65,10 +69,25 @@ void sched_set_reap_hook(ReapHook hook);
 void sched_init(int ncpus_wanted, thread* main_td);
 void sched_atfork_child();        // the caller is the only kernel thread and the only LWKT
 void sched_thread_added();        // before the second LWKT can run: more cpus may start
+void sched_worker_added();
+void sched_worker_gone();
+bool sched_thread_gone();         // one of the program's ends; true: it was the program's last
 
 extern cpu* cpus[];               // [0, ncpus)
 extern int ncpus;
-extern uint32_t nthreads;         // live LWKTs of the program (idle threads don't count)
+// Live LWKTs: the program's and libcr's workers (src/sysport/worker.h), but no idle threads. A worker
+// makes itself known in both halves by one addition, so the end of one of the program's, which is
+// one subtraction, tells for certain whether it was the program's last.
+union LiveCount {
+  uint64_t both;
+  struct {
+    uint32_t all;
+    uint32_t workers;
+  };
+};
+extern LiveCount sched_live;
+inline constexpr uint32_t& nthreads = sched_live.all;
+inline uint32_t sched_program_threads() { return sched_live.all - sched_live.workers; }
 extern cpu* sched_poller;         // the idle cpu that sleeps in the kernel's event queue
 inline constexpr int kMaxCpus = 256;
 
@@ -81,6 +100,8 @@ struct SchedHooks {
   void (*back_from_deaf)();        // an rfork that blocks all signals was woken
   uint64_t (*timer_next)();        // first deadline, ns of CLOCK_MONOTONIC; ~0: none
   bool (*timer_expire)(uint64_t);  // wakes everybody whose time has come
+  bool (*timer_arm)(thread*, uint64_t);
+  void (*timer_cancel)(thread*);
   // The engine; src/async/engine.h says what each does and who may call it.
   uint32_t (*engine_harvest)(cpu*);
   bool (*engine_sleep)(cpu*, uint32_t seen, uint64_t deadline);

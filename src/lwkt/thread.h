@@ -51,6 +51,7 @@ inline constexpr uint32_t TDF_DETACHED = 0x0020;
 inline constexpr uint32_t TDF_SUSPENDMASK = 0x0080;  // td_savedmask comes back after delivery
 inline constexpr uint32_t TDF_PASSTHRU = 0x0200;  // stands for a vfork child
 inline constexpr uint32_t TDF_INPORT = 0x0100;    // inside a shim: nested calls go straight down
+inline constexpr uint32_t TDF_WORKER = 0x0400;    // carries out calls that were sent as messages
 
 // td_ast: why the way out of the gate must stop
 inline constexpr uint32_t AST_SIGNAL = 1;
@@ -85,7 +86,7 @@ struct thread {
   thread** td_wprev;    // null when not in a bucket
   uint32_t td_wmask;    // FUTEX_*_BITSET
   int32_t td_timer;     // its timer in the timer queue, -1 if none
-  uint64_t td_deadline; // absolute CLOCK_MONOTONIC, ns
+  uint64_t td_deadline; // absolute CLOCK_MONOTONIC, ns: of its timer, or of the wait on a port
   uint64_t td_slack;    // how much later it may be woken, ns (PR_SET_TIMERSLACK)
   struct lwkt_tokref* td_toks;  // tokens held or wanted, newest first; null: none (token.h)
 

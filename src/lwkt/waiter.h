@@ -118,4 +118,25 @@ inline bool sleep_maybe_interruptible(bool catch_signals) {
   return false;
 }
 
+// The same for what waits on a port, with its flags: 0, EINTR or ETIMEDOUT. LWKT_PTIMED: until
+// td_deadline (lwkt_waitport_until).
+inline int sleep_on_port(int flags) {
+  bool catch_signals = (flags & LWKT_PCATCH) != 0;
+  if (__builtin_expect((flags & LWKT_PTIMED) == 0, 1)) {
+    return sleep_maybe_interruptible(catch_signals) ? EINTR : 0;
+  }
+  int64_t why = sched_sleep_until(catch_signals, curthread()->td_deadline);
+  return why == -EINTR || why == -ETIMEDOUT ? static_cast<int>(-why) : 0;
+}
+
+// What a waiter for a message does when it was not the reply that ended its sleep: a signal sends
+// one abort and the wait goes on without regard to signals; a wait with a deadline ends. Returns
+// 0, or the vector's answer.
+inline int message_wait_ended(int ended, lwkt_msg* msg, int* flags) {
+  if ((*flags & LWKT_PTIMED) != 0) return -ended;
+  *flags &= ~LWKT_PCATCH;
+  lwkt_abortmsg(msg);
+  return 0;
+}
+
 }  // namespace cr

@@ -1,4 +1,4 @@
-// The chain: a list through mp_next that ends in syscall_port. Pushing and popping swap one
+// The chain: a list through mp_next that ends in sysport_last (sysport.h). Pushing and popping swap one
 // pointer; a call that is on its way keeps the port it found.
 
 #include <errno.h>
@@ -18,6 +18,7 @@ GlobalLock lock;
 extern "C" {
 
 CR_API int cr_shim_push(lwkt_port_t port) {
+  if (port == &syscall_port) return EINVAL;
   Guard g(lock);
   for (lwkt_port_t p = sysport_head; p != nullptr; p = p->mp_next) {
     if (p == port) return EINVAL;
@@ -30,7 +31,7 @@ CR_API int cr_shim_push(lwkt_port_t port) {
 
 CR_API int cr_shim_pop(lwkt_port_t port) {
   Guard g(lock);
-  if (port == &syscall_port) return ENOENT;
+  if (port == &sysport_last) return ENOENT;
   for (lwkt_port_t* p = &sysport_head; *p != nullptr; p = &(*p)->mp_next) {
     if (*p != port) continue;
     store_release(p, port->mp_next);

@@ -235,6 +235,18 @@ void sig_recalc(thread* td) {
   }
 }
 
+void sig_interrupt(thread* td) {
+  Guard g(siglock);
+  td->td_sigpend |= sigbit(SIGKILL);
+  notify(td);
+}
+
+void sig_interrupt_end(thread* td) {
+  Guard g(siglock);
+  td->td_sigpend &= ~sigbit(SIGKILL);
+  __atomic_and_fetch(&td->td_ast, ~AST_SIGNAL, __ATOMIC_SEQ_CST);
+}
+
 void sig_setmask(thread* td, uint64_t mask) {
   mask &= ~kUnblockable;
   uint64_t added = mask & ~td->td_sigmask;

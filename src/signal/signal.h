@@ -99,6 +99,10 @@ bool sig_take(thread* td, uint64_t set, siginfo_t* info);
 void sig_route();
 void sig_inbox_put(const siginfo_t* info);  // async-signal-safe
 bool sig_inbox_empty();
+// Makes the call of a worker (src/sysport/worker.h) end early, as a signal for it would, until `end`.
+// It is one: SIGKILL, which nobody else has pending, since the kernel keeps it to itself.
+void sig_interrupt(thread* td);
+void sig_interrupt_end(thread* td);
 // Recomputes AST_SIGNAL for the current LWKT.
 void sig_recalc(thread* td);
 // td is dead: gives up its tid, and what the process got while td might have taken it goes to

@@ -16,6 +16,7 @@
 #include "../signal/signal.h"
 #include "deadlock_report.h"
 #include "tid.h"
+#include "worker.h"
 
 namespace cr {
 
@@ -85,8 +86,8 @@ bool all_wait_on_locks() {
     waiting++;
     return other;
   });
-  // LWKTs without a tid are those of libcr's own API.
-  return !other && waiting == load_acquire(&nthreads) && !handler_may_run(blocked) &&
+  // LWKTs without a tid are those of libcr's own API, and workers with a call in flight.
+  return !other && waiting + worker_idle_count() == load_acquire(&nthreads) && !handler_may_run(blocked) &&
          !timer_is_armed();
 }
 
@@ -144,7 +145,7 @@ DeadlockReport* make_report(uint64_t* size) {
   auto* r = reinterpret_cast<DeadlockReport*>(p);
   r->version = kDeadlockVersion;
   r->pid = static_cast<int32_t>(raw0(SYS_getpid));
-  r->total = load_acquire(&nthreads);
+  r->total = sched_program_threads();
   r->aborts = policy == OnDeadlock::kAbort ? 1 : 0;
   return r;
 }

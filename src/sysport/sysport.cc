@@ -13,7 +13,9 @@
 #include "../signal/signal.h"
 #include "../lwkt/export.h"
 #include "process.h"
+#include "sendable.h"
 #include "sysent.h"
+#include "worker.h"
 
 extern "C" {
 CR_API struct lwkt_port syscall_port;
@@ -24,7 +26,18 @@ namespace cr {
 
 #include "sysent.inc"
 
-lwkt_port* sysport_head = &syscall_port;
+namespace {
+constexpr bool sendable_knows_quick_calls() {
+  for (uint32_t nr = 0; nr < kSysCount; nr++) {
+    if (kSysEnt[nr].serve == Serve::quick && sendable_quick(nr) == Quick::kUnknown) return false;
+  }
+  return true;
+}
+}  // namespace
+static_assert(sendable_knows_quick_calls(), "sendable.h must say whether the new `quick` call may sleep");
+
+lwkt_port sysport_last;
+lwkt_port* sysport_head = &sysport_last;
 
 namespace {
 // A door for each call number (gate.S): with one LWKT, with several, with a shim in the way.
@@ -52,7 +65,7 @@ extern "C" {
 
 void sysport_head_changed() {
   const uintptr_t* open = crowd ? doors_crowd : doors_alone;
-  store_release(&cr_doors, sysport_head == &syscall_port ? open : doors_shimmed);
+  store_release(&cr_doors, sysport_head == &sysport_last ? open : doors_shimmed);
 }
 
 void sysport_crowd(bool several) {
@@ -126,16 +139,29 @@ bool sysport_interrupted(thread* td) {
   return false;
 }
 
-int sysport_begin(lwkt_port*, lwkt_msg* msg) {
-  auto* m = reinterpret_cast<union sysunion*>(msg);
-  uint32_t nr = m->sm.sm_nr;
-  const SysEnt& e = nr < kSysCount ? kSysEnt[nr] : kNosys;
+namespace {
+inline const SysEnt& entry(uint32_t nr) { return nr < kSysCount ? kSysEnt[nr] : kNosys; }
+}  // namespace
+
+int sysport_begin(union sysunion* m) {
+  const SysEnt& e = entry(m->sm.sm_nr);
   switch (e.serve) {
     case Serve::user:
     case Serve::quick:
     case Serve::async: return kSysHandlers[e.handler](m);
     case Serve::block: return sysport_trap_block(m);
     default: return sysport_trap(m);
+  }
+}
+
+int sysport_carry_out(const union sysunion* m, union sysunion* own) {
+  for (;;) {
+    own->sm.sm_nr = m->sm.sm_nr;
+    own->sm.sm_frame = nullptr;
+    for (int i = 0; i < 6; i++) own->raw.arg[i] = m->raw.arg[i];
+    int error = sysport_begin(own);
+    if (__builtin_expect(error < ERESTARTSYS || error > 516, 1)) return error;
+    if (sysport_interrupted(curthread())) return EINTR;
   }
 }
 
@@ -160,16 +186,42 @@ namespace {
 }
 
 inline int send(lwkt_port* port, union sysunion* m) {
-  if (__builtin_expect(port == &syscall_port, 1)) return sysport_begin(port, &m->sm.sm_lmsg);
+  if (__builtin_expect(port == &sysport_last, 1)) return sysport_begin(m);
   return send_through_shims(port, m);
 }
 
-// syscall_port's own mp_beginmsg, where a shim's forward ends.
-int port_begin(lwkt_port* port, lwkt_msg* msg) {
+// A message that a program sends. It is EASYNC's: not to be touched then.
+int begin_sent(union sysunion* m) {
+  Sendable how = sysport_sendable(m, entry(m->sm.sm_nr).serve);
+  if (how == Sendable::kNo) return EOPNOTSUPP;
+  if (how == Sendable::kMaySleep && (m->sm.sm_lmsg.ms_flags & MSGF_SYNC) == 0) {
+    return worker_take(&m->sm.sm_lmsg);
+  }
+  union sysunion own;
+  int error = sysport_carry_out(m, &own);
+  m->sm.sm_result = own.sm.sm_result;
+  return error;
+}
+
+// The end of the chain, where a shim's forward arrives, too.
+int last_begin(lwkt_port*, lwkt_msg* msg) {
+  auto* m = reinterpret_cast<union sysunion*>(msg);
   uint32_t inport = curthread()->td_flags & TDF_INPORT;
   curthread()->td_flags &= ~TDF_INPORT;
-  int error = sysport_begin(port, msg);
+  int error = m->sm.sm_frame == nullptr ? begin_sent(m) : sysport_begin(m);
   curthread()->td_flags |= inport;
+  return error;
+}
+
+// syscall_port's mp_beginmsg. What a shim sends while it serves a call goes straight down.
+int port_begin(lwkt_port*, lwkt_msg* msg) {
+  reinterpret_cast<struct sysmsg*>(msg)->sm_frame = nullptr;
+  lwkt_port* head = load_acquire(&sysport_head);
+  thread* td = curthread();
+  if (head == &sysport_last || (td->td_flags & TDF_INPORT) != 0) return last_begin(nullptr, msg);
+  td->td_flags |= TDF_INPORT;
+  int error = head->mp_beginmsg(head, msg);
+  curthread()->td_flags &= ~TDF_INPORT;
   return error;
 }
 
@@ -184,7 +236,7 @@ inline void fill(union sysunion* m, const trapframe* tf) {
   union sysunion m;
   lwkt_initmsg(&m.sm.sm_lmsg, &curthread()->td_msgport, 0);
   fill(&m, tf);
-  int error = sysport_begin(&syscall_port, &m.sm.sm_lmsg);
+  int error = sysport_begin(&m);
   *result = m.sm.sm_result;
   return error >= ERESTARTSYS && error <= 516 ? EINTR : error;  // nobody restarts it here
 }
@@ -245,6 +297,8 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
 
 void sysport_init() {
   lwkt_initport_putonly(&syscall_port, port_begin);
+  lwkt_initport_putonly(&sysport_last, last_begin);
+  worker_init();
   for (uint32_t nr = 0; nr < kSysCount && nr < GATE_DOORS; nr++) {
     doors_alone[nr] = door(kSysEnt[nr], true);
     doors_crowd[nr] = door(kSysEnt[nr], false);

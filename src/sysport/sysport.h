@@ -1,8 +1,13 @@
 // syscall_port: where every system call message ends that no shim answered.
 //
 // Its mp_beginmsg looks the call up in the table generated from syscalls.master and answers in
-// userland, traps, or traps with the cpu on offer to other rforks (DESIGN §4.4). It never
-// returns EASYNC today: a call that sleeps parks its LWKT inside.
+// userland, traps, or traps with the cpu on offer to other rforks (DESIGN §4.4). A call of the
+// LWKT's own, which came by the gate, parks the LWKT inside and never returns EASYNC.
+//
+// A message that a program sends (libcr/async.h) comes in by the public syscall_port, goes through
+// the shims like any other and ends in sysport_last. There it is refused, answered in the sender's
+// context if it can't sleep or its sender waits anyway (lwkt_domsg), or taken over by a worker
+// (worker.h).
 #pragma once
 
 #include <errno.h>
@@ -59,16 +64,21 @@ inline trapframe* sysport_frame(union sysunion* m) {
   return static_cast<trapframe*>(m->sm.sm_frame);
 }
 
-// The first port a call goes to: syscall_port, or the shim in front of it.
+// The first port a call goes to, the first shim or the end of the chain; and that end. syscall_port
+// stands before the first: a message that is sent there passes the shims.
 extern lwkt_port* sysport_head;
+extern lwkt_port sysport_last;
 // To be called after the head has changed: with a shim in front no call is a plain trap.
 void sysport_head_changed();
 // Whether there are several LWKTs: alone, calls that sleep are traps made in the gate.
 void sysport_crowd(bool several);
 
 void sysport_init();
-// The dispatch itself: what syscall_port's mp_beginmsg does.
-int sysport_begin(lwkt_port* port, lwkt_msg* msg);
+// The dispatch itself, for a call that the caller of this makes.
+int sysport_begin(union sysunion* m);
+// The call in `m`, as a copy in `own` (handlers change their message), again for as long as what
+// interrupted it was no signal for the LWKT. 0 or errno; the result in `own`.
+int sysport_carry_out(const union sysunion* m, union sysunion* own);
 
 const char* sysport_name(uint32_t nr);
 

@@ -6,6 +6,7 @@
 writes into OUTDIR, for the given architecture (default x86_64):
 
   libcr/sysunion.h   public: struct NAME_msg for each call, union sysunion, CR_SYS_NAME
+  libcr/syssend.h    public: cr_send_NAME, which sends a call as a message (libcr/async.h)
   sysent.h           below the boundary: Serve, SysEnt, prototypes of the handlers of rows served in userland
   sysent.inc         the dispatch table, for the one file that defines it
   sysdesc.inc        rows of cr::SysDesc (sysdesc.h), both architectures
@@ -404,6 +405,30 @@ def emit_sysunion(master, arch):
         out.append(f'static_assert(sizeof(struct {r.name}_msg) == {want}, "slots of {r.name}");')
     out.append('static_assert(sizeof(union sysunion) == sizeof(struct sysmsg_raw), "six slots");')
     out.append("#undef CR_SYSMSG_SIZE\n\n#endif /* LIBCR_SYSUNION_H */")
+    return "\n".join(out) + "\n"
+
+
+SYSSEND_HEAD = """\
+ * cr_send_NAME(m, reply_port, arguments): makes *m the message of the call NAME and sends it to syscall_port,
+ * for each call that can be sent (libcr/async.h has the rules). The reply goes to `reply_port`.
+"""
+
+# Calls served by a function that looks at the trap frame can't be sent; these have no use for it.
+FRAMELESS = {"pselect6", "ppoll", "epoll_pwait", "epoll_pwait2", "unshare"}
+UNSENDABLE = {"ptrace", "restart_syscall"}
+
+
+def emit_syssend(master, arch):
+    out = [banner(SYSSEND_HEAD), "#ifndef LIBCR_SYSSEND_H\n#define LIBCR_SYSSEND_H\n\n#include <libcr/async.h>\n"]
+    for r in rows_of(master, arch):
+        serve = r.serve[arch]
+        if serve == "gone" or r.name in UNSENDABLE or (serve == "user" and r.name not in FRAMELESS):
+            continue
+        params = "".join(f", {a.type}{'' if a.type.endswith('*') else ' '}{a.name}" for a in r.proto.args)
+        fills = "".join(f"\tcr_m->{r.name}_.{a.name} = {a.name};\n" for a in r.proto.args)
+        out.append(f"static inline void cr_send_{r.name}(union sysunion *cr_m, lwkt_port_t cr_reply_port{params})\n"
+                   f"{{\n\tcr_async_init(cr_m, CR_SYS_{r.name}, cr_reply_port);\n{fills}\tcr_async_send(cr_m);\n}}\n")
+    out.append("#endif /* LIBCR_SYSSEND_H */")
     return "\n".join(out) + "\n"
 
 
@@ -828,6 +853,7 @@ def emit_wrappers_map(master):
 def emit_all(master, arch):
     files = {
         "libcr/sysunion.h": emit_sysunion(master, arch),
+        "libcr/syssend.h": emit_syssend(master, arch),
         "sysent.h": emit_sysent_h(master, arch),
         "sysent.inc": emit_sysent_inc(master, arch),
         "sysdesc.inc": emit_sysdesc(master),

@@ -78,7 +78,7 @@ class Generator(unittest.TestCase):
         status, stderr, files = first
         self.assertEqual((status, stderr), (0, ""))
         self.assertEqual(
-            set(files), {"libcr/sysunion.h", "sysent.h", "sysent.inc", "sysdesc.inc", "wrappers.c", "wrappers.map"}
+            set(files), {"libcr/sysunion.h", "libcr/syssend.h", "sysent.h", "sysent.inc", "sysdesc.inc", "wrappers.c", "wrappers.map"}
         )
         self.assertIn("SYSARG(void *, buf);", files["libcr/sysunion.h"])
 

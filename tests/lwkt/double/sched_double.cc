@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -26,7 +27,7 @@ namespace cr {
 bool smp = true;
 cpu* cpus[kMaxCpus];
 int ncpus = kMaxCpus;
-uint32_t nthreads = 1;
+LiveCount sched_live = {1};
 
 void panic(const char* what, const char* file, int line) {
   if (getenv("LWKT_TEST_VERBOSE") != nullptr) dprintf(2, "%s:%d: %s\n", file, line, what);
@@ -83,6 +84,22 @@ int64_t sched_sleep_interruptible() {
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
   if ((load_acquire(&td->td_ast) & AST_SIGNAL) != 0) lwkt_wake(td, -EINTR);
   return sched_sleep();
+}
+
+// The wait itself looks at the clock: like a timer, it races with whoever wakes.
+int64_t sched_sleep_until(bool interruptible, uint64_t deadline) {
+  thread* td = curthread();
+  auto now = [] {
+    timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(ts.tv_nsec);
+  };
+  while (load_acquire(&td->td_slot) == 0 && now() < deadline) {
+    if (interruptible && (load_acquire(&td->td_ast) & AST_SIGNAL) != 0) break;
+    usleep(20);
+  }
+  if (load_acquire(&td->td_slot) == 0 && now() >= deadline) lwkt_wake(td, -ETIMEDOUT);
+  return interruptible ? sched_sleep_interruptible() : sched_sleep();
 }
 
 // Nobody else is on this cpu, so nothing is switched and no token dropped.
