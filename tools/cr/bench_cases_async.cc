@@ -95,6 +95,11 @@ void append_async_cases(std::vector<Case>& cases) {
        {"  99th percentile of the lateness", "late_p99_us", "us", kMedian, none},
        {"  latest, beside native's percentile", "late_max_us", "us", kMedian, of_native(1), true,
         "late_p99_us"}}));
+  Case sent = pinned_case("sent", {"bench_in_flight", "64", "2000"}, {"bench_in_flight", "64", "200"},
+                          {{"64 reads in flight, threads natively: each", "ns_per_op", "ns", kMin, none}});
+  sent.libcr_argv = {"bench_sent", "64", "2000"};
+  sent.libcr_quick_argv = {"bench_sent", "64", "200"};
+  cases.push_back(std::move(sent));
 }
 
 }  // namespace cr::bench
