@@ -43,7 +43,7 @@ inline constexpr uint32_t kBatch = 4;
 inline constexpr uint64_t kForget = 0;  // user_data of a cancellation: nobody waits for it
 inline constexpr uint32_t kRingEvent = 0xffffffff;  // a generation that no descriptor reaches
 
-Ring rings[kMaxCpus];
+constinit Ring rings[kMaxCpus] = {};  // or each start would write into nine pages
 uint32_t nopen;  // rings in use: where it is 0 nothing has to be looked at
 
 void complete(uint64_t user_data, int32_t res) {

@@ -399,7 +399,8 @@ class Ssh(Copy):
             servers.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", here / key], 30)
         shutil.copy(here / "user.pub", here / "authorized")
         (here / "sshd_config").write_text(f"HostKey {here}/host\nAuthorizedKeysFile {here}/authorized\nStrictModes no\n"
-                                          "UsePAM no\nPermitRootLogin yes\nPidFile none\nPrintMotd no\nPrintLastLog no\n")
+                                          "UsePAM no\nPermitRootLogin yes\nPidFile none\nPrintMotd no\nPrintLastLog no\n"
+                                          "SetEnv SHLVL=2\n")  # bash reads no .bashrc then: what is in it is not ours to measure
         (here / "ssh_config").write_text(
             f"ProxyCommand /usr/sbin/sshd -i -f {here}/sshd_config\nIdentityFile {here}/user\nIdentitiesOnly yes\n"
             f"StrictHostKeyChecking no\nUserKnownHostsFile {here}/known\nBatchMode yes\nLogLevel ERROR\n")
