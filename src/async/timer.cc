@@ -192,12 +192,15 @@ bool timer_expire(uint64_t now) {
     while (n < kBatch && count > 0) {
       const Node& soonest = heap[kPad];
       if (soonest.latest - soonest.slack > now) break;
-      due[n++] = remove(soonest.handle);
+      due[n] = remove(soonest.handle);
+      cpu_prefetch(due[n++]);
     }
     publish();
     for (int32_t i = 0; i < n; i++) {
       due[i]->td_timer = -1;
-      if (lwkt_wake(due[i], -ETIMEDOUT)) any = true;
+      if (!lwkt_wake(due[i], -ETIMEDOUT)) continue;
+      any = true;
+      sched_prefetch_stack(due[i]);
     }
     count_wakes(now, static_cast<uint32_t>(n));
     if (n < kBatch) return any;

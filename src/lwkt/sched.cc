@@ -90,12 +90,7 @@ inline void prefetch_next(const cpu* c, uint32_t h, uint32_t t) {
   cpu_prefetch(&after->td_sysmsg.raw.sm.sm_result);
   cpu_prefetch(&after->td_sysmsg.raw.arg[5]);
   cpu_prefetch(&after->td_toks);
-  const thread* next = c->c_ring[(h + 1) % kRunqSize];
-  auto* stack = reinterpret_cast<const char*>(next->td_sp);
-  for (uint32_t i = 0; i < kStackLines; i++) cpu_prefetch(stack + i * kCacheLine);
-  auto* tcb = reinterpret_cast<const char*>(next->td_tls.base);
-  cpu_prefetch(tcb);
-  cpu_prefetch(tcb + kTcbCancel);
+  sched_prefetch_stack(c->c_ring[(h + 1) % kRunqSize]);
 }
 
 inline thread* ring_pop(cpu* c) {
@@ -149,6 +144,14 @@ thread* steal_from(cpu* victim, cpu* self) {
 }
 
 }  // namespace
+
+void sched_prefetch_stack(const thread* td) {
+  auto* stack = reinterpret_cast<const char*>(td->td_sp);
+  for (uint32_t i = 0; i < kStackLines; i++) cpu_prefetch(stack + i * kCacheLine);
+  auto* tcb = reinterpret_cast<const char*>(td->td_tls.base);
+  cpu_prefetch(tcb);
+  cpu_prefetch(tcb + kTcbCancel);
+}
 
 void spin_contended(uint32_t* word) {
   for (;;) {

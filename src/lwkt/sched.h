@@ -19,6 +19,8 @@ inline void sched_block(thread* td) { store_release(&td->td_state, TDS_BLOCKED);
 // Ends td's sleep with `why` (0 or -errno) in td_wakeval. Of several callers one wins and gets
 // true; td runs once. Any cpu, or an rfork without one.
 bool lwkt_wake(thread* td, int64_t why);
+// Fetches into the cache what td, which is parked or queued, will touch when it goes on.
+void sched_prefetch_stack(const thread* td);
 
 // Sleeps until lwkt_wake: to be called after sched_block. Returns td_wakeval. May go on upon
 // another rfork.
