@@ -13,6 +13,8 @@
 #include "../src/async/engine.h"
 #include "../src/async/fdtable.h"
 #include "../src/sysport/sysport.h"
+#include "blocking.h"
+#include "kernelwait.h"
 #include "sysent.h"
 
 namespace cr {
@@ -31,13 +33,17 @@ int duplicated(union sysunion* m, int error) {
   return error;
 }
 
+// A close may wait: for what a socket lingers over, a terminal has to print, a server on the network is to take. No
+// signal makes it again, or another file might be closed.
+int closing_trap(union sysunion* m) { return sched_others() ? blocking_disk_trap(m) : sysport_trap(m); }
+
 int dup_onto(union sysunion* m) {
   auto from = static_cast<int>(m->raw.arg[0]), to = static_cast<int>(m->raw.arg[1]);
   if (fds == nullptr || from == to) return sysport_trap(m);
   if (hidden(from)) return EBADF;
   if (hidden(to)) engine_move_fd(to);
   uint32_t token = fd_close_begin(to);
-  int error = sysport_trap(m);
+  int error = closing_trap(m);
   if (token != ~0u) fd_close_end(to, token);
   return duplicated(m, error);
 }
@@ -48,7 +54,7 @@ int sys_close(union sysunion* m) {
   auto fd = static_cast<int>(m->raw.arg[0]);
   if (hidden(fd)) return EBADF;
   uint32_t token = fd_close_begin(fd);
-  int error = sysport_trap(m);
+  int error = closing_trap(m);
   if (token != ~0u) fd_close_end(fd, token);
   return error;
 }
@@ -98,6 +104,8 @@ int sys_fcntl(union sysunion* m) {
     case F_GETFL:
     case F_GETFD:
     case F_SETFD: return sysport_trap(m);
+    case F_SETLKW:
+    case F_OFD_SETLKW: return kernelwait_lock(m);
     default: return sysport_trap_block(m);
   }
 }

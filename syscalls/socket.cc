@@ -3,7 +3,9 @@
 //
 //   - A blocking send on a stream goes on until all is taken. A signal, a time-out or an error after
 //     a part of it gives the part.
-//   - MSG_WAITALL on a stream likewise; with MSG_PEEK, or in recvmsg, the kernel does it.
+//   - MSG_WAITALL on a stream likewise. What comes with control data may end early, at a border that only the
+//     kernel sees, and a peek takes nothing: for those the beginning is waited for here and the rest in the
+//     kernel. To datagrams it means nothing.
 //   - A unix datagram waits for room in its sender's buffer and in its receiver's queue. Poll knows the queue of
 //     the peer that the socket is connected to, and a try that fails has asked for the edge. Of another
 //     one, named in the call, it knows nothing: such a send, once it was tried, sleeps in the kernel and
@@ -20,6 +22,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -44,6 +47,8 @@ bool stale(long r, fdentry* e) {
   return true;
 }
 
+bool is_stream(const fdentry* e) { return e->kind == FDK_TCP || e->kind == FDK_STREAM; }
+
 int done_with(union sysunion* m, uint64_t bytes) {
   m->sm.sm_result = static_cast<long>(bytes);
   return 0;
@@ -56,6 +61,17 @@ int offer_rest(union sysunion* m, FdCall& c, uint64_t done) {
   m->raw.arg[2] -= done;
   if (c.offer_rest(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
   return done_with(m, done);
+}
+
+// A receive that waits until all is there, or as much as there will be. The kernel waits for it once it
+// has begun; poll does until then, but for a time that is counted from the call on.
+int receive_rest_in_kernel(union sysunion* m, fdentry* e, int fd, uint64_t len) {
+  fd_ask_options(e, fd);
+  if (e->rcvtimeo_ms == 0) return blocking_by_poll(m, e, fd, FD_IN);
+  int there = 0;
+  bool enough = raw3(SYS_ioctl, fd, FIONREAD, reinterpret_cast<long>(&there)) == 0 &&
+                static_cast<uint64_t>(there) >= len;
+  return enough ? sysport_trap_block(m) : sysport_trap_sleep(m);
 }
 
 void mark_passed(const kmsghdr& msg) {
@@ -81,7 +97,7 @@ void mark_passed(const kmsghdr& msg) {
 
 int socket_receive(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
   bool takes = (b.flags & kTakesNone) == 0;
-  bool all = (b.flags & MSG_WAITALL) != 0;
+  bool all = (b.flags & MSG_WAITALL) != 0 && is_stream(e);
   FdCall c(fd, e, FD_IN);
   for (uint64_t done = 0;;) {
     c.note();
@@ -171,10 +187,65 @@ int socket_receive_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg) {
   }
 }
 
+namespace {
+
+// What recvmsg tells beside its result. `own` has received `done` bytes.
+int told(union sysunion* m, const kmsghdr& own, uint64_t done) {
+  auto* to = reinterpret_cast<kmsghdr*>(m->raw.arg[1]);
+  bool whole = user_store32(&to->namelen, own.namelen) == 0 && user_store32(&to->flags, own.flags) == 0 &&
+               user_copy(&to->controllen, &own.controllen, sizeof own.controllen) == 0;
+  return whole ? done_with(m, done) : EFAULT;
+}
+
+// recvmsg with MSG_WAITALL on a stream.
+int receive_all(union sysunion* m, fdentry* e, int fd, int flags) {
+  kmsghdr own;
+  IovCopy rest;
+  if (user_copy(&own, reinterpret_cast<const void*>(m->raw.arg[1]), sizeof own) != 0 ||
+      !rest.load(own.iov, own.iovlen) || rest.total() == 0) {
+    return sysport_trap_block(m);
+  }
+  if (e->kind != FDK_TCP || own.controllen != 0 || (flags & MSG_PEEK) != 0) {
+    return receive_rest_in_kernel(m, e, fd, rest.total());
+  }
+  FdCall c(fd, e, FD_IN);
+  for (uint64_t done = 0;;) {
+    own.iov = reinterpret_cast<uintptr_t>(rest.first());
+    own.iovlen = rest.count();
+    c.note();
+    if (!c.known_empty()) {
+      long r = raw3(SYS_recvmsg, c.fd, reinterpret_cast<long>(&own), flags | kDontWait);
+      if (r >= 0) {
+        done += static_cast<uint64_t>(r);
+        if (r == 0 || static_cast<uint64_t>(r) >= rest.total()) return told(m, own, done);
+        rest.advance(static_cast<uint64_t>(r));
+        continue;
+      }
+      if (r != -EAGAIN) {
+        if (done != 0) return told(m, own, done);
+        return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
+      }
+      c.emptied();
+    }
+    int w = c.wait();
+    if (w == 0) continue;
+    if (w == kOfferTrap && done == 0) return c.offer(m);
+    if (w == kOfferTrap) {
+      uint64_t theirs = m->raw.arg[1];
+      m->raw.arg[1] = reinterpret_cast<uintptr_t>(&own);
+      if (c.offer_rest(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
+      m->raw.arg[1] = theirs;
+    }
+    return done != 0 ? told(m, own, done) : -w;
+  }
+}
+
+}  // namespace
+
 int socket_send_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg, int flags) {
   FdCall c(fd, e, FD_OUT);
   IovCopy rest;
-  bool stream = e->kind == FDK_TCP || e->kind == FDK_STREAM;
+  bool stream = is_stream(e);
   if (stream && !rest.load(msg->iov, msg->iovlen)) return c.offer(m);
   kmsghdr now = *msg;
   for (uint64_t done = 0;;) {
@@ -226,9 +297,8 @@ int sys_recvfrom(union sysunion* m) {
   if (!fd_is_socket(fd_kind(e, fd))) return sysport_trap_block(m);
   if (fd_known_nonblock(e)) return blocking_never(m, e);
   if (fd_low_water(e, fd)) return blocking_low_water(m, e, fd, a[2]);
-  if ((flags & MSG_WAITALL) != 0 &&
-      ((flags & MSG_PEEK) != 0 || (e->kind != FDK_TCP && e->kind != FDK_STREAM))) {
-    return sysport_trap_block(m);
+  if ((flags & MSG_WAITALL) != 0 && (e->kind == FDK_SOCKET || (is_stream(e) && (flags & MSG_PEEK) != 0))) {
+    return receive_rest_in_kernel(m, e, fd, a[2]);
   }
   return socket_receive(m, e, fd, {a[1], a[2], flags, a[4], a[5]});
 }
@@ -253,11 +323,10 @@ int sys_recvmsg(union sysunion* m) {
   if ((flags & (MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
-  if (e == nullptr || !fd_is_socket(fd_kind(e, fd)) || (flags & MSG_WAITALL) != 0) {
-    return sysport_trap_block(m);
-  }
+  if (e == nullptr || !fd_is_socket(fd_kind(e, fd))) return sysport_trap_block(m);
   if (fd_known_nonblock(e)) return sysport_trap(m);
   if (fd_low_water(e, fd)) return sysport_trap_block(m);
+  if ((flags & MSG_WAITALL) != 0 && (is_stream(e) || e->kind == FDK_SOCKET)) return receive_all(m, e, fd, flags);
   FdCall c(fd, e, FD_IN);
   for (;;) {
     c.note();

@@ -14,6 +14,7 @@
 #include "../src/signal/signal.h"
 #include "../src/sysport/sysport.h"
 #include "futex.h"
+#include "kernelwait.h"
 #include "sysent.h"
 
 namespace cr {
@@ -130,9 +131,15 @@ int sys_clock_nanosleep(union sysunion* m) {
 int sys_semtimedop(union sysunion* m) {
   uint64_t at = m->raw.arg[3];
   timespec left;
+  if (at != 0) {
+    if (user_copy(&left, reinterpret_cast<const void*>(at), sizeof left) != 0) return EFAULT;
+    if (bad(left)) return EINVAL;
+  }
+  if (sched_others()) {
+    int error = kernelwait_try_semop(m);
+    if (error != kWouldSleep) return error;
+  }
   if (at == 0) return sysport_trap_sleep(m);
-  if (user_copy(&left, reinterpret_cast<const void*>(at), sizeof left) != 0) return EFAULT;
-  if (bad(left)) return EINVAL;
   uint64_t deadline = time_deadline(left, true, false);
   return sysport_trap_timed(m, true, [&](union sysunion* u) {
     uint64_t now = clock_monotonic();

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <libcr/sysunion.h>
+
+namespace cr {
+
+// fcntl's F_SETLKW and F_OFD_SETLKW.
+int kernelwait_lock(union sysunion* m);
+
+// semop and semtimedop without waiting. 0, errno, or kWouldSleep.
+inline constexpr int kWouldSleep = -1;
+int kernelwait_try_semop(union sysunion* m);
+
+}  // namespace cr
