@@ -6,6 +6,7 @@
 
 #include "../../arch/rawcall.h"
 #include "../lwkt/rfork.h"
+#include "../sysport/tid.h"
 #include "broadcast.h"
 #include "signal.h"
 
@@ -70,7 +71,58 @@ void unblock_in_kernel(uint64_t set) {
 
 }  // namespace
 
+uint64_t sig_held;
+
+namespace {
+uint64_t closed(const thread* td) { return td->td_sigmask & ~td->td_sigwait; }
+}  // namespace
+
+bool sig_hold(const thread* td, int sig) {
+  const globaldata* gd = load_acquire(&rforks);
+  if (gd == nullptr || gd->gd_next != nullptr || nthreads != 1) return false;
+  if ((td->td_flags & TDF_IDLE) == 0 && tid_main() != td) return false;
+  if ((sigbit(sig) & kSynchronous) != 0) return false;
+  sig_held |= sigbit(sig);
+  return true;
+}
+
+uint64_t sig_open_again() {
+  const thread* td = tid_main();
+  uint64_t open = td != nullptr ? sig_held & ~closed(td) : sig_held;
+  sig_held &= ~open;
+  return open;
+}
+
+void sig_release(uint64_t set) {
+  if ((sig_held & set) == 0) return;
+  sig_held &= ~set;
+  uint64_t mask = kmask | sig_held;
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0, 8);
+}
+
+void sig_release_open() {
+  if (__builtin_expect(sig_held == 0, 1)) return;
+  const thread* td = tid_main();
+  sig_release(td != nullptr ? ~closed(td) : ~0ull);
+}
+
+void sig_drop_held(int sig) {
+  if ((sig_held & sigbit(sig)) == 0) return;
+  uint64_t set = sigbit(sig);
+  timespec none{};
+  siginfo_t info;
+  while (raw4(SYS_rt_sigtimedwait, reinterpret_cast<long>(&set), reinterpret_cast<long>(&info),
+              reinterpret_cast<long>(&none), 8) > 0) {
+    if (!sig_is_timers(&info)) continue;
+    // Each timer's has a place of its own, and the next may be there already.
+    sig_inbox_put(&info);
+    mygd()->gd_ast = 1;
+    return;
+  }
+}
+
 void sig_set_rfork_mask() {
+  sig_held = 0;
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&kmask), 0, 8);
 }
 
@@ -142,6 +194,7 @@ void sig_drop_ignored(uint64_t set) {
 }
 
 void sig_want(uint64_t set) {
+  sig_release(set);
   set &= kIgnoredByDefault & ~installed;
   if (set == 0) return;
   Guard g(siglock);
@@ -193,7 +246,10 @@ uint64_t sig_never_blocked() { return kept; }
 void sig_kernel_default(int sig) { kernel_set(sig, 0, 0); }
 void sig_kernel_recapture(int sig) { install(sig, sigactions[sig].flags); }
 
-void sig_threads_start() { install(kIpiSignal, 0); }
+void sig_threads_start() {
+  sig_release(~0ull);
+  install(kIpiSignal, 0);
+}
 
 void sig_init(thread* td) {
   sigframe_init();

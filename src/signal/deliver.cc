@@ -121,6 +121,7 @@ void deliver_frame(thread* td, trapframe* tf, const ksigaction& act, siginfo_t* 
   sigframe_from_trapframe(&p.frame->uc, tf);
   sigframe_save_fpu(p.fp);
   fill(td, p.frame, p.fp, act, sig, tf->sp, info);
+  sig_release_open();
   auto at = reinterpret_cast<uintptr_t>(p.frame);
   auto* out = reinterpret_cast<trapframe*>((at - sizeof(trapframe) - 256) & ~15ull);
   *out = *tf;
@@ -160,6 +161,7 @@ void sig_deliver_at_gate(thread* td, trapframe* tf) {
     }
   }
   sig_recalc(td);
+  sig_release_open();
   if (!was_interrupted(tf)) return;
   // Nobody's handler ran: the call goes on as if nothing had been.
   if ((td->td_flags & TDF_SUSPENDMASK) != 0) {
@@ -220,7 +222,10 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
   // kernel's by then.
   if (!sigframe_marked(uc)) {
     sigframe_mark(uc, true);
+    uint64_t held = sig_held;
+    sig_held = 0;  // what is held goes with this frame's mask: no trap for it
     sig_setmask(td, uc->sigmask);
+    sig_held = held;
     if ((uc->stack.flags & kSsDisable) != 0) {
       td->td_altsize = 0;
     } else {
@@ -248,6 +253,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
     uint64_t now = td->td_sigmask | act.mask;
     if ((act.flags & SA_NODEFER) == 0) now |= sigbit(info.si_signo);
     sig_setmask(td, now);
+    sig_release_open();
     auto at = reinterpret_cast<uintptr_t>(f);
     f->pretcode = reinterpret_cast<uintptr_t>(&cr_restore_rt);
     auto* out = reinterpret_cast<trapframe*>(
@@ -271,6 +277,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
   } else if (const PatchedSite* d = site_by_trap(uc->mc.ip - 2); d != nullptr) {
     uc->mc.ip = d->desc->retpc;
   }
+  sig_held = 0;
   uc->sigmask = sig_kernel_mask();
   // The kernel's own alternate stack is the rfork's.
   uc->stack = make_kstack(reinterpret_cast<uintptr_t>(mygd()->gd_altstack), 0, 64 * 1024);

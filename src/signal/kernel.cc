@@ -155,8 +155,11 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
     broadcast_serve();
     uc->sigmask |= sig_kernel_mask();  // what was served may have been a change of it
   }
+  bool again = !sig_inbox_empty();
   if (!ipi) sig_inbox_put(info);
   if (!settle(td, uc)) {
+    bool blocked = (td->td_flags & TDF_IDLE) == 0 && (td->td_sigmask & sigbit(sig)) != 0;
+    if (!ipi && (again || blocked) && sig_hold(td, sig)) uc->sigmask |= sigbit(sig);
     if (ipi) __atomic_or_fetch(&td->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);
     gd->gd_ast = 1;
     return;
@@ -171,6 +174,8 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
     sig_deliver_to_context(td, uc, &next);
     sig_recalc(td);
   }
+  if (!ipi && (td->td_sigmask & sigbit(sig)) != 0 && sig_hold(td, sig)) uc->sigmask |= sigbit(sig);
+  if (__builtin_expect(sig_held != 0, 0)) uc->sigmask &= ~(sig_open_again() & ~sig_kernel_mask());
   if (ipi && gd->gd_cpu != nullptr &&
       (sched_cpu_has_work(gd->gd_cpu) || sched_global_count() != 0 || sched_timer_due() ||
        load_acquire(&gd->gd_cpu->c_ipipending) != 0 || sched_hooks.engine_unattended())) {

@@ -38,6 +38,7 @@ bool take_from(uint64_t* pend, sigqueue_entry** q, int sig, siginfo_t* info) {
   bool more;
   sigqueue_entry* e = sigqueue_take(q, sig, &more);
   if (!more) *pend &= ~sigbit(sig);
+  if (!more && !is_realtime(sig)) sig_drop_held(sig);
   if (e == nullptr) return false;
   if (sig_is_timers(&e->info)) sig_timer_taken(e);
   *info = e->info;
@@ -257,6 +258,7 @@ void sig_setmask(thread* td, uint64_t mask) {
     if ((added & kIgnoredByDefault) != 0 && mask != ~kUnblockable) sig_drop_ignored(added);
   }
   td->td_sigmask = mask;
+  if (__builtin_expect((sig_held & removed) != 0, 0)) sig_release(removed);
   if (removed != 0 &&
       ((td->td_sigpend | __atomic_load_n(&process_pend, __ATOMIC_RELAXED)) & removed) != 0) {
     sig_recalc(td);

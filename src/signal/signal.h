@@ -73,6 +73,15 @@ void sig_want(uint64_t set);
 // These are read through a signalfd: they must stay pending in the kernel while blocked.
 void sig_leave_to_kernel(uint64_t set);
 bool sig_is_left(int sig);
+// Signals that came again before their LWKT could get rid of the first are held in the kernel until that LWKT
+// takes them: one that comes faster than libcr puts it away (a timer of 1 us) would keep it from ever
+// going on. Only while the process has one kernel thread: others would have to be told.
+extern uint64_t sig_held;
+bool sig_hold(const thread* td, int sig);  // true: the context's mask must have it from now on
+uint64_t sig_open_again();        // what is held and no longer blocked, for the context's mask; not held now
+void sig_release(uint64_t set);   // outside the kernel's handler
+void sig_release_open();          // ... what is no longer blocked
+void sig_drop_held(int sig);      // of a standard one that is taken only one was to be pending
 // Sends on to the kernel what came here before it was left there. Without siglock.
 void sig_pass_on_left();
 void sig_reset_to_default(int sig);  // SA_RESETHAND

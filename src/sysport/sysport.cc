@@ -291,7 +291,11 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
     sched_harvest();
     sched_yield_cpu();
   }
-  if ((ast & AST_SIGNAL) != 0) sig_deliver_at_gate(td, tf);
+  if ((ast & AST_SIGNAL) != 0) {
+    sig_deliver_at_gate(td, tf);
+  } else {
+    sig_release_open();
+  }
   return 0;
 }
 
