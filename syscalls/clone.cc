@@ -19,6 +19,7 @@
 #include "../src/mem/arena.h"
 #include "../src/mem/shared.h"
 #include "../src/signal/signal.h"
+#include "../src/sysport/schedclass.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
 #include "../src/sysport/worker.h"
@@ -75,13 +76,16 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   td->td_tls = tls;
   td->td_sp = context_trapframe(tf);
   td->td_slack = td->td_slackdef = self->td_slack;
+  if (schedclass_own()) schedclass_inherit(td, self);
   for (int i = 0; i < 16; i++) td->td_comm[i] = self->td_comm[i];
   if ((r.flags & CLONE_CHILD_CLEARTID) != 0) td->td_cleartid = r.child_tid;
   if ((r.flags & CLONE_CHILD_SETTID) != 0) {
     user_store32(reinterpret_cast<uint32_t*>(r.child_tid), static_cast<uint32_t>(td->td_tid));
   }
   arena_stack_in_use(r.stack);
+  bool first = !schedclass_own();
   sched_thread_added();
+  if (first) schedclass_inherit(td, self);
   m->sm.sm_result = td->td_tid;
   td->td_state = TDS_RUNNABLE;
   sched_enqueue(td);

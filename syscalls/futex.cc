@@ -47,6 +47,20 @@ void unhang(thread* td) {
 
 }  // namespace
 
+void append_ranked(Bucket* b, thread* td) {
+  if (b->tail == nullptr || b->head == nullptr) b->tail = &b->head;
+  thread** at = &b->head;
+  while (*at != nullptr && (*at)->td_rank >= td->td_rank) at = &(*at)->td_wnext;
+  td->td_wnext = *at;
+  td->td_wprev = at;
+  if (*at != nullptr) {
+    (*at)->td_wprev = &td->td_wnext;
+  } else {
+    b->tail = &td->td_wnext;
+  }
+  *at = td;
+}
+
 int wake_locked(Bucket* b, uint64_t addr, int n, uint32_t mask) {
   int woken = 0;
   for (thread* td = b->head; td != nullptr && woken < n;) {

@@ -8,7 +8,7 @@
 //   futex2.cc         the calls of Linux 6.7 that do the same as FUTEX_WAIT, _WAKE and _REQUEUE
 //   futex_shared.cc   words that other processes see
 //
-// Waiters hang in buckets by address, first in first out, each bucket under its own lock. A
+// Waiters hang in buckets by address, first in first out (but by rank first: rank.h), each bucket under its own lock. A
 // woken waiter was taken out of the bucket by the waker; one that timed out or was interrupted
 // takes itself out. Lock order: bucket (lower address first), then the run queue's atomics.
 #pragma once
@@ -43,7 +43,11 @@ inline Bucket* bucket_of(uint64_t addr) {
   return &buckets[h >> 48];
 }
 
+// Before the first waiter of a lower rank, as the kernel orders its waiters.
+void append_ranked(Bucket* b, thread* td);
+
 inline void append(Bucket* b, thread* td) {
+  if (__builtin_expect(td->td_rank != 0, 0)) return append_ranked(b, td);
   if (b->tail == nullptr || b->head == nullptr) b->tail = &b->head;
   td->td_wnext = nullptr;
   td->td_wprev = b->tail;

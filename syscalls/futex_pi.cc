@@ -1,6 +1,6 @@
 // The priority-inheritance locks in memory of this process alone: FUTEX_LOCK_PI and its kin, and
-// the pair that moves a condition variable's waiters to such a lock. LWKTs have no priorities to
-// inherit, so these are fair hand-over locks with the kernel's word format: the owner's tid,
+// the pair that moves a condition variable's waiters to such a lock. The owner does not
+// inherit its waiters' priorities: these are hand-over locks, to the highest waiter first, with the kernel's word format: the owner's tid,
 // FUTEX_WAITERS, FUTEX_OWNER_DIED. Whoever unlocks writes the next owner's tid before it wakes it;
 // one that timed out meanwhile passes the bucket's lock on its way out, so the word is another's by
 // then.

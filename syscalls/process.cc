@@ -35,6 +35,7 @@
 #include "../src/signal/signal.h"
 #include "../src/sysport/deadlock.h"
 #include "../src/sysport/process.h"
+#include "../src/sysport/schedclass.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
 #include "../src/sysport/worker.h"
@@ -107,6 +108,7 @@ void rebuild_child() {
   worker_atfork_child();
   td->td_robust = 0;  // as the kernel: the child's list is empty until it says otherwise
   sched_atfork_child();
+  schedclass_atfork_child();
   deadlock_atfork_child();
   sysport_crowd(false);
   sig_atfork_child(td);

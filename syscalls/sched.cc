@@ -1,6 +1,5 @@
-// Scheduling calls that name a thread. LWKTs have no kernel scheduling class of their own: what
-// a program sets is checked as the kernel would, kept by the kernel for the process's first
-// thread, and answered for every LWKT.
+// Scheduling calls that name a thread. An LWKT's class is its own (src/sysport/schedclass.h); what a
+// program sets is checked by the kernel.
 
 #include <errno.h>
 #include <sched.h>
@@ -11,7 +10,9 @@
 #include "../arch/context.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
+#include "../src/lwkt/rank.h"
 #include "../src/lwkt/rfork.h"
+#include "../src/sysport/schedclass.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
 #include "sysent.h"
@@ -60,13 +61,118 @@ int sys_sched_setaffinity(union sysunion* m) {
 }
 
 int sys_sched_getaffinity(union sysunion* m) { return forward(m, 0); }
-int sys_sched_setscheduler(union sysunion* m) { return forward(m, 0); }
-int sys_sched_getscheduler(union sysunion* m) { return forward(m, 0); }
-int sys_sched_setparam(union sysunion* m) { return forward(m, 0); }
-int sys_sched_getparam(union sysunion* m) { return forward(m, 0); }
-int sys_sched_rr_get_interval(union sysunion* m) { return forward(m, 0); }
-int sys_sched_setattr(union sysunion* m) { return forward(m, 0); }
-int sys_sched_getattr(union sysunion* m) { return forward(m, 0); }
+
+namespace {
+
+int32_t first_tid(const union sysunion* m) { return static_cast<int32_t>(m->raw.arg[0]); }
+
+// The class of this process's LWKT that argument 0 names. EAGAIN: it is the kernel's business.
+int class_of(const union sysunion* m, int* policy, int* priority) {
+  int32_t tid = first_tid(m);
+  if (!schedclass_own() || tid < 0) return EAGAIN;
+  int error = schedclass_get(tid, policy, priority);
+  return error == ESRCH && tid < kTidBase ? EAGAIN : error;
+}
+
+int set_class(union sysunion* m, int policy, uint64_t param_at) {
+  sched_param p;
+  if (param_at == 0) return EINVAL;
+  if (user_copy(&p, reinterpret_cast<const void*>(param_at), sizeof p) != 0) return EFAULT;
+  m->sm.sm_result = 0;
+  return schedclass_set(first_tid(m), policy, p.sched_priority);
+}
+
+struct SchedAttr {  // the kernel's struct sched_attr, its first version
+  uint32_t size, policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t runtime, deadline, period;
+};
+inline constexpr uint64_t kResetOnFork = 1;  // in flags
+inline constexpr int kPolicyReset = 0x40000000;  // SCHED_RESET_ON_FORK
+inline constexpr uint32_t kSchedDeadline = 6;
+
+}  // namespace
+
+int sys_sched_setscheduler(union sysunion* m) {
+  int policy, priority;
+  int error = class_of(m, &policy, &priority);
+  if (error != 0) return error == EAGAIN ? sysport_trap(m) : error;
+  return set_class(m, static_cast<int>(m->raw.arg[1]), m->raw.arg[2]);
+}
+
+int sys_sched_setparam(union sysunion* m) {
+  int policy, priority;
+  int error = class_of(m, &policy, &priority);
+  if (error != 0) return error == EAGAIN ? sysport_trap(m) : error;
+  return set_class(m, policy, m->raw.arg[1]);
+}
+
+int sys_sched_getscheduler(union sysunion* m) {
+  int policy, priority;
+  int error = class_of(m, &policy, &priority);
+  if (error != 0) return error == EAGAIN ? sysport_trap(m) : error;
+  m->sm.sm_result = policy;
+  return 0;
+}
+
+int sys_sched_getparam(union sysunion* m) {
+  int policy;
+  sched_param p{};
+  int error = class_of(m, &policy, &p.sched_priority);
+  if (error != 0) return error == EAGAIN ? sysport_trap(m) : error;
+  m->sm.sm_result = 0;
+  if (m->raw.arg[1] == 0) return EINVAL;
+  return user_copy(reinterpret_cast<void*>(m->raw.arg[1]), &p, sizeof p) != 0 ? EFAULT : 0;
+}
+
+// The kernel thread has the caller's class, whoever asks about whom.
+int sys_sched_rr_get_interval(union sysunion* m) {
+  int policy, priority, mine, my_priority;
+  int error = class_of(m, &policy, &priority);
+  if (error != 0) return error == EAGAIN ? sysport_trap(m) : error;
+  schedclass_get(0, &mine, &my_priority);
+  if (policy != mine && rank_set_kernel(0, policy, priority) == 0) {
+    mygd()->gd_class = rank_class(policy, priority);
+  }
+  m->raw.arg[0] = 0;
+  error = sysport_trap(m);
+  rank_settle(curthread());
+  return error;
+}
+
+int sys_sched_setattr(union sysunion* m) {
+  int policy, priority;
+  int error = class_of(m, &policy, &priority);
+  if (error != 0) return error == EAGAIN ? sysport_trap(m) : error;
+  SchedAttr a;
+  if (user_copy(&a, reinterpret_cast<const void*>(m->raw.arg[1]), sizeof a) != 0) return EFAULT;
+  if (a.policy >= kSchedDeadline || a.flags > kResetOnFork) return forward(m, 0);
+  int32_t tid = first_tid(m);
+  m->raw.arg[0] = 0;
+  error = sysport_trap(m);  // checks the rest, and sets the nice value
+  if (error != 0) return error;
+  bool reset = (a.flags & kResetOnFork) != 0;
+  return schedclass_set(tid, static_cast<int>(a.policy) | (reset ? kPolicyReset : 0),
+                        static_cast<int>(a.priority));
+}
+
+int sys_sched_getattr(union sysunion* m) {
+  int policy, priority;
+  int error = class_of(m, &policy, &priority);
+  if (error != 0) return error == EAGAIN ? sysport_trap(m) : error;
+  m->raw.arg[0] = 0;
+  error = sysport_trap(m);
+  if (error != 0) return error;
+  auto* at = reinterpret_cast<SchedAttr*>(m->raw.arg[1]);
+  auto plain = static_cast<uint32_t>(policy & ~kPolicyReset), real = static_cast<uint32_t>(priority);
+  uint64_t flags = (policy & kPolicyReset) != 0 ? kResetOnFork : 0;
+  bool bad = user_copy(&at->policy, &plain, sizeof plain) != 0 ||
+             user_copy(&at->flags, &flags, sizeof flags) != 0 ||
+             user_copy(&at->priority, &real, sizeof real) != 0;
+  return bad ? EFAULT : 0;
+}
 
 int sys_getpriority(union sysunion* m) {
   return static_cast<int>(m->raw.arg[0]) == PRIO_PROCESS ? forward(m, 1) : sysport_trap(m);

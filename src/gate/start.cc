@@ -39,6 +39,7 @@
 #include "../signal/signal.h"
 #include "../sysport/deadlock.h"
 #include "../sysport/process.h"
+#include "../sysport/schedclass.h"
 #include "../sysport/sysport.h"
 #include "../sysport/tid.h"
 #include "buslock.h"
@@ -288,6 +289,7 @@ int attach_one(dl_phdr_info* info, size_t, void* arg) {
 
 // The second LWKT is about to be made.
 void threads_start() {
+  schedclass_threads_start();
   sig_threads_start();
   engine_threads_start();
   fd_start();

@@ -151,7 +151,7 @@ void flush_deferred(cpu* self, ipiq* mine) {
     if (n % kSpinLimit != 0) {
       cpu_pause();
     } else {
-      raw0(__NR_sched_yield);
+      spin_yield();
     }
   }
 }

@@ -127,7 +127,7 @@ void free_ended(thread* td) {
     if (n % kSpinLimit != 0) {
       cpu_pause();
     } else {
-      raw0(SYS_sched_yield);
+      spin_yield();
     }
   }
   release(td);

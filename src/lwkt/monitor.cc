@@ -31,6 +31,7 @@
 #include "../../arch/rawcall.h"
 #include "clock.h"
 #include "ipiq.h"
+#include "rank.h"
 #include "rfork.h"
 
 namespace cr {
@@ -245,6 +246,13 @@ void monitor_ask(MonitorWatch level) {
   } while (!__atomic_compare_exchange_n(&monitor_word, &seen, level, false, __ATOMIC_SEQ_CST,
                                         __ATOMIC_SEQ_CST));
   raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+}
+
+void monitor_rank(int priority) {
+  if (started && self_gd != nullptr && load_acquire(&self_gd->gd_ktid) > 0) {
+    rank_set_kernel(self_gd->gd_ktid, SCHED_FIFO, priority);
+    self_gd->gd_class = rank_class(SCHED_FIFO, priority);  // what it makes begins with that
+  }
 }
 
 void monitor_nudge() {

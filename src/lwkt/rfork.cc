@@ -31,6 +31,7 @@
 #include "assert.h"
 #include "clock.h"
 #include "ipiq.h"
+#include "rank.h"
 #include "slab.h"
 #include "spinlock.h"
 
@@ -98,6 +99,7 @@ void go_deaf(globaldata* gd) {
 }
 
 void spare_wait(globaldata* gd) {
+  if (sched_ranked != 0) rank_settle(nullptr);
   gd->gd_wake = 0;
   {
     Guard g(spare_lock);
@@ -153,6 +155,7 @@ void idle_main(void*) {
       td = sched_steal(c);
       // More than one came over: others may want some.
       if (td != nullptr && sched_cpu_has_work(c)) rfork_work_queued(2);
+      if (td != nullptr && __builtin_expect(sched_ranked != 0, 0)) rank_settle(td);
     }
     if (td == nullptr && c->c_ndoubt != 0 && sched_hooks.settle_doubts(c)) continue;
     if (td != nullptr) {
@@ -194,6 +197,7 @@ globaldata* area_alloc() {
 
 void rfork_main(void* arg) {
   auto* gd = static_cast<globaldata*>(arg);
+  if (sched_ranked != 0) rank_settle(nullptr);
   store_release(&gd->gd_ktid, static_cast<int32_t>(raw0(SYS_gettid)));
   set_altstack(gd);
   sched_hooks.set_sigmask();
@@ -217,6 +221,7 @@ globaldata* rfork_create(cpu* c) {
   gd->gd_curthread = gd->gd_idle;
   gd->gd_idle->td_running = 1;
   gd->gd_xcalls = mygd()->gd_xcalls;  // it has its maker's credentials
+  gd->gd_class = mygd()->gd_class;
   if (c != nullptr) hold(gd, c);
   rfork_publish(gd);
   uint64_t all = ~0ull, old = 0;
@@ -265,7 +270,7 @@ int rfork_send_signal(globaldata* gd, int sig) {
 void rfork_exec_begin() {
   globaldata* gd = mygd();
   __atomic_store_n(&gd->gd_untouchable, 1u, __ATOMIC_SEQ_CST);
-  while (__atomic_load_n(&gd->gd_senders, __ATOMIC_SEQ_CST) != 0) raw0(SYS_sched_yield);
+  while (__atomic_load_n(&gd->gd_senders, __ATOMIC_SEQ_CST) != 0) spin_yield();
   raw0(SYS_getpid);  // what was sent before is handled at the latest when this returns
 }
 
@@ -493,12 +498,14 @@ void sched_atfork_child() {
     c->c_gd = nullptr;
     c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = c->c_look = 0;
     c->c_ndoubt = 0;
+    c->c_ranked_since = c->c_fair_until = 0;
   }
   spare_lock = GlobalLock{};
   spares = nullptr;
   nidle = nwaking = 0;
   sched_live = {1};
   sched_queue_reset();
+  rank_atfork_child();
   cpu* c = cpus[0];
   c->c_state = CPU_RUN;
   hold(gd, c);

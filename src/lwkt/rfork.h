@@ -52,6 +52,7 @@ inline void monitor_poke(MonitorWatch level) {
 // An LWKT will run, or sit in a trap, while timers are pending: the first may be earlier than the
 // monitor knows.
 void monitor_poke_timer();
+void monitor_rank(int priority);  // SCHED_FIFO for it, too: it must see who computes
 void monitor_nudge();  // looks once, and is as vigilant as before
 void monitor_atfork_child();
 

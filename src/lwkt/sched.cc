@@ -17,12 +17,16 @@
 #include "sched.h"
 
 #include <errno.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #include "../../arch/switch.h"
 #include "../../arch/rawcall.h"
 #include "assert.h"
 #include "clock.h"
 #include "ipiq.h"
+#include "rank.h"
 #include "rfork.h"
 #include "spinlock.h"
 #include "token.h"
@@ -39,6 +43,7 @@ SchedHooks sched_hooks;
 
 namespace {
 
+inline constexpr int kRanks = 100;  // 1 to 99
 inline constexpr uint32_t kGlobalEvery = 61;  // prime: no resonance with a program's period
 
 // From the saved stack pointer up: the scheduler's frames, the call's, the program's own.
@@ -47,37 +52,86 @@ inline constexpr uint32_t kStackLines = 14;
 // cancellation point writes. Elsewhere the prefetch is of no use and does no harm.
 inline constexpr uint32_t kTcbCancel = 0x300;
 
-struct GlobalQueue {
-  GlobalLock lock;
+struct ThreadList {
   thread* head = nullptr;
   thread* tail = nullptr;
+
+  void push(thread* td) {
+    td->td_qnext = nullptr;
+    if (tail != nullptr) {
+      tail->td_qnext = td;
+    } else {
+      head = td;
+    }
+    tail = td;
+  }
+  void push_first(thread* td) {
+    td->td_qnext = head;
+    head = td;
+    if (tail == nullptr) tail = td;
+  }
+  thread* pop() {
+    thread* td = head;
+    if (td == nullptr) return nullptr;
+    head = td->td_qnext;
+    if (head == nullptr) tail = nullptr;
+    td->td_qnext = nullptr;
+    return td;
+  }
+};
+
+struct GlobalQueue {
+  GlobalLock lock;
+  ThreadList plain;
+  ThreadList ranked[kRanks];  // by rank (rank.h); [0] is unused
+  int highest = 0;            // no list above it has anything
+  uint32_t nranked = 0;
 };
 GlobalQueue globalq;
 
 ReapHook reap_hook;
 
-void global_push(thread* td) {
-  td->td_qnext = nullptr;
+void count_global(int n) {
+  __atomic_store_n(&sched_nglobal, sched_nglobal + static_cast<uint32_t>(n), __ATOMIC_RELAXED);
+}
+
+void global_push(thread* td, bool first = false) {
   Guard g(globalq.lock);
-  if (globalq.tail != nullptr) {
-    globalq.tail->td_qnext = td;
+  int rank = td->td_rank;
+  if (__builtin_expect(rank != 0, 0)) {
+    if (first) {
+      globalq.ranked[rank].push_first(td);
+    } else {
+      globalq.ranked[rank].push(td);
+    }
+    if (rank > globalq.highest) globalq.highest = rank;
+    globalq.nranked++;
   } else {
-    globalq.head = td;
+    globalq.plain.push(td);
   }
-  globalq.tail = td;
-  __atomic_store_n(&sched_nglobal, sched_nglobal + 1, __ATOMIC_RELAXED);
+  count_global(1);
 }
 
 thread* global_pop() {
   if (__atomic_load_n(&sched_nglobal, __ATOMIC_RELAXED) == 0) return nullptr;
   Guard g(globalq.lock);
-  thread* td = globalq.head;
-  if (td == nullptr) return nullptr;
-  globalq.head = td->td_qnext;
-  if (globalq.head == nullptr) globalq.tail = nullptr;
-  __atomic_store_n(&sched_nglobal, sched_nglobal - 1, __ATOMIC_RELAXED);
-  td->td_qnext = nullptr;
+  thread* td = globalq.plain.pop();
+  if (td != nullptr) count_global(-1);
   return td;
+}
+
+// The highest of those whose rank is at least `least`, above 0.
+thread* ranked_pop(int least) {
+  if (__atomic_load_n(&globalq.nranked, __ATOMIC_RELAXED) == 0) return nullptr;
+  Guard g(globalq.lock);
+  for (; globalq.highest > 0; globalq.highest--) {
+    if (globalq.ranked[globalq.highest].head == nullptr) continue;
+    if (globalq.highest < least) return nullptr;
+    globalq.nranked--;
+    count_global(-1);
+    return globalq.ranked[globalq.highest].pop();
+  }
+  return nullptr;
 }
 
 // Thousands of LWKTs that take turns find none of their memory in the cache: some 15 lines each, a
@@ -129,7 +183,7 @@ thread* steal_from(cpu* victim, cpu* self) {
 [[gnu::noinline]] void await_context(thread* next) {
   while (load_acquire(&next->td_running) != 0) {
     for (int i = 0; i < kSpinLimit && load_acquire(&next->td_running) != 0; i++) cpu_pause();
-    if (load_acquire(&next->td_running) != 0) raw0(24);  // sched_yield: its rfork was preempted
+    if (load_acquire(&next->td_running) != 0) spin_yield();  // its rfork was preempted
   }
 }
 
@@ -162,16 +216,65 @@ void spin_contended(uint32_t* word) {
       }
       cpu_pause();
     }
-    raw0(24);  // sched_yield: the holder is a kernel thread that does not run
+    spin_yield();  // the holder is a kernel thread that does not run
   }
+}
+
+void spin_yield() {
+  if (__builtin_expect(sched_ranked == 0, 1)) {
+    raw0(SYS_sched_yield);
+    return;
+  }
+  // A yield is no use to one of a lower class.
+  timespec pause{0, 20'000};
+  raw2(SYS_nanosleep, reinterpret_cast<long>(&pause), 0);
 }
 
 void sched_set_reap_hook(ReapHook hook) { reap_hook = hook; }
 
 uint32_t sched_global_count() { return __atomic_load_n(&sched_nglobal, __ATOMIC_RELAXED); }
 
+namespace {
+
+// The cpu that runs the lowest rank below td's, if it is another one's.
+void interrupt_lower(const thread* td) {
+  globaldata* victim = nullptr;
+  int lowest = td->td_rank;
+  for (int i = 0; i < ncpus; i++) {
+    cpu* c = cpus[i];
+    if (load_acquire(&c->c_state) != CPU_RUN) continue;
+    globaldata* gd = c->c_gd;
+    const thread* runs = gd != nullptr ? gd->gd_curthread : nullptr;
+    if (runs == nullptr || (runs->td_flags & TDF_IDLE) != 0 || runs->td_rank >= lowest) continue;
+    lowest = runs->td_rank;
+    victim = gd;
+  }
+  if (victim != nullptr && victim->gd_ktid > 0) rfork_send_signal(victim, kIpiSignal);
+}
+
+[[gnu::noinline]] void enqueue_ranked(thread* td, bool first = false) {
+  global_push(td, first);
+  thread* self = curthread();
+  bool idle = (self->td_flags & TDF_IDLE) != 0;
+  if (!idle && self != td && mygd()->gd_cpu != nullptr && self->td_rank < td->td_rank) {
+    // The caller gives way on its way out. No other cpu is woken: it might take td at once, and
+    // find the lock taken under which the caller has woken it.
+    __atomic_or_fetch(&self->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);
+    monitor_poke(MONITOR_FAST);
+    return;
+  }
+  if (!idle && self != td) interrupt_lower(td);
+  rfork_work_queued(kRunqSize);
+}
+
+}  // namespace
+
 void sched_enqueue(thread* td) {
   KASSERT(td->td_state == TDS_RUNNABLE);
+  if (__builtin_expect(td->td_rank != 0, 0)) {
+    enqueue_ranked(td);
+    return;
+  }
   cpu* c = mygd()->gd_cpu;
   if (__builtin_expect(c != nullptr, 1)) {
     uint32_t t = c->c_tail;
@@ -209,10 +312,62 @@ void sched_harvest() {
   if (c->c_unsubmitted != 0 || sched_hooks.engine_unattended()) sched_hooks.engine_harvest(c);
 }
 
+namespace {
+
+inline constexpr uint64_t kRankedMost = 950'000'000;  // ns; as the kernel's sched_rt_runtime_us
+inline constexpr uint64_t kFairTurn = 50'000'000;
+
+bool plain_waits(const cpu* c) {
+  return sched_cpu_has_work(c) ||
+         __atomic_load_n(&sched_nglobal, __ATOMIC_RELAXED) != __atomic_load_n(&globalq.nranked, __ATOMIC_RELAXED);
+}
+
+// Whether those of no rank have waited so long that it is their turn.
+bool plain_turn(cpu* c) {
+  if (!plain_waits(c)) {
+    c->c_ranked_since = 0;
+    return false;
+  }
+  uint64_t now = clock_monotonic();
+  if (now < c->c_fair_until) return true;
+  if (c->c_ranked_since == 0) c->c_ranked_since = now;
+  if (now - c->c_ranked_since < kRankedMost) return false;
+  c->c_ranked_since = 0;
+  c->c_fair_until = now + kFairTurn;
+  return true;
+}
+
+// What sched_pick takes once there are ranks. `least`: no lower rank; 0: anybody.
+[[gnu::noinline]] thread* pick_ranked(cpu* c, int least) {
+  thread* next = nullptr;
+  bool look = c->c_nswitch % kGlobalEvery == 0;
+  if (look) {
+    sched_run_timers();
+    sched_harvest();
+  }
+  bool plain_first = plain_turn(c);
+  if (!plain_first) next = ranked_pop(least > 1 ? least : 1);
+  if (next == nullptr && (plain_first || least == 0)) {
+    if (look) next = global_pop();
+    if (next == nullptr) next = ring_pop(c);
+    if (next == nullptr) next = global_pop();
+    if (next != nullptr && !plain_first) c->c_ranked_since = 0;
+  }
+  return next;
+}
+
+}  // namespace
+
 thread* sched_pick(cpu* c) {
   thread* next;
   if (__builtin_expect(load_acquire(&c->c_ipipending) != 0, 0)) process_ipiq();
   if (__builtin_expect(c->c_nswitch >= c->c_look, 0)) {
+    if (__builtin_expect(sched_ranked != 0, 0)) {
+      c->c_look = 0;
+      next = pick_ranked(c, 0);
+      rank_settle(next);
+      return next;
+    }
     c->c_look = c->c_nswitch + kGlobalEvery;
     sched_run_timers();  // LWKTs that hand over to each other for ever never let idle do it
     // Events on top of a long queue would flow over into the global one, where they would wait for
@@ -331,6 +486,68 @@ namespace {
 
 }  // namespace
 
+namespace {
+
+// A yield once there are ranks: those below the caller's don't get its cpu. `forced`: it didn't ask, and
+// in SCHED_FIFO keeps its place before its equals.
+[[gnu::noinline]] bool yield_ranked(globaldata* gd, bool forced) {
+  cpu* c = gd->gd_cpu;
+  thread* td = gd->gd_curthread;
+  int mine = td->td_rank;
+  bool stays = forced && mine != 0 && (td->td_policy & ~TDP_RESET) == SCHED_FIFO;
+  sched_run_timers();
+  int least = stays ? mine + 1 : mine;
+  thread* next = pick_ranked(c, least);
+  if (next == nullptr) {
+    sched_harvest();
+    next = pick_ranked(c, least);
+  }
+  if (next == nullptr) {
+    rank_settle(td);  // its class may be another one
+    return false;
+  }
+  // Its class first: an idle cpu that the queueing wakes runs td at once, before this one has switched.
+  rank_settle(next);
+  td->td_state = TDS_RUNNABLE;
+  if (stays) {
+    enqueue_ranked(td, true);
+  } else {
+    sched_enqueue(td);
+  }
+  sched_switch_to(next);
+  return true;
+}
+
+}  // namespace
+
+namespace {
+
+// The yield in all its cases. Not part of sched_yield_cpu, so that the plain one keeps no registers for it.
+[[gnu::noinline]] bool yield_slowly(globaldata* gd) {
+  if (__builtin_expect(sched_ranked != 0, 0)) return yield_ranked(gd, false);
+  thread* next = sched_pick(gd->gd_cpu);
+  if (next == nullptr) {
+    // One that waits by yielding makes no switch, so no look at the timers and at the kernel's events
+    // is ever due here. What it waits for may need one: every turn of two LWKTs that wait for each
+    // other, one in a read, one by yields, would last until the monitor's next look, 10 ms.
+    sched_run_timers();
+    sched_harvest();
+    next = sched_pick(gd->gd_cpu);
+  }
+  if (next == nullptr) return false;
+  thread* td = gd->gd_curthread;
+  td->td_state = TDS_RUNNABLE;
+  sched_enqueue(td);
+  sched_switch_to(next);
+  return true;
+}
+
+}  // namespace
+
+bool sched_preempt_cpu() {
+  return __builtin_expect(sched_ranked != 0, 0) ? yield_ranked(mygd(), true) : sched_yield_cpu();
+}
+
 bool sched_yield_cpu() {
   globaldata* gd = mygd();
   cpu* c = gd->gd_cpu;
@@ -346,20 +563,7 @@ bool sched_yield_cpu() {
     switch_return();
     return true;
   }
-  thread* next = sched_pick(c);
-  if (next == nullptr) {
-    // One that waits by yielding makes no switch, so no look at the timers and at the kernel's events
-    // is ever due here. What it waits for may need one: every turn of two LWKTs that wait for each
-    // other, one in a read, one by yields, would last until the monitor's next look, 10 ms.
-    sched_run_timers();
-    sched_harvest();
-    next = sched_pick(c);
-  }
-  if (next == nullptr) return false;
-  td->td_state = TDS_RUNNABLE;
-  sched_enqueue(td);
-  sched_switch_to(next);
-  return true;
+  return yield_slowly(gd);
 }
 
 void sched_exit() {
@@ -369,6 +573,29 @@ void sched_exit() {
   gd->gd_leaving = td;
   sched_switch();
   CR_PANIC("a dead LWKT was scheduled");
+}
+
+void sched_resort() {
+  ThreadList all;
+  {
+    Guard g(globalq.lock);
+    for (int rank = globalq.highest; rank > 0; rank--) {
+      while (thread* td = globalq.ranked[rank].pop()) all.push(td);
+    }
+    while (thread* td = globalq.plain.pop()) all.push(td);
+    count_global(-static_cast<int>(sched_nglobal));
+    globalq.highest = 0;
+    globalq.nranked = 0;
+  }
+  while (thread* td = all.pop()) sched_enqueue(td);
+  for (int i = 0; i < ncpus; i++) {
+    uint32_t n = load_acquire(&cpus[i]->c_tail) - load_acquire(&cpus[i]->c_head);
+    for (; n > 0 && n <= kRunqSize; n--) {
+      thread* td = ring_pop(cpus[i]);
+      if (td == nullptr) break;
+      sched_enqueue(td);
+    }
+  }
 }
 
 void sched_queue_reset() {

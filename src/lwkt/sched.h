@@ -38,6 +38,8 @@ void sched_enqueue(thread* td);
 
 // Lets other LWKTs run if there are any. True if somebody ran.
 bool sched_yield_cpu();
+// The same, not asked for by the caller: one in SCHED_FIFO goes on before its equals.
+bool sched_preempt_cpu();
 
 // Something but the caller could use `c`, now or when a timer or an event comes.
 extern uint32_t sched_external;   // LWKTs that only an event from the kernel can wake: somebody

@@ -16,6 +16,8 @@ namespace cr {
 inline constexpr int kSpinLimit = 200;  // then let the kernel run the holder
 
 [[gnu::noinline]] void spin_contended(uint32_t* word);
+// Lets the kernel run whoever is waited for: a kernel thread that was taken off its processor.
+void spin_yield();
 
 struct SpinLock {
   uint32_t word = 0;

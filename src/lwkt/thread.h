@@ -53,6 +53,8 @@ inline constexpr uint32_t TDF_PASSTHRU = 0x0200;  // stands for a vfork child
 inline constexpr uint32_t TDF_INPORT = 0x0100;    // inside a shim: nested calls go straight down
 inline constexpr uint32_t TDF_WORKER = 0x0400;    // carries out calls that were sent as messages
 
+inline constexpr uint8_t TDP_RESET = 0x80;  // in td_policy
+
 // td_ast: why the way out of the gate must stop
 inline constexpr uint32_t AST_SIGNAL = 1;
 inline constexpr uint32_t AST_RESCHED = 2;
@@ -76,7 +78,8 @@ struct thread {
   // -- scheduling --
   thread* td_qnext;    // run queue, wait queue of a port, or free list
   cr::globaldata* td_gd;  // the rfork it runs on (RUNNING) or ran on last
-  int32_t td_critcount;
+  int16_t td_critcount;
+  uint8_t td_rank;     // above 0: before all those of a lower one (rank.h)
   int32_t td_tid;      // Linux's thread id, virtual but for the main thread; 0: none
   int64_t td_wakeval;  // what the winner of the wake says: 0 woken, -errno
 
@@ -120,6 +123,8 @@ struct thread {
   cr::sysunion_storage td_sysmsg;
   struct lwkt_port td_msgport;
   int32_t td_migrate;  // cpu that a migrating LWKT goes to
+  uint8_t td_policy;   // SCHED_, and TDP_RESET for SCHED_RESET_ON_FORK (src/sysport/schedclass.h)
+  uint8_t td_priority; // of its real-time class, or 0
 };
 
 // A slab class of whole cache lines, eight to a page: a parked thread's budget counts on it.
@@ -162,6 +167,8 @@ struct alignas(kCacheLine) cpu {
   uint64_t c_nswitch;    // switches so far
   uint64_t c_look;       // ... at which the global queue and the timers are looked at next
   slab_cpu* c_slab;
+  uint64_t c_ranked_since;  // since when only ranked LWKTs run here though others wait, ns; 0: not so
+  uint64_t c_fair_until;    // until then those others go first
   uint64_t c_nmade;      // counters for --stats: LWKTs made here,
   uint64_t c_nsteal;     // taken from other cpus,
   uint64_t c_nhandoff;   // and how often the cpu left a holder that sat in a trap
@@ -201,6 +208,7 @@ struct globaldata {
   uint32_t gd_deaf;        // blocks all signals: a spare rfork, the monitor
   uint32_t gd_untouchable; // in an exec: gets no signal of libcr's own
   uint32_t gd_senders;     // who is about to send one
+  uint32_t gd_class;       // the kernel's scheduling class of it (rank.h), once there are ranks
 };
 
 inline constexpr uint32_t GDF_PASSTHRU = 1;  // a vfork child's area

@@ -154,7 +154,7 @@ bool token_switch_in(thread* td) { return all_held(td) || take_all(td); }
     if (n % kSpinLimit != 0) {
       cpu_pause();
     } else {
-      raw0(__NR_sched_yield);
+      spin_yield();
     }
   }
 }

@@ -101,7 +101,7 @@ inline void spin_until(Pred done) {
     if (n % kSpinLimit != 0) {
       cpu_pause();
     } else {
-      raw0(__NR_sched_yield);
+      spin_yield();
     }
   }
 }

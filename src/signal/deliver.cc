@@ -197,7 +197,7 @@ void run_preempt(int) {
   // All cpus may compute: then nobody but the one that is stopped looks at the timers.
   sched_run_timers();
   sched_harvest();
-  sched_yield_cpu();
+  sched_preempt_cpu();
 }
 }  // namespace
 
@@ -269,7 +269,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
   if ((td->td_ast & AST_RESCHED) != 0) {
     __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
     sched_run_timers();
-    sched_yield_cpu();
+    sched_preempt_cpu();
   }
   // A site that was displaced goes on in its stub, one that is to be restarted enters anew.
   if (const PatchedSite* s = site_by_trap(uc->mc.ip); s != nullptr) {

@@ -134,7 +134,7 @@ bool sysport_interrupted(thread* td) {
   if (interrupted_for_us(td)) return true;
   if ((td->td_ast & AST_RESCHED) != 0) {
     __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
-    sched_yield_cpu();
+    sched_preempt_cpu();
   }
   return false;
 }
@@ -289,7 +289,7 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
     __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
     if (sched_timer_due()) sched_run_timers();
     sched_harvest();
-    sched_yield_cpu();
+    sched_preempt_cpu();
   }
   if ((ast & AST_SIGNAL) != 0) {
     sig_deliver_at_gate(td, tf);

@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -188,6 +189,17 @@ static void expiries_of_an_ignored_signal(void) {
   printf("overruns: %d\n", timer_getoverrun(t) >= 5);
   CHECK(timer_delete(t) == 0);
 }
+static void fast_timer_of_an_ignored_signal(void) {
+  sigset_t set = set_of(SIGCONT, 0, 0);
+  CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+  timer_t t = new_timer(SIGEV_SIGNAL, SIGCONT, 1, 0);
+  struct itimerspec its = {{0, 1}, {0, 1000000}};
+  CHECK(timer_settime(t, 0, &its, NULL) == 0);
+  sleep_ms(10);
+  CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+  printf("overruns: %d\n", timer_getoverrun(t) >= 75);
+  CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0 && timer_delete(t) == 0);
+}
 static void ignored_signal_is_gone_once_unblocked(void) {
   sigset_t set = set_of(SIGCONT, SIGURG, 0), pending;
   for (int i = 0; i < 2; i++) {
@@ -333,6 +345,100 @@ static void blocked_signals_do_not_prolong_sleeps(void) {
   CHECK(semctl(semaphores, 0, IPC_RMID) == 0);
 }
 
+/* ---- real-time classes, all on one processor; where they are not allowed, nothing ---- */
+
+static int be_fifo(int priority) {
+  struct sched_param p = {.sched_priority = priority};
+  cpu_set_t set;
+  CHECK(sched_getaffinity(0, sizeof set, &set) == 0);
+  int first = 0;
+  while (!CPU_ISSET(first, &set)) first++;
+  CPU_ZERO(&set);
+  CPU_SET(first, &set);
+  CHECK(sched_setaffinity(0, sizeof set, &set) == 0);
+  return sched_setscheduler(0, SCHED_FIFO, &p) == 0;
+}
+static pthread_t new_fifo(int priority, void* (*fn)(void*), void* arg) {
+  struct sched_param p = {.sched_priority = priority};
+  pthread_attr_t attr;
+  pthread_t t;
+  CHECK(pthread_attr_init(&attr) == 0);
+  CHECK(pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED) == 0);
+  CHECK(pthread_attr_setschedpolicy(&attr, SCHED_FIFO) == 0);
+  CHECK(pthread_attr_setschedparam(&attr, &p) == 0);
+  CHECK(pthread_create(&t, &attr, fn, arg) == 0);
+  return t;
+}
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static sem_t arrived;
+static void* pass_gate(void* arg) {
+  CHECK(sem_post(&arrived) == 0 && pthread_mutex_lock(&gate) == 0);
+  order[norder++] = (int)(intptr_t)arg;
+  CHECK(pthread_mutex_unlock(&gate) == 0);
+  return NULL;
+}
+static void waiters_go_on_by_priority(void) {
+  static const int priorities[] = {5, 20, 10, 20, 5};
+  pthread_t t[5];
+  if (!be_fifo(1)) return;
+  CHECK(sem_init(&arrived, 0, 0) == 0 && pthread_mutex_lock(&gate) == 0);
+  for (int i = 0; i < 5; i++) {
+    t[i] = new_fifo(priorities[i], pass_gate, (void*)(intptr_t)(priorities[i] * 10 + i));
+    CHECK(sem_wait(&arrived) == 0);
+    sleep_ms(2);  /* until it waits */
+  }
+  CHECK(pthread_mutex_unlock(&gate) == 0);
+  for (int i = 0; i < 5; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  for (int i = 0; i < norder; i++) printf("%d\n", order[i]);
+}
+
+static volatile int done;
+static void* spin_a_while(void* arg) {
+  int64_t end = now_ms() + 30;
+  while (now_ms() < end) sched_yield();
+  done = 1;
+  return NULL;
+}
+static void* make_a_higher_one(void* arg) {
+  pthread_t t = new_fifo(3, spin_a_while, NULL);
+  printf("%d\n", done);
+  CHECK(pthread_join(t, NULL) == 0);
+  done = 0;
+  t = new_fifo(1, spin_a_while, NULL);
+  printf("%d\n", done);
+  CHECK(pthread_join(t, NULL) == 0);
+  return NULL;
+}
+static void higher_priority_runs_first(void) {
+  if (!be_fifo(1)) return;
+  struct sched_param p = {0};
+  CHECK(sched_setscheduler(0, SCHED_OTHER, &p) == 0);
+  CHECK(pthread_join(new_fifo(2, make_a_higher_one, NULL), NULL) == 0);
+}
+
+static void* spin_until_done(void* arg) {
+  CHECK(sem_post(&arrived) == 0);
+  while (!done) {
+  }
+  return NULL;
+}
+static void* be_done(void* arg) {
+  CHECK(sem_wait(&arrived) == 0);
+  done = 1;
+  return NULL;
+}
+/* As the kernel's: a bit of each second. */
+static void others_get_some_time_beside_a_spinning_fifo_thread(void) {
+  pthread_t t;
+  if (!be_fifo(1)) return;
+  struct sched_param p = {0};
+  CHECK(sched_setscheduler(0, SCHED_OTHER, &p) == 0 && sem_init(&arrived, 0, 0) == 0);
+  CHECK(pthread_create(&t, NULL, be_done, NULL) == 0);
+  CHECK(pthread_join(new_fifo(10, spin_until_done, NULL), NULL) == 0 && pthread_join(t, NULL) == 0);
+  puts("done");
+}
+
 /* ---- stacks ---- */
 
 /* pthread_exit loads the unwinder's library. Below the stack nothing is mapped. */
@@ -353,9 +459,12 @@ static const struct test_case cases[] = {
     CASE(errno_is_zero_at_start), CASE(several_signals_at_a_handlers_return), CASE(timer_runs_a_thread),
     CASE(timer_signals_one_thread), CASE(timer_for_no_thread_is_refused),
     CASE(expiries_while_blocked_are_overruns), CASE(each_timer_has_a_signal_of_its_own),
-    CASE(expiries_of_an_ignored_signal), CASE(ignored_signal_is_gone_once_unblocked),
+    CASE(expiries_of_an_ignored_signal), CASE(fast_timer_of_an_ignored_signal),
+    CASE(ignored_signal_is_gone_once_unblocked),
     CASE(ignored_signal_from_a_child_is_gone_once_unblocked), CASE(many_signals_are_queued_in_order),
     CASE(queued_signals_have_a_limit),
-    CASE(blocked_signals_do_not_prolong_sleeps), CASE(library_is_loaded_on_the_smallest_stack),
+    CASE(blocked_signals_do_not_prolong_sleeps), CASE(waiters_go_on_by_priority),
+    CASE(higher_priority_runs_first), CASE(others_get_some_time_beside_a_spinning_fifo_thread),
+    CASE(library_is_loaded_on_the_smallest_stack),
 };
 CASE_MAIN(cases)

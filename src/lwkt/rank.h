@@ -1,0 +1,43 @@
+// Real-time scheduling classes of LWKTs (SCHED_FIFO, SCHED_RR).
+//
+// An LWKT whose priority is above the process's base, the lowest that any of its LWKTs has had since
+// there are several, has a rank: its priority. Of the ranked ones the highest runs, before all
+// others; those of no rank share the cpus as ever, and a program that uses no such class, or is as a
+// whole in one (chrt), never comes here. What ranks change:
+//   - ranked LWKTs wait in lists of their own, a part of the global queue (sched.cc); a futex wakes
+//     the highest waiter first (syscalls/futex_internal.h);
+//   - one that becomes runnable interrupts whoever has a lower rank: the waker at its way out, else the
+//     cpu with the lowest, by the IPI signal;
+//   - a kernel thread has the class of the LWKT that it runs, so that the kernel decides as it would
+//     where several kernel threads share a processor, and between processes; idle ones and the
+//     monitor have the highest, or they could not take up work while somebody computes;
+//   - as in the kernel, others get 50 ms of each second if ranked ones leave them nothing.
+//
+// From the first rank on (sched_ranked) each pick goes the slow way: c_look stays 0. A change of class
+// between two LWKTs costs a trap. No cost before.
+#pragma once
+
+#include <stdint.h>
+
+#include "sched.h"
+
+namespace cr {
+
+extern uint32_t sched_ranked;  // there are ranks, or were
+
+void rank_begin();          // the first rank is about to be given
+void rank_atfork_child();
+// A kernel thread's class as one word, gd_class.
+inline uint32_t rank_class(int policy, int priority) {
+  return static_cast<uint32_t>(policy) << 8 | static_cast<uint32_t>(priority);
+}
+// policy may hold SCHED_RESET_ON_FORK. -errno.
+long rank_set_kernel(int32_t ktid, int policy, int priority);
+// The calling rfork will run td, null: is idle, or about to take what comes.
+void rank_settle(const thread* td);
+
+// ---- of sched.cc --------------------------------------------------------------------------------
+// Puts what is queued where its rank says now.
+void sched_resort();
+
+}  // namespace cr
