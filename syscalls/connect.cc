@@ -3,18 +3,22 @@
 // Policy, in this order
 //   1. What never sleeps is a plain trap: datagrams, and a socket known to be non-blocking.
 //   2. A peer on this machine answers within the call, unless its backlog is full: a trap with the
-//      cpu on offer. So does a unix socket, which has nothing to wait for by poll when it is full. (A thread that
-//      connects over the loopback: 13 us; the ring's way round costs 3 more.)
-//   3. TCP to elsewhere sleeps for a round trip. Where the engine completes calls it goes to the ring, whose
-//      IORING_OP_CONNECT starts the connection as if the file were non-blocking, and waits without a
-//      thread. Otherwise the cpu is given away at once.
+//      cpu on offer. So does a unix socket, which has nothing to wait for by poll when it is full.
+//      (Connection, echo and close over the loopback, 200 threads on one cpu: 28.6 us of cpu; by
+//      the ring 31.7.)
+//   3. TCP to elsewhere sleeps for a round trip. Where the engine completes calls it goes to the
+//      ring, whose IORING_OP_CONNECT starts the connection as if the file were non-blocking, and
+//      waits without a thread. Otherwise the cpu is given away at once. (1,000 threads that connect
+//      and echo three times over 20 ms: by the ring 0.28-0.30 s, 31 us of cpu each and 3 kernel
+//      threads; given away 0.30-0.33 s, 58-61 us and 1,002; on offer 2.4-2.6 s; natively 0.31-0.32
+//      s, 50 us and 1,002.)
 //
 // What makes it exactly Linux's:
-//   - SO_SNDTIMEO ends it with EINPROGRESS, a signal with EINTR, or without a time-out with a restart.
+//   - SO_SNDTIMEO ends it with EINPROGRESS, a signal with EINTR or, without a time-out, a restart.
 //     The connection goes on in the background. The next connect, a restart among them, waits for
 //     it; the ring would say EALREADY, so that one is the kernel's, with the cpu given away.
-//   - After an error the kernel leaves a socket that connects anew. The ring takes the error of a connection that
-//     failed later and leaves the rest undone: a disconnect (AF_UNSPEC) does it.
+//   - After an error the kernel leaves a socket that connects anew. The ring takes the error of a
+//     connection that failed later and leaves the rest undone: a disconnect (AF_UNSPEC) does it.
 
 #include <linux/io_uring.h>
 #include <netinet/in.h>
@@ -50,7 +54,8 @@ bool elsewhere(const union sysunion* m) {
   return word[0] != 0 || word[1] != 0 || word[2] != 0;
 }
 
-// A connection that failed leaves TCP closed; one that was never begun, because it could not be, as it was.
+// A connection that failed leaves TCP closed; one that was never begun, because it could not be, as
+// it was.
 void leave_as_kernel(int fd) {
   tcp_info info;
   uint32_t size = sizeof info.tcpi_state;
@@ -80,7 +85,8 @@ int by_ring(union sysunion* m, fdentry* e, int fd, uint32_t gen) {
     case -EINTR:
       if (deadline != kNever && clock_monotonic() >= deadline) return EINPROGRESS;
       if (blocking_interrupted(curthread())) return deadline == kNever ? ERESTARTSYS : EINTR;
-      // The signal was another LWKT's: the kernel waits on. What is EALREADY to it has begun in this call.
+      // The signal was another LWKT's: the kernel waits on. What is EALREADY to it has begun in
+      // this call.
       if (int error = sysport_trap_sleep(m); error != EALREADY) return error;
       return EINPROGRESS;
     default:

@@ -1,13 +1,16 @@
-// Calls for which the kernel has no asynchronous form: locks on files, System V and POSIX message queues,
-// semaphores, splices, and what waits for a disk to take what is cached.
+// Calls for which the kernel has no asynchronous form: locks on files, System V and POSIX message
+// queues, semaphores, splices, and what waits for a disk to take what is cached.
 //
-// Their waiters stand in queues of the kernel's whose rules (who is next, who would deadlock, whom mq_notify passes
-// over) can't be kept from outside, so they sleep in the kernel. But a call that is known to sleep gives
-// its cpu away at once, where one on offer lets the other LWKTs wait for the monitor, 100 us and more. To know it
-//   - a call that can be told not to wait is tried that way first, one more trap for those that sleep;
+// Their waiters stand in queues of the kernel's whose rules (who is next, who would deadlock, whom
+// mq_notify passes over) can't be kept from outside, so they sleep in the kernel. But a call that
+// is known to sleep gives its cpu away at once, where one on offer lets the other LWKTs wait for
+// the monitor, 100 us and more. To know it
+//   - a call that can be told not to wait is tried that way first, one trap more if it sleeps;
 //   - the ends of a splice are polled;
-//   - a call that waits for a disk is believed to: journals commit in milliseconds (file.cc says what was
-//     measured for fsync).
+//   - a call that waits for a disk is believed to: journals commit in milliseconds (file.cc says
+//     what was measured for fsync).
+
+#include "kernelwait.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +25,6 @@
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
 #include "blocking.h"
-#include "kernelwait.h"
 #include "sysent.h"
 
 namespace cr {
@@ -38,8 +40,8 @@ int try_with(union sysunion* m, int at, uint64_t value) {
   return error;
 }
 
-// The call tried with argument `at` being `value`; where that says `would_wait`, or was interrupted by whatever, it
-// is made as it is.
+// The call tried with argument `at` being `value`; where that says `would_wait`, or was interrupted
+// by whatever, it is made as it is.
 int try_then_sleep(union sysunion* m, int at, uint64_t value, int would_wait) {
   int error = try_with(m, at, value);
   return error == would_wait || error == EINTR ? sysport_trap_sleep(m) : error;
@@ -103,7 +105,8 @@ int kernelwait_try_semop(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   sembuf ops[kMost];
   uint64_t n = a[2];
-  if (n == 0 || n > kMost || user_copy(ops, reinterpret_cast<const void*>(a[1]), n * sizeof(sembuf)) != 0) {
+  if (n == 0 || n > kMost ||
+      user_copy(ops, reinterpret_cast<const void*>(a[1]), n * sizeof(sembuf)) != 0) {
     return kWouldSleep;
   }
   bool waits = false;

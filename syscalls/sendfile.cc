@@ -1,14 +1,16 @@
-// sendfile from a file to a stream socket, which sleeps whenever the socket is full: for a slow client once for
-// each third of what the connection holds.
+// sendfile from a file to a stream socket, which sleeps whenever the socket is full: for a slow
+// client once for each third of what the connection holds.
 //
 // There is no form of it that does not wait, but poll says when a third of the buffer is free. So
 // what is to be sent goes in pieces of at most that, each after the socket was polled, and parked
-// on if it is full. A piece that finds less room than that after all sleeps with the cpu on offer; so does
-// whatever is no such pair, and a socket with SO_SNDTIMEO, whose time the kernel counts anew as it goes along.
+// on if it is full. A piece that finds less room than that after all sleeps with the cpu on offer;
+// so does whatever is no such pair, and a socket with SO_SNDTIMEO, whose time the kernel counts
+// anew as it goes along. (100 connections that take 1 MB ten times over, one cpu: 0.41 s, natively
+// 0.40-0.42, on offer as a whole 0.68.)
 //
 // As natively a call that a signal or a broken connection ends gives what has gone so far; one with
-// wrong arguments, or at the end of its file, waits for nobody: before it waits it is made for no bytes, and the end
-// looked up.
+// wrong arguments, or at the end of its file, waits for nobody: before it waits it is made for no
+// bytes, and the end looked up.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -25,7 +27,7 @@ namespace cr {
 
 namespace {
 
-inline constexpr uint64_t kSmall = 16 * 1024;  // any send buffer has a third of this free, or nearly
+inline constexpr uint64_t kSmall = 16 * 1024;  // what fits wherever poll sees room, or nearly
 
 uint64_t third_of_buffer(int fd) {
   int size = 0;
@@ -54,8 +56,9 @@ bool has_data(const union sysunion* m) {
   return !raw_failed(raw4(SYS_sendfile, static_cast<long>(a[0]), in, static_cast<long>(a[2]), 0));
 }
 
-// The call for `count` bytes after `*done`. False: it ends here, with `*error` if nothing has gone. The kernel
-// sends less than it was asked for at the end of the file, and for any signal: also for one that is not this LWKT's.
+// The call for `count` bytes after `*done`. False: it ends here, with `*error` if nothing has gone.
+// The kernel sends less than it was asked for at the end of the file, and for any signal: also for
+// one that is not this LWKT's.
 bool send_piece(union sysunion* m, FdCall& c, uint64_t count, uint64_t* done, int* error) {
   m->raw.arg[3] = count;
   *error = *done != 0 ? c.offer_rest(m) : c.offer(m);

@@ -326,7 +326,9 @@ int sys_recvmsg(union sysunion* m) {
   if (e == nullptr || !fd_is_socket(fd_kind(e, fd))) return sysport_trap_block(m);
   if (fd_known_nonblock(e)) return sysport_trap(m);
   if (fd_low_water(e, fd)) return sysport_trap_block(m);
-  if ((flags & MSG_WAITALL) != 0 && (is_stream(e) || e->kind == FDK_SOCKET)) return receive_all(m, e, fd, flags);
+  if ((flags & MSG_WAITALL) != 0 && (is_stream(e) || e->kind == FDK_SOCKET)) {
+    return receive_all(m, e, fd, flags);
+  }
   FdCall c(fd, e, FD_IN);
   for (;;) {
     c.note();

