@@ -1,5 +1,7 @@
 # libcr.so's version script: the wrappers under glibc's versions, the C ABI, nothing else.
-file(READ "${IN}" wrappers)
+if(IN)
+  file(READ "${IN}" wrappers)
+endif()
 file(WRITE "${OUT}" "${wrappers}
 LIBCR_1 {
   global:

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
 #include "../src/async/timer.h"
@@ -108,7 +109,7 @@ int blocking_trap(union sysunion* m, bool at_once) {
   int error = at_once ? sysport_trap_sleep(m) : sysport_trap_block(m);
   if (__builtin_expect(error != ERESTARTSYS, 1)) return error;
   struct stat st;
-  bool disk = raw2(SYS_fstat, static_cast<long>(m->raw.arg[0]), reinterpret_cast<long>(&st)) == 0 &&
+  bool disk = raw2(kSysFstat, static_cast<long>(m->raw.arg[0]), reinterpret_cast<long>(&st)) == 0 &&
               (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
   return disk ? sysport_trap(m) : error;
 }

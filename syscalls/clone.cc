@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "../arch/context.h"
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
 #include "../src/lwkt/assert.h"
@@ -57,9 +58,13 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   }
   thread* self = curthread();
   thread* td = thread_alloc();
-  if (td == nullptr) return EAGAIN;
+  if (td == nullptr) {
+    tls_release(tls);
+    return EAGAIN;
+  }
   td->td_sigmask = self->td_sigmask;  // before its tid is known, or signals would be left to it
   if (!tid_assign(td)) {
+    tls_release(tls);
     thread_free(td);
     return EAGAIN;
   }
@@ -114,6 +119,7 @@ void reap(thread* td) {
     }
   }
   atomic_add(&futex_dying, ~0u);
+  tls_release(td->td_tls);
   if ((td->td_flags & TDF_MAIN) == 0) thread_free(td);
 }
 
@@ -123,7 +129,7 @@ void clone_init() { sched_set_reap_hook(reap); }
 
 int sys_clone(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  CloneRequest r{a[0], a[1], a[4], a[2], a[3]};
+  CloneRequest r{a[0], a[1], a[kCloneTls], a[2], a[kCloneChildTid]};
   if ((r.flags & CLONE_THREAD) != 0) {
     r.flags &= ~static_cast<uint64_t>(CSIGNAL);
     return thread_clone(m, r);
@@ -187,9 +193,10 @@ int sys_get_robust_list(union sysunion* m) {
   auto pid = static_cast<int32_t>(m->raw.arg[0]);
   thread* td = pid == 0 ? curthread() : tid_find(pid);
   if (td == nullptr) return sysport_trap(m);
-  uint64_t size = sizeof(robust_list_head);
-  if (user_copy(reinterpret_cast<void*>(m->raw.arg[1]), &td->td_robust, 8) != 0 ||
-      user_copy(reinterpret_cast<void*>(m->raw.arg[2]), &size, 8) != 0) {
+  auto head = static_cast<uintptr_t>(td->td_robust);
+  size_t size = sizeof(robust_list_head);
+  if (user_copy(reinterpret_cast<void*>(m->raw.arg[1]), &head, sizeof head) != 0 ||
+      user_copy(reinterpret_cast<void*>(m->raw.arg[2]), &size, sizeof size) != 0) {
     return EFAULT;
   }
   m->sm.sm_result = 0;

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
 #include "../src/async/timer.h"
@@ -122,9 +123,11 @@ int wait_alone(union sysunion* m, uint32_t cmd) {
   if (a[3] != 0 || deadlock_alone_excluded()) return sysport_trap_sleep(m);
   uint64_t op = a[1], mask = a[5];
   uint64_t until = clock_monotonic() + kDeadlockPatience;
-  timespec ts{static_cast<time_t>(until / kSecond), static_cast<long>(until % kSecond)};
+  __kernel_timespec ts;  // in the call's form
+  user_timespec_store(m->sm.sm_nr, reinterpret_cast<uintptr_t>(&ts),
+                      {static_cast<int64_t>(until / kSecond), static_cast<int64_t>(until % kSecond)});
   a[1] = FUTEX_WAIT_BITSET | (op & FUTEX_PRIVATE_FLAG);
-  a[3] = reinterpret_cast<uint64_t>(&ts);
+  a[3] = reinterpret_cast<uintptr_t>(&ts);
   if (cmd == FUTEX_WAIT) a[5] = FUTEX_BITSET_MATCH_ANY;
   int error = sysport_trap_sleep(m);
   a[1] = op, a[3] = 0, a[5] = mask;
@@ -141,12 +144,12 @@ bool is_pi_lock(uint32_t cmd) {
 
 }  // namespace
 
-int futex_deadline(const void* user, bool relative, bool realtime, uint64_t* out) {
+int futex_deadline(uint32_t nr, uint64_t user, bool relative, bool realtime, uint64_t* out) {
   *out = kNever;
-  if (user == nullptr) return 0;
-  timespec ts;
-  if (user_copy(&ts, user, sizeof ts) != 0) return EFAULT;
-  if (ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<long>(kSecond) || ts.tv_sec < 0) return EINVAL;
+  if (user == 0) return 0;
+  __kernel_timespec ts;
+  if (user_timespec(nr, user, &ts) != 0) return EFAULT;
+  if (ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<int64_t>(kSecond) || ts.tv_sec < 0) return EINVAL;
   *out = time_deadline(ts, relative, realtime);
   return 0;
 }
@@ -187,17 +190,18 @@ int sys_futex(union sysunion* m) {
     return cmd == FUTEX_WAIT_REQUEUE_PI ? sysport_trap_sleep(m) : sysport_trap(m);
   }
   bool realtime = (op & FUTEX_CLOCK_REALTIME) != 0;
-  const void* timeout = reinterpret_cast<const void*>(a[3]);
+  uint64_t timeout = a[3];
+  uint32_t nr = m->sm.sm_nr;
   uint64_t deadline = kNever;
   int error = 0;
   long result = 0;
   switch (cmd) {
     case FUTEX_WAIT:
-      error = futex_deadline(timeout, true, false, &deadline);
+      error = futex_deadline(nr, timeout, true, false, &deadline);
       if (error == 0) error = wait(addr, value, FUTEX_BITSET_MATCH_ANY, deadline);
       break;
     case FUTEX_WAIT_BITSET:
-      error = futex_deadline(timeout, false, realtime, &deadline);
+      error = futex_deadline(nr, timeout, false, realtime, &deadline);
       if (error == 0) error = wait(addr, value, static_cast<uint32_t>(a[5]), deadline);
       break;
     case FUTEX_WAKE:
@@ -226,7 +230,7 @@ int sys_futex(union sysunion* m) {
       break;
     case FUTEX_LOCK_PI:
     case FUTEX_LOCK_PI2:
-      error = futex_deadline(timeout, false, cmd == FUTEX_LOCK_PI || realtime, &deadline);
+      error = futex_deadline(nr, timeout, false, cmd == FUTEX_LOCK_PI || realtime, &deadline);
       if (error == 0) error = futex_lock_pi(addr, deadline, false);
       break;
     case FUTEX_TRYLOCK_PI:
@@ -236,7 +240,7 @@ int sys_futex(union sysunion* m) {
       error = futex_unlock_pi(addr);
       break;
     case FUTEX_WAIT_REQUEUE_PI:
-      error = futex_deadline(timeout, false, realtime, &deadline);
+      error = futex_deadline(nr, timeout, false, realtime, &deadline);
       if (error == 0) error = futex_wait_requeue_pi(addr, value, a[4], deadline);
       break;
     case FUTEX_CMP_REQUEUE_PI:

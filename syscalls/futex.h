@@ -2,7 +2,7 @@
 #pragma once
 
 #include <stdint.h>
-#include <time.h>
+#include <linux/time_types.h>
 
 namespace cr {
 
@@ -17,6 +17,6 @@ extern uint32_t futex_dying;
 void futex_atfork_child();
 
 // A program's timeout as ns of CLOCK_MONOTONIC (syscalls/time.cc).
-uint64_t time_deadline(const timespec& ts, bool relative, bool realtime);
+uint64_t time_deadline(const __kernel_timespec& ts, bool relative, bool realtime);
 
 }  // namespace cr

@@ -5,6 +5,7 @@
 #include "futex2.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "../arch/usercopy.h"
@@ -46,7 +47,7 @@ int futex2_deadline(uint64_t timeout, uint64_t clock, uint64_t* out) {
   if (timeout == 0) return 0;
   auto id = static_cast<int>(clock);
   if (id != CLOCK_REALTIME && id != CLOCK_MONOTONIC) return EINVAL;
-  return futex_deadline(reinterpret_cast<const void*>(timeout), false, id == CLOCK_REALTIME, out);
+  return futex_deadline(SYS_futex_waitv, timeout, false, id == CLOCK_REALTIME, out);
 }
 
 int sys_futex_wake(union sysunion* m) {

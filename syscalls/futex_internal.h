@@ -91,8 +91,9 @@ int wake_locked(Bucket* b, uint64_t addr, int n, uint32_t mask);
 // (ETIMEDOUT) or signal (EINTR); ENOMEM if no timer is to be had.
 int futex_sleep(thread* td, Bucket* b, uint64_t addr, uint32_t mask, uint64_t deadline);
 
-// The absolute CLOCK_MONOTONIC deadline that a timespec of the program's means; null: kNever.
-int futex_deadline(const void* user, bool relative, bool realtime, uint64_t* out);
+// The absolute CLOCK_MONOTONIC deadline that a timespec of the program's means, in the form of
+// call `nr`; null: kNever.
+int futex_deadline(uint32_t nr, uint64_t user, bool relative, bool realtime, uint64_t* out);
 
 int futex_requeue(uint64_t from, uint64_t to, int nwake, int nmove, const uint32_t* expect,
                   long* result);

@@ -178,7 +178,7 @@ int lock_pi(union sysunion* m, uint32_t cmd) {
   uint64_t deadline = kNever;
   int error = 0;
   if (cmd != FUTEX_TRYLOCK_PI) {
-    error = futex_deadline(reinterpret_cast<const void*>(a[3]), false, realtime, &deadline);
+    error = futex_deadline(m->sm.sm_nr, a[3], false, realtime, &deadline);
   }
   if (error != 0) return error;
   Pause look = kLookAtWord, patience = kLookAtProcess;
@@ -229,7 +229,7 @@ int futex_shared(union sysunion* m, uint32_t cmd) {
       bool realtime = (a[1] & FUTEX_CLOCK_REALTIME) != 0;
       uint64_t deadline;
       int error =
-          futex_deadline(reinterpret_cast<const void*>(a[3]), relative, realtime, &deadline);
+          futex_deadline(m->sm.sm_nr, a[3], relative, realtime, &deadline);
       if (error != 0) return error;
       m->sm.sm_result = 0;
       return wait_robust(a[0], value,

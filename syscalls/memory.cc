@@ -3,6 +3,7 @@
 // trap sites are rewritten before they can run), and memory that others may write (libc gets its
 // bus locks back: src/gate/buslock.h).
 
+#include <asm/shmbuf.h>
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
@@ -18,7 +19,10 @@
 
 namespace cr {
 
-int sys_mmap(union sysunion* m) {
+namespace {
+
+// `offset` in bytes.
+int map(union sysunion* m, uint64_t offset) {
   const uint64_t* a = m->raw.arg;
   uint64_t length = a[1];
   auto prot = static_cast<int>(a[2]);
@@ -34,7 +38,7 @@ int sys_mmap(union sysunion* m) {
   }
   int error = (flags & MAP_ANONYMOUS) != 0 ? sysport_trap(m) : sysport_trap_block(m);
   if (error != 0) return error;
-  auto at = static_cast<uint64_t>(m->sm.sm_result);
+  auto at = static_cast<uintptr_t>(m->sm.sm_result);
   if ((flags & MAP_FIXED) != 0) arena_replaced(at, length);
   bool file = (flags & MAP_ANONYMOUS) == 0;
   if ((flags & MAP_TYPE) != MAP_PRIVATE) {
@@ -43,12 +47,17 @@ int sys_mmap(union sysunion* m) {
   } else {
     if ((flags & MAP_FIXED) != 0) shared_remove(at, length);
     if (file && (prot & PROT_EXEC) != 0) {
-      gate_object_mapped(at, length, static_cast<int>(a[4]), a[5]);
+      gate_object_mapped(at, length, static_cast<int>(a[4]), offset);
     }
   }
   m->sm.sm_result = static_cast<long>(at);
   return 0;
 }
+
+}  // namespace
+
+int sys_mmap(union sysunion* m) { return map(m, m->raw.arg[5]); }
+int sys_mmap2(union sysunion* m) { return map(m, m->raw.arg[5] * 4096); }  // i386's
 
 int sys_munmap(union sysunion* m) {
   uint64_t at = m->raw.arg[0], length = (m->raw.arg[1] + 4095) & ~4095ull;
@@ -84,7 +93,7 @@ int sys_mremap(union sysunion* m) {
   }
   if (error == 0 && shared) {
     if (old != 0) shared_remove(from, old);
-    shared_add(static_cast<uint64_t>(m->sm.sm_result), length);
+    shared_add(static_cast<uintptr_t>(m->sm.sm_result), length);
   }
   return error;
 }
@@ -102,9 +111,9 @@ int sys_shmat(union sysunion* m) {
   int error = sysport_trap(m);
   if (error != 0) return error;
   long at = m->sm.sm_result;
-  struct shmid_ds ds;
+  struct shmid64_ds ds;
   if (raw3(SYS_shmctl, static_cast<long>(m->raw.arg[0]), IPC_STAT, reinterpret_cast<long>(&ds)) == 0) {
-    shared_add(static_cast<uint64_t>(at), ds.shm_segsz);
+    shared_add(static_cast<uintptr_t>(at), ds.shm_segsz);
   }
   buslock_restore();
   return 0;

@@ -9,9 +9,6 @@
 // epoll_wait nests the program's epoll descriptor in the engine's: it is tried with no time, and an
 // edge of the engine means that the inner one has something. An event loop that is the only
 // thread, or has the process to itself, sleeps in the kernel's own call (sched_others, sched_alone).
-//
-// The kernel must not be given the program's mask (it would hide signals from libcr that other
-// LWKTs want): the LWKT's own mask is changed around the wait, as rt_sigsuspend does.
 
 #include <errno.h>
 #include <poll.h>
@@ -24,7 +21,7 @@
 #include "../src/lwkt/slab.h"
 #include "../src/signal/signal.h"
 #include "blocking.h"
-#include "futex.h"
+#include "maskedwait.h"
 #include "sysent.h"
 
 namespace cr {
@@ -34,77 +31,6 @@ namespace {
 inline constexpr uint64_t kMostFds = 4096;  // more go to the kernel with the cpu on offer
 // What an edge says exactly (EPOLL* and POLL* have the same values).
 inline constexpr int kEdgeBits = POLLIN | POLLOUT | POLLPRI | POLLRDHUP;
-
-// ---- signal masks and time-outs ----------------------------------------------------------------
-
-// Runs `call` under the program's mask at `mask_at` (0: as it is).
-template <typename Call>
-int with_mask(union sysunion* m, uint64_t mask_at, int arg, Call call) {
-  if (mask_at == 0) return call();
-  uint64_t mask;
-  if (user_copy(&mask, reinterpret_cast<const void*>(mask_at), sizeof mask) != 0) return EFAULT;
-  thread* td = curthread();
-  td->td_savedmask = td->td_sigmask;
-  sig_want(~mask & td->td_savedmask);
-  sig_setmask(td, mask);
-  sig_recalc(td);
-  m->raw.arg[arg] = 0;
-  int error = call();
-  if (error == ERESTARTSYS || error == ERESTARTNOHAND || error == EINTR) {
-    sig_recalc(td);
-    if ((td->td_ast & AST_SIGNAL) != 0) {
-      td->td_flags |= TDF_SUSPENDMASK;  // the handler's frame restores the old mask
-      return error == EINTR ? EINTR : ERESTARTNOHAND;
-    }
-  }
-  sig_setmask(td, td->td_savedmask);
-  return error;
-}
-
-struct Timeout {
-  uint64_t deadline = kNever;
-  bool none = false;  // do not wait at all
-
-  // False: not a time.
-  bool set(int64_t sec, int64_t nsec) {
-    if (sec < 0 || nsec < 0 || nsec >= static_cast<int64_t>(kSecond)) return false;
-    none = sec == 0 && nsec == 0;
-    deadline = time_deadline({sec, nsec}, true, false);
-    return true;
-  }
-  void set_ms(int64_t ms) {
-    if (ms < 0) return;
-    set(ms / 1000, ms % 1000 * 1'000'000);
-  }
-  timespec rest() const {
-    uint64_t now = clock_monotonic();
-    uint64_t left = deadline > now ? deadline - now : 0;
-    return {static_cast<time_t>(left / kSecond), static_cast<long>(left % kSecond)};
-  }
-  int rest_ms() const {
-    timespec ts = rest();
-    return static_cast<int>(ts.tv_sec * 1000 + (ts.tv_nsec + 999'999) / 1'000'000);
-  }
-};
-
-// In the kernel, for calls whose argument `i` is milliseconds; the others' time the kernel counts down
-// where it stands.
-int trap_ms(union sysunion* m, const Timeout& t, int i) {
-  if (t.deadline == kNever) return sysport_trap_block(m);
-  return sysport_trap_timed(m, false, [&t, i](union sysunion* u) {
-    u->raw.arg[i] = static_cast<uint64_t>(t.rest_ms());
-  });
-}
-
-// The same for a time that the kernel only reads (argument 3).
-int trap_timespec(union sysunion* m, const Timeout& t) {
-  if (t.deadline == kNever) return sysport_trap_block(m);
-  timespec left;
-  return sysport_trap_timed(m, false, [&](union sysunion* u) {
-    left = t.rest();
-    u->raw.arg[3] = reinterpret_cast<uint64_t>(&left);
-  });
-}
 
 // ---- a set of descriptors ----------------------------------------------------------------------
 
@@ -417,7 +343,7 @@ int with_timespec(uint64_t at, bool micro, Call call) {
   }
   if (!t.set(ts[0], ts[1])) return EINVAL;
   int error = call(t);
-  timespec left = t.rest();
+  __kernel_timespec left = t.rest();
   ts[0] = left.tv_sec;
   ts[1] = micro ? left.tv_nsec / 1000 : left.tv_nsec;
   user_copy(reinterpret_cast<void*>(at), ts, sizeof ts);  // a read-only time is no error

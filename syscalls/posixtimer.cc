@@ -33,10 +33,10 @@ int sys_timer_create(union sysunion* m) {
       if (tid_find(tid) == nullptr) return EINVAL;
       event.sigev_notify = SIGEV_SIGNAL;
     }
-    m->raw.arg[1] = reinterpret_cast<uint64_t>(&event);
+    m->raw.arg[1] = reinterpret_cast<uintptr_t>(&event);
   }
   int32_t id = 0;
-  m->raw.arg[2] = reinterpret_cast<uint64_t>(&id);
+  m->raw.arg[2] = reinterpret_cast<uintptr_t>(&id);
   int error = sysport_trap(m);
   if (error != 0) return error;
   bool signals = event_at == 0 || event.sigev_notify != SIGEV_NONE;

@@ -70,6 +70,7 @@ PassThru* passthru_make(const trapframe* tf) {
   p->gd.gd_self = &p->gd;
   p->gd.gd_curthread = &p->td;
   p->gd.gd_gate = gate_passthru;
+  p->gd.gd_arch = percpu_arch_passthru();
   p->gd.gd_flags = GDF_PASSTHRU;
   p->gd.gd_pt_retpc = tf->pc;
   p->gd.gd_pt_parent = mygd();
@@ -104,6 +105,7 @@ void rebuild_child() {
   shared_atfork_child();
   futex_atfork_child();
   td->td_flags |= TDF_MAIN;
+  tls_atfork_child(td->td_tls);
   tid_atfork_child(td);
   worker_atfork_child();
   td->td_robust = 0;  // as the kernel: the child's list is empty until it says otherwise
@@ -205,6 +207,7 @@ namespace {
 
 char preload[4096];    // the LD_PRELOAD word that names libcr.so, "" if linked in
 char** initial_env;
+bool preload_serves_others;
 
 bool starts(const char* s, const char* prefix) {
   while (*prefix != '\0') {
@@ -226,7 +229,7 @@ size_t length(const char* s) {
   return n;
 }
 
-// 32 or 64 by the file's ELF class, following one #! line; 0: unknown.
+// The file's ELF class, following #! lines; 0: unknown.
 int elf_class(const char* path, int depth = 0) {
   long fd = raw3(SYS_open, reinterpret_cast<long>(path), 02000000 /* O_CLOEXEC */, 0);
   if (raw_failed(fd)) return 0;
@@ -235,7 +238,7 @@ int elf_class(const char* path, int depth = 0) {
   raw1(SYS_close, fd);
   if (n < 5) return 0;
   buf[n] = '\0';
-  if (buf[0] == 0x7f && buf[1] == 'E') return buf[4] == 1 ? 32 : 64;
+  if (buf[0] == 0x7f && buf[1] == 'E') return static_cast<unsigned char>(buf[4]);
   if (buf[0] != '#' || buf[1] != '!' || depth > 3) return 0;
   char* at = buf + 2;
   while (*at == ' ' || *at == '\t') at++;
@@ -245,6 +248,32 @@ int elf_class(const char* path, int depth = 0) {
   return elf_class(at, depth + 1);
 }
 
+// Whether the word in LD_PRELOAD names a library for programs of that class: ld.so expands $LIB to
+// the class's own directory.
+bool preload_serves(int elf_class_of_program) {
+  return elf_class_of_program == 0 || elf_class_of_program == kElfClass || preload_serves_others;
+}
+
+bool find_other_library() {
+  static char path[sizeof preload + sizeof kOtherLibrary];
+  const char* token = find(preload, "$LIB");
+  if (token == nullptr) return false;
+  // A shim is of one class, unless it is named the same way: a program of the other could not start.
+  for (const char* s = options.shims; s != nullptr && *s != '\0';) {
+    const char* end = s;
+    while (*end != '\0' && *end != ':') end++;
+    const char* both = find(s, "$LIB");
+    if (both == nullptr || both >= end) return false;
+    s = *end == ':' ? end + 1 : end;
+  }
+  char* w = path;
+  for (const char* s = preload; s != token;) *w++ = *s++;
+  for (const char* s = kOtherLibrary; *s != '\0';) *w++ = *s++;
+  for (const char* s = token + 4; *s != '\0';) *w++ = *s++;
+  *w = '\0';
+  return raw2(SYS_access, reinterpret_cast<long>(path), 4 /* R_OK */) == 0;
+}
+
 struct Env {
   void* memory = nullptr;
   uint64_t size = 0;
@@ -252,7 +281,7 @@ struct Env {
 };
 
 // The new image's environment: the program's, with libcr's LD_PRELOAD in it (or out of it, for
-// a 32-bit program that has no libcr).
+// a program of a class that has no libcr).
 bool build_env(char* const* env, bool keep, Env* out) {
   size_t n = 0, preload_at = ~0ul;
   for (; env[n] != nullptr; n++) {
@@ -269,8 +298,8 @@ bool build_env(char* const* env, bool keep, Env* out) {
   }
   size_t text = 11 + length(preload) + 1 + length(old) + 1;
   uint64_t size = (n + extra + 1) * sizeof(char*) + text;
-  long p = raw6(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  long p = raw_mmap(0, static_cast<long>(size), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw_failed(p)) return false;
   out->memory = reinterpret_cast<void*>(p);
   out->size = size;
@@ -317,14 +346,12 @@ long exec_with(long nr, const uint64_t args[6], Env* env) {
   auto* envp = reinterpret_cast<char* const*>(args[at]);
   uint64_t a[5];
   for (int i = 0; i < 5; i++) a[i] = args[i];
-  uint64_t probe;
-  bool readable = envp != nullptr && user_load64(&probe, args + at) == 0 &&
-                  user_load64(&probe, reinterpret_cast<const uint64_t*>(envp)) == 0;
+  uint32_t probe;
+  bool readable = envp != nullptr && user_load32(&probe, reinterpret_cast<const uint32_t*>(envp)) == 0;
   static char* const empty[] = {nullptr};
   if (preload[0] != '\0' && (readable || envp == nullptr)) {
-    bool is32 = nr == SYS_execve && elf_class(reinterpret_cast<const char*>(args[0])) == 32;
-    if (build_env(envp != nullptr ? envp : empty, !is32 || find(preload, "$LIB") == nullptr ? !is32 : false, env) &&
-        env->envp != nullptr) {
+    bool keep = nr != SYS_execve || preload_serves(elf_class(reinterpret_cast<const char*>(args[0])));
+    if (build_env(envp != nullptr ? envp : empty, keep, env) && env->envp != nullptr) {
       a[at] = reinterpret_cast<uintptr_t>(env->envp);
     }
   }
@@ -381,6 +408,7 @@ void process_init(char** envp) {
       if (n >= 8 && n < sizeof preload && starts(end - 8, "libcr.so")) {
         for (size_t i = 0; i < n; i++) preload[i] = s[i];
         preload[n] = '\0';
+        preload_serves_others = find_other_library();
         return;
       }
       s = *end == '\0' ? end : end + 1;

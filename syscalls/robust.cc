@@ -93,8 +93,8 @@ void robust_walk(const thread* td) {
   uint64_t entry = reinterpret_cast<uintptr_t>(head.list.next);
   uint64_t pending = pending_entry(head);
   for (int i = 0; (entry & ~1ull) != td->td_robust && i < kLimit; i++) {
-    uint64_t next = 0;
-    int failed = user_load64(&next, reinterpret_cast<const uint64_t*>(entry & ~1ull));
+    uintptr_t next = 0;
+    int failed = user_copy(&next, reinterpret_cast<const void*>(entry & ~1ull), sizeof next);
     if ((entry & ~1ull) != (pending & ~1ull) &&
         !death(entry, head.futex_offset, td->td_tid, false)) {
       return;

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
 #include "../src/async/timer.h"
@@ -36,7 +37,7 @@ void fill_sender(siginfo_t* info, int sig, int code) {
   info->si_signo = sig;
   info->si_code = code;
   info->si_pid = own_pid();
-  info->si_uid = static_cast<uid_t>(raw0(SYS_getuid));
+  info->si_uid = static_cast<uid_t>(raw0(kSysGetuid));
 }
 
 // The two that the kernel alone can do.
@@ -147,9 +148,9 @@ int sys_rt_sigtimedwait(union sysunion* m) {
   uint64_t deadline = kNever;
   bool poll = false;
   if (a[2] != 0) {
-    timespec ts;
-    if (copy_in(&ts, a[2]) != 0) return EFAULT;
-    if (ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<long>(kSecond)) return EINVAL;
+    __kernel_timespec ts;
+    if (user_timespec(m->sm.sm_nr, a[2], &ts) != 0) return EFAULT;
+    if (ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<int64_t>(kSecond)) return EINVAL;
     poll = ts.tv_sec == 0 && ts.tv_nsec == 0;
     deadline = time_deadline(ts, true, false);
   }

@@ -26,6 +26,7 @@ enum class Serve : uint8_t {
 	user,  /* served in userland by sys_NAME */
 	quick, /* the same, without a trap frame */
 	async, /* quick while there are other LWKTs, else block */
+	fold,  /* several calls under one number: the one that is meant takes its place */
 	gone,  /* trapped; current kernels answer ENOSYS */
 };
 

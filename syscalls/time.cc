@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
 #include "../src/async/timer.h"
@@ -19,7 +20,7 @@
 
 namespace cr {
 
-uint64_t time_deadline(const timespec& ts, bool relative, bool realtime) {
+uint64_t time_deadline(const __kernel_timespec& ts, bool relative, bool realtime) {
   // Far enough away is never: also keeps the sums below from overflowing.
   constexpr int64_t kForever = 1ll << 33;  // seconds
   if (ts.tv_sec > kForever) return kNever;
@@ -33,8 +34,8 @@ uint64_t time_deadline(const timespec& ts, bool relative, bool realtime) {
 
 namespace {
 
-bool bad(const timespec& ts) {
-  return ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<long>(kSecond);
+bool bad(const __kernel_timespec& ts) {
+  return ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<int64_t>(kSecond);
 }
 
 // Sleeps until `deadline`, which may be past: then until the timers are next looked at. 0 or EINTR.
@@ -50,13 +51,16 @@ int sleep_until(uint64_t deadline) {
   return why == -EINTR ? EINTR : 0;
 }
 
-// The rest of an interrupted relative sleep.
-int report_rest(uint64_t rem, uint64_t deadline) {
+__kernel_timespec to_timespec(uint64_t ns) {
+  return {static_cast<int64_t>(ns / kSecond), static_cast<int64_t>(ns % kSecond)};
+}
+
+// The rest of an interrupted relative sleep, of call `nr`.
+int report_rest(uint32_t nr, uint64_t rem, uint64_t deadline) {
   if (rem == 0) return EINTR;
   uint64_t now = clock_monotonic();
   uint64_t left = deadline > now ? deadline - now : 0;
-  timespec ts{static_cast<time_t>(left / kSecond), static_cast<long>(left % kSecond)};
-  return user_copy(reinterpret_cast<void*>(rem), &ts, sizeof ts) != 0 ? EFAULT : EINTR;
+  return user_timespec_store(nr, rem, to_timespec(left)) != 0 ? EFAULT : EINTR;
 }
 
 // A deadline that has come already: others get their turn, as by a yield.
@@ -77,29 +81,34 @@ int sleep_through(uint64_t deadline) {
 }
 
 // A relative sleep in the kernel: the request is argument `i`, the rest goes to the next one.
-int nap(union sysunion* m, int i, timespec ts) {
+int nap(union sysunion* m, int i, const __kernel_timespec& ts) {
+  uint32_t nr = m->sm.sm_nr;
   uint64_t user_rest = m->raw.arg[i + 1];
-  timespec rest = ts;
-  m->raw.arg[i] = reinterpret_cast<uint64_t>(&ts);
-  m->raw.arg[i + 1] = reinterpret_cast<uint64_t>(&rest);
-  int error = sysport_trap_timed(m, true, [&](union sysunion*) { ts = rest; });
+  __kernel_timespec request, rest;  // in the call's form
+  user_timespec_store(nr, reinterpret_cast<uintptr_t>(&request), ts);
+  rest = request;
+  m->raw.arg[i] = reinterpret_cast<uintptr_t>(&request);
+  m->raw.arg[i + 1] = reinterpret_cast<uintptr_t>(&rest);
+  int error = sysport_trap_timed(m, true, [&](union sysunion*) { request = rest; });
   if (error != EINTR || user_rest == 0) return error;
-  return user_copy(reinterpret_cast<void*>(user_rest), &rest, sizeof rest) != 0 ? EFAULT : EINTR;
+  __kernel_timespec left;
+  user_timespec(nr, reinterpret_cast<uintptr_t>(&rest), &left);
+  return user_timespec_store(nr, user_rest, left) != 0 ? EFAULT : EINTR;
 }
 
 }  // namespace
 
 int sys_nanosleep(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  timespec ts;
-  if (user_copy(&ts, reinterpret_cast<const void*>(a[0]), sizeof ts) != 0) return EFAULT;
+  __kernel_timespec ts;
+  if (user_timespec(m->sm.sm_nr, a[0], &ts) != 0) return EFAULT;
   if (bad(ts)) return EINVAL;
   if (nthreads == 1) return nap(m, 0, ts);
   m->sm.sm_result = 0;
   if (ts.tv_sec == 0 && ts.tv_nsec == 0) return no_sleep();
   uint64_t deadline = time_deadline(ts, true, false);
   int error = sleep_through(deadline);
-  return error == EINTR ? report_rest(a[1], deadline) : error;
+  return error == EINTR ? report_rest(m->sm.sm_nr, a[1], deadline) : error;
 }
 
 int sys_clock_nanosleep(union sysunion* m) {
@@ -109,8 +118,8 @@ int sys_clock_nanosleep(union sysunion* m) {
   bool absolute = (a[1] & TIMER_ABSTIME) != 0;
   bool in_kernel = nthreads == 1 || (!monotonic && clock != CLOCK_REALTIME);
   if (in_kernel && absolute) return sysport_trap_sleep(m);
-  timespec ts;
-  if (user_copy(&ts, reinterpret_cast<const void*>(a[2]), sizeof ts) != 0) return EFAULT;
+  __kernel_timespec ts;
+  if (user_timespec(m->sm.sm_nr, a[2], &ts) != 0) return EFAULT;
   if (in_kernel) return nap(m, 2, ts);
   if (bad(ts)) return EINVAL;
   m->sm.sm_result = 0;
@@ -120,7 +129,7 @@ int sys_clock_nanosleep(union sysunion* m) {
     // A relative time was in the future when it was made a deadline, unless it is none at all.
     bool past = absolute ? clock_monotonic() >= deadline : ts.tv_sec == 0 && ts.tv_nsec == 0;
     int error = past ? no_sleep() : sleep_through(deadline);
-    if (error == EINTR) return absolute ? EINTR : report_rest(a[3], deadline);
+    if (error == EINTR) return absolute ? EINTR : report_rest(m->sm.sm_nr, a[3], deadline);
     if (error != 0 || !absolute || clock != CLOCK_REALTIME) return error;
     // The clock may have been set back meanwhile.
     uint64_t want = static_cast<uint64_t>(ts.tv_sec) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
@@ -130,22 +139,23 @@ int sys_clock_nanosleep(union sysunion* m) {
 
 int sys_semtimedop(union sysunion* m) {
   uint64_t at = m->raw.arg[3];
-  timespec left;
+  uint32_t nr = m->sm.sm_nr;
+  __kernel_timespec ts, left;  // `left` in the call's form
   if (at != 0) {
-    if (user_copy(&left, reinterpret_cast<const void*>(at), sizeof left) != 0) return EFAULT;
-    if (bad(left)) return EINVAL;
+    if (user_timespec(nr, at, &ts) != 0) return EFAULT;
+    if (bad(ts)) return EINVAL;
   }
   if (sched_others()) {
     int error = kernelwait_try_semop(m);
     if (error != kWouldSleep) return error;
   }
   if (at == 0) return sysport_trap_sleep(m);
-  uint64_t deadline = time_deadline(left, true, false);
+  uint64_t deadline = time_deadline(ts, true, false);
   return sysport_trap_timed(m, true, [&](union sysunion* u) {
     uint64_t now = clock_monotonic();
     uint64_t ns = deadline > now ? deadline - now : 0;
-    left = {static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
-    u->raw.arg[3] = reinterpret_cast<uint64_t>(&left);
+    user_timespec_store(nr, reinterpret_cast<uintptr_t>(&left), to_timespec(ns));
+    u->raw.arg[3] = reinterpret_cast<uintptr_t>(&left);
   });
 }
 

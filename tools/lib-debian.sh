@@ -3,8 +3,9 @@
 # Sourced by bash scripts under `set -eu`, not run. Debian 12's package names; everything comes from
 # Debian itself. Nothing is installed that is there already, so a second run touches no package.
 
-# Building libcr. catch2 is among them because the tests are configured with the rest.
-readonly BUILD_PACKAGES=(g++ cmake ninja-build python3 binutils libzydis-dev libzycore-dev
+# Building libcr. catch2 is among them because the tests are configured with the rest; g++-multilib makes
+# the library for 32-bit programs.
+readonly BUILD_PACKAGES=(g++ g++-multilib cmake ninja-build python3 binutils libzydis-dev libzycore-dev
   libcli11-dev catch2 liburing-dev libunwind-dev)
 
 # What the tests run under libcr or look at it with. A Rust compiler is used if there is one, but is

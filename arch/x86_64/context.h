@@ -12,16 +12,49 @@ void cpu_thread_start();
 void gate_clone_start();
 uint64_t cpu_fpcontrol();
 int cpu_rfork(unsigned long flags, void* stack_top, void (*fn)(void*), void* gs);
-extern bool cr_have_fsgsbase;
+[[gnu::visibility("hidden")]] extern bool cr_have_fsgsbase;
 }
 
 namespace cr {
 
+// What the kernel and the user say at start.
+struct ArchStart {
+  unsigned long hwcap2;
+  const void* vdso;
+  unsigned long sysinfo;  // i386's entry in the vdso
+  bool no_fsgsbase;       // use arch_prctl in any case
+};
+inline void arch_init(const ArchStart& s) {
+  constexpr unsigned long kHwcap2Fsgsbase = 1ul << 1;
+  cr_have_fsgsbase = (s.hwcap2 & kHwcap2Fsgsbase) != 0 && !s.no_fsgsbase;
+}
+// Where this very function's caller is, for cr backtrace.
+template <typename Registers>
+[[gnu::always_inline]] inline void capture_registers(Registers* to) {
+  Registers& t = *to;
+  asm volatile(
+      "leaq 0f(%%rip), %%rax\n"
+      "0:\tmovq %%rax, %0\n\t"
+      "movq %%rsp, %1\n\t"
+      "movq %%rbp, %2\n\t"
+      "movq %%rbx, %3\n\t"
+      "movq %%r12, %4\n\t"
+      "movq %%r13, %5\n\t"
+      "movq %%r14, %6\n\t"
+      "movq %%r15, %7"
+      : "=m"(t.pc), "=m"(t.sp), "=m"(t.bp), "=m"(t.bx), "=m"(t.r12), "=m"(t.r13), "=m"(t.r14),
+        "=m"(t.r15)
+      :
+      : "rax", "memory");
+}
+
+inline void arch_open_gate() {}  // the sites are all there is
+
 // What the switch finds on a parked stack, lowest address first.
 struct switchframe {
   uint64_t fpcontrol;
-  uint64_t rip;
-  uint64_t rbp;
+  uint64_t pc;
+  uint64_t bp;
 };
 
 // A context at `top` (16-byte aligned) that runs fn(arg) and then lwkt_exit.
@@ -62,6 +95,9 @@ inline int tls_from_clone(uint64_t argument, tlsreg* out) {
   out->base = argument;
   return 0;
 }
+
+inline void tls_release(const tlsreg&) {}        // its LWKT is gone
+inline void tls_atfork_child(const tlsreg&) {}   // only this LWKT is left
 
 // Makes `gs` the calling kernel thread's per-cpu area.
 inline void percpu_write(const void* gs) {

@@ -109,13 +109,24 @@ inline void frame_args(const trapframe* tf, uint64_t* out) {
   out[3] = tf->r10, out[4] = tf->r8, out[5] = tf->r9;
 }
 
+// Before the way in by cr_call_reenter.
+inline void frame_undo_call(trapframe*) {}
+
 // The TLS register of an LWKT that does not run.
 struct tlsreg {
   uint64_t base;
 };
 
+// What a per-cpu area needs besides: nothing.
+struct percpu_arch {};
+inline percpu_arch percpu_arch_make() { return {}; }
+inline percpu_arch percpu_arch_passthru() { return {}; }
+
 inline constexpr uint8_t kElfClass = 2;      // ELFCLASS64
 inline constexpr uint16_t kElfMachine = 62;  // EM_X86_64
+inline constexpr bool kBacktraces = true;  // cr backtrace knows these registers
+// Where the library for programs of the other class lies.
+inline constexpr char kOtherLibrary[] = "lib/i386-linux-gnu";
 
 inline constexpr uint64_t kRedZone = 128;  // below the program's stack pointer, its own
 

@@ -41,6 +41,11 @@ namespace cr {
 [[gnu::always_inline]] inline long raw1(long nr, long a) { return raw3(nr, a, 0, 0); }
 [[gnu::always_inline]] inline long raw0(long nr) { return raw3(nr, 0, 0, 0); }
 
+[[gnu::always_inline]] inline long raw_mmap(long addr, long length, long prot, long flags, long fd,
+                                            uint64_t offset) {
+  return raw6(9, addr, length, prot, flags, fd, static_cast<long>(offset));
+}
+
 // clone(CLONE_VM | CLONE_VFORK) with no exit signal, on the caller's stack. The syscall must be
 // inlined into the function that goes on: a return from a function of its own would be made
 // twice, the second time over what the child left.

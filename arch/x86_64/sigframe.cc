@@ -2,6 +2,7 @@
 
 extern "C" {
 [[gnu::visibility("hidden")]] uint64_t cr_xsave_size = 576;
+[[gnu::visibility("hidden")]] bool cr_have_fsgsbase;
 }
 
 namespace cr {

@@ -79,6 +79,9 @@ void sigframe_clear_fpu(uint64_t fp);
 
 void sigframe_from_trapframe(kucontext* uc, const trapframe* tf);
 
+// Where the handler finds its stack, given its frame, which is filled.
+inline uint64_t sigframe_enter(rt_sigframe* f, int, uint64_t) { return reinterpret_cast<uintptr_t>(f); }
+
 // The handler's arguments, in the registers that it starts with.
 inline void sigframe_arguments(trapframe* out, rt_sigframe* f, int sig) {
   out->rdi = static_cast<uint64_t>(sig);
@@ -99,6 +102,9 @@ inline void sigframe_mark(kucontext* uc, bool second) {
   uc->mc.reserved[7] = second ? kSecondPassMark : 0;
 }
 inline bool sigframe_marked(const kucontext* uc) { return uc->mc.reserved[7] == kSecondPassMark; }
+
+// True if the context is in an entry of the kernel's on libcr's behalf; settled then.
+inline bool context_in_entry(kucontext*) { return false; }
 
 // The gate's last instruction was about to go where %rcx says.
 inline void context_finish_exit(kucontext* uc) { uc->mc.ip = uc->mc.cx; }

@@ -114,8 +114,8 @@ void engine_atfork_child() {
 long engine_dup_high(int fd) {
   long r = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kHiddenFrom);
   if (!raw_failed(r)) return r;
-  rlimit limit{};
-  if (raw_failed(raw2(SYS_getrlimit, RLIMIT_NOFILE, reinterpret_cast<long>(&limit)))) return r;
+  rlimit64 limit{};
+  if (raw_failed(raw4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, reinterpret_cast<long>(&limit)))) return r;
   uint64_t from = limit.rlim_cur < kHiddenFrom ? limit.rlim_cur : kHiddenFrom;
   constexpr uint64_t kRoom = 8;
   return from > kRoom ? raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, static_cast<long>(from - kRoom)) : r;

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
+#include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/sched.h"
@@ -81,7 +82,7 @@ FdKind ask_device(int fd, uint32_t* flags) {
 
 FdKind ask(int fd, uint32_t* flags) {
   struct stat st;
-  if (raw_failed(raw2(SYS_fstat, fd, reinterpret_cast<long>(&st)))) return FDK_FILE;
+  if (raw_failed(raw2(kSysFstat, fd, reinterpret_cast<long>(&st)))) return FDK_FILE;
   if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) *flags = disk_flags(fd);
   if (S_ISSOCK(st.st_mode)) {
     return fd_socket_kind(option(fd, SO_DOMAIN), option(fd, SO_TYPE), option(fd, SO_PROTOCOL));
@@ -199,8 +200,8 @@ void fd_ask_options(fdentry* e, int fd) {
 
 void fd_start() {
   if (fds != nullptr) return;
-  long p = raw6(SYS_mmap, 0, static_cast<long>(kFds * sizeof(fdentry)), PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  long p = raw_mmap(0, static_cast<long>(kFds * sizeof(fdentry)), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (!raw_failed(p)) store_release(&fds, reinterpret_cast<fdentry*>(p));
 }
 

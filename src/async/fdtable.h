@@ -38,13 +38,12 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
+#include "../../arch/limits.h"
 #include "../lwkt/spinlock.h"
 #include "../lwkt/thread.h"
 #include "../lwkt/waiter.h"
 
 namespace cr {
-
-inline constexpr uint32_t kFds = 1u << 20;
 
 enum FdKind : uint8_t {
   FDK_UNKNOWN = 0,

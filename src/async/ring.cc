@@ -21,8 +21,8 @@ const uint32_t kSetupSteps[] = {
 };
 
 void* map(Ring& r, int fd, uint64_t size, uint64_t offset) {
-  long p = raw6(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
-                MAP_SHARED | MAP_POPULATE, fd, static_cast<long>(offset));
+  long p = raw_mmap(0, static_cast<long>(size), PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_POPULATE, fd, static_cast<long>(offset));
   if (raw_failed(p)) return nullptr;
   raw3(SYS_madvise, p, static_cast<long>(size), MADV_DONTFORK);
   r.maps[r.nmaps] = reinterpret_cast<void*>(p);

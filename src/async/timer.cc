@@ -117,8 +117,8 @@ size_t bytes_for(int32_t timers) {
 
 bool grow() {
   int32_t want = capacity == 0 ? 512 : capacity * 2;
-  long p = raw6(SYS_mmap, 0, static_cast<long>(bytes_for(want)), PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  long p = raw_mmap(0, static_cast<long>(bytes_for(want)), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw_failed(p)) return false;
   auto* room = reinterpret_cast<char*>(p);
   Node* old = heap;

@@ -15,8 +15,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
-#include "../../arch/spawn.h"
+#include "spawn.h"
 #include "../lwkt/slab.h"
 #include "start.h"
 
@@ -88,12 +89,12 @@ bool put_named_directory(Text& t) {
 
 // Anybody may make names in /tmp: ours is used only if it is our own directory.
 bool put_temporary_directory(Text& t) {
-  auto me = static_cast<uid_t>(raw0(SYS_geteuid));
+  auto me = static_cast<uid_t>(raw0(kSysGeteuid));
   t.put("/tmp/libcr-");
   t.number(me);
   raw2(SYS_mkdir, reinterpret_cast<long>(t.data), 0700);
   struct stat st;
-  if (raw_failed(raw2(SYS_lstat, reinterpret_cast<long>(t.data), reinterpret_cast<long>(&st)))) {
+  if (raw_failed(raw2(kSysLstat, reinterpret_cast<long>(t.data), reinterpret_cast<long>(&st)))) {
     return false;
   }
   return S_ISDIR(st.st_mode) && st.st_uid == me && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
@@ -106,7 +107,7 @@ bool put_key(Text& t, const ObjectView& o) {
     return true;
   }
   struct stat st;
-  if (raw_failed(raw2(SYS_stat, reinterpret_cast<long>(o.path), reinterpret_cast<long>(&st)))) {
+  if (raw_failed(raw2(kSysStat, reinterpret_cast<long>(o.path), reinterpret_cast<long>(&st)))) {
     return false;
   }
   t.put("file-");
@@ -152,8 +153,8 @@ int open_table(const char* path, const ObjectView& o, SiteTable* out) {
   long fd = raw3(SYS_open, reinterpret_cast<long>(path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0);
   if (raw_failed(fd)) return static_cast<int>(-fd);
   struct stat st;
-  long r = raw2(SYS_fstat, fd, reinterpret_cast<long>(&st));
-  auto me = static_cast<uid_t>(raw0(SYS_geteuid));
+  long r = raw2(kSysFstat, fd, reinterpret_cast<long>(&st));
+  auto me = static_cast<uid_t>(raw0(kSysGeteuid));
   bool mine = !raw_failed(r) && (st.st_uid == me || st.st_uid == 0) &&
               (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
   auto size = static_cast<size_t>(st.st_size);
@@ -161,7 +162,7 @@ int open_table(const char* path, const ObjectView& o, SiteTable* out) {
     raw1(SYS_close, fd);
     return mine ? EINVAL : EPERM;
   }
-  long p = raw6(SYS_mmap, 0, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+  long p = raw_mmap(0, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
   raw1(SYS_close, fd);
   if (raw_failed(p)) return static_cast<int>(-p);
   auto* h = reinterpret_cast<const SiteTableHeader*>(p);

@@ -6,6 +6,7 @@
 #include <elf.h>
 #include <sys/syscall.h>
 
+#include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
 #include "../lwkt/slab.h"
 #include "object.h"
@@ -19,8 +20,7 @@ inline constexpr int kMaxPhdr = 32;
 inline constexpr size_t kMaxNote = 512;
 
 bool read_at(int fd, void* buf, size_t n, uint64_t offset) {
-  return raw4(SYS_pread64, fd, reinterpret_cast<long>(buf), static_cast<long>(n),
-              static_cast<long>(offset)) == static_cast<long>(n);
+  return raw_pread(fd, buf, n, offset) == static_cast<long>(n);
 }
 
 void put_number(char* out, int fd) {

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "../../arch/limits.h"
 #include "../../arch/rawcall.h"
 #include "../lwkt/spinlock.h"
 #include "../signal/signal.h"
@@ -33,7 +34,8 @@ uint32_t sites_rewritten;
 namespace {
 
 inline constexpr uint64_t kPage = 4096;
-inline constexpr int64_t kReach = 0x7ff00000;  // a little under 2 GiB
+inline constexpr auto kNativeTrap =
+    static_cast<uint8_t>(kElfMachine == EM_386 ? TrapKind::kInt80 : TrapKind::kSyscall);
 inline constexpr int kMaxBatches = 1024;       // objects with sites in one process
 
 // What was rewritten in one object; sites ascend by trap.
@@ -55,8 +57,8 @@ bool near(uint64_t a, uint64_t b) {
 }
 
 long map_at(uint64_t hint, size_t size) {
-  return raw6(SYS_mmap, static_cast<long>(hint), static_cast<long>(size), PROT_READ | PROT_WRITE,
-              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return raw_mmap(static_cast<long>(hint), static_cast<long>(size), PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
 // Memory within reach of [lo, hi): where the kernel likes, else by hints around the object.
@@ -66,7 +68,7 @@ uint64_t map_near(uint64_t lo, uint64_t hi, size_t size) {
     uint64_t hint = i == 0 ? 0 : (i % 2 != 0 ? page_down(lo - size - step) : page_up(hi + step));
     long p = map_at(hint, size);
     if (raw_failed(p)) return 0;
-    auto a = static_cast<uint64_t>(p);
+    auto a = static_cast<uintptr_t>(p);
     if (near(a, hi) && near(a + size, lo)) return a;
     raw2(SYS_munmap, p, static_cast<long>(size));
   }
@@ -94,10 +96,10 @@ TextRange segment_of(const ObjectView& o, uint64_t addr) {
 bool patchable(const Site& s) {
   auto r = static_cast<SiteRule>(s.rule);
   if (r == SiteRule::kX) {
-    return s.kind == static_cast<uint8_t>(TrapKind::kSyscall) && s.pre == 0 && s.post == 0;
+    return s.kind == kNativeTrap && s.pre == 0 && s.post == 0;
   }
   if (r != SiteRule::kP && r != SiteRule::kA && r != SiteRule::kB) return false;
-  if (s.kind != static_cast<uint8_t>(TrapKind::kSyscall)) return false;
+  if (s.kind != kNativeTrap) return false;
   size_t n = site_window_size(s);
   if (n < 5 || n > kMaxWindow || s.nfixups > 4) return false;
   for (int i = 0; i < s.nfixups; i++) {

@@ -24,6 +24,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../../arch/abi.h"
 #include "../../arch/context.h"
 #include "../../arch/rawcall.h"
 #include "../async/engine.h"
@@ -46,7 +47,6 @@
 #include "object.h"
 
 extern "C" {
-[[gnu::visibility("hidden")]] bool cr_have_fsgsbase;
 [[gnu::visibility("hidden")]] bool cr_gate_ready;
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
@@ -71,7 +71,6 @@ void clone_init();
 
 namespace {
 
-inline constexpr unsigned long kHwcap2Fsgsbase = 1ul << 1;
 inline constexpr uint32_t kRseqSig = 0x53053053;
 
 char analyser[4096 + 16];
@@ -224,7 +223,7 @@ bool try_analyser(const char* dir, size_t dir_len, const char* name) {
 }
 
 // `cr` makes the site tables that are not in the cache: named by the environment, at
-// PREFIX/bin/cr for PREFIX/lib/x86_64-linux-gnu/libcr.so, where this libcr was configured to be
+// PREFIX/bin/cr for PREFIX/lib/MACHINE/libcr.so, where this libcr was configured to be
 // installed, or in PATH.
 void find_analyser() {
   const char* env = setting("LIBCR_ANALYSER");
@@ -247,13 +246,13 @@ void find_analyser() {
 }
 
 // Where glibc's thread descriptor keeps the main thread's id: pthread_join waits for it to be
-// cleared. The kernel tells if it was built with CHECKPOINT_RESTORE. If not: two words before the
-// robust list's head (glibc's struct pthread since 2.12: tid, pid, robust_prev, robust_head).
+// cleared. The kernel tells if it was built with CHECKPOINT_RESTORE. If not: two ints before the
+// pointer to the previous entry and the robust list's head (glibc's struct pthread since 2.12: tid, pid, robust_prev, robust_head).
 uint64_t main_tid_word(uint64_t robust) {
   uint64_t at = 0;
   if (raw2(SYS_prctl, PR_GET_TID_ADDRESS, reinterpret_cast<long>(&at)) == 0 && at != 0) return at;
   if (robust == 0) return 0;
-  at = robust - 16;
+  at = robust - kTidBeforeRobust;
   return *reinterpret_cast<const int32_t*>(at) == raw0(SYS_gettid) ? at : 0;
 }
 
@@ -323,8 +322,9 @@ int start(char** envp) {
   initialised = true;
   environment = envp;
   read_options();
-  cr_have_fsgsbase = (getauxval(AT_HWCAP2) & kHwcap2Fsgsbase) != 0 && !options.no_fsgsbase;
-  clock_init(reinterpret_cast<void*>(getauxval(AT_SYSINFO_EHDR)));
+  auto* vdso = reinterpret_cast<void*>(getauxval(AT_SYSINFO_EHDR));
+  arch_init({getauxval(AT_HWCAP2), vdso, getauxval(AT_SYSINFO), options.no_fsgsbase});
+  clock_init(vdso);
   find_analyser();
   process_init(envp);
   drop_rseq();
@@ -384,6 +384,7 @@ int start(char** envp) {
     return 0;
   }
   cr_gate_ready = true;
+  arch_open_gate();
   if (options.verbose) {
     dprintf(2, "libcr: %d sites in %d objects, %d cpus\n", totals.sites, totals.objects, ncpus);
   }

@@ -9,6 +9,7 @@
 #include <elf.h>
 #include <link.h>
 
+#include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
 #include "thread.h"
 
@@ -16,7 +17,7 @@ namespace cr {
 
 namespace {
 
-using ClockGettime = int (*)(int, timespec*);
+using ClockGettime = int (*)(int, __kernel_timespec*);
 ClockGettime vdso_clock_gettime;
 
 bool same(const char* a, const char* b) {
@@ -60,14 +61,14 @@ void clock_init(const void* vdso) {
                          sizeof(ElfW(Sym));
   for (uint64_t i = 0; i < n; i++) {
     if (symtab[i].st_shndx != SHN_UNDEF && ELF64_ST_TYPE(symtab[i].st_info) == STT_FUNC &&
-        same(strtab + symtab[i].st_name, "__vdso_clock_gettime")) {
+        same(strtab + symtab[i].st_name, kVdsoClockGettime)) {
       vdso_clock_gettime = reinterpret_cast<ClockGettime>(bias + symtab[i].st_value);
       return;
     }
   }
 }
 
-int clock_read(int clockid, timespec* ts) {
+int clock_read(int clockid, __kernel_timespec* ts) {
   if (vdso_clock_gettime != nullptr) {
     thread* td = curthread();
     td->td_critcount++;
@@ -77,12 +78,12 @@ int clock_read(int clockid, timespec* ts) {
     td->td_critcount--;
     return r;
   }
-  return static_cast<int>(raw2(228, clockid, reinterpret_cast<long>(ts)));
+  return static_cast<int>(raw2(kSysClockGettime, clockid, reinterpret_cast<long>(ts)));
 }
 
 namespace {
 uint64_t read_ns(int clockid) {
-  timespec ts{};
+  __kernel_timespec ts{};
   clock_read(clockid, &ts);
   return static_cast<uint64_t>(ts.tv_sec) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
 }

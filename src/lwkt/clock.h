@@ -2,6 +2,7 @@
 // falls back to the trap where the vdso has none. Needs the per-cpu register.
 #pragma once
 
+#include <linux/time_types.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -11,7 +12,7 @@ inline constexpr uint64_t kNever = ~0ull;
 inline constexpr uint64_t kSecond = 1000000000ull;
 
 void clock_init(const void* vdso_ehdr);
-int clock_read(int clockid, timespec* ts);  // 0 or -errno
+int clock_read(int clockid, __kernel_timespec* ts);  // 0 or -errno
 uint64_t clock_monotonic();                 // ns
 uint64_t clock_realtime();                  // ns
 

@@ -23,11 +23,10 @@ constexpr uint32_t kLimit = kSlots / 2;          // a send waits above this,
 constexpr uint32_t kLow = kSlots / 4;            // until it is down to this
 constexpr uint32_t kWords = kMaxCpus / 64;
 
-struct Slot {
+struct alignas(32) Slot {
   ipifunc fn;
   void* arg1;
   uint64_t arg2;
-  uint64_t reserved;
 };
 static_assert(sizeof(Slot) == 32);
 
@@ -61,12 +60,11 @@ uint32_t used(const Ring* r) { return load_acquire(&r->ip_windex) - load_acquire
 
 template <typename T>
 T* make_zeroed() {
-  static_assert(sizeof(T) % 8 == 0);
   void* p = slab_alloc(sizeof(T));
   CR_CHECK(p != nullptr);
   void* at = p;  // not memset: libc's uses vector registers
-  size_t words = sizeof(T) / 8;
-  asm volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(0L) : "memory");
+  size_t bytes = sizeof(T);
+  asm volatile("rep stosb" : "+D"(at), "+c"(bytes) : "a"(0) : "memory");
   return static_cast<T*>(p);
 }
 
@@ -179,11 +177,11 @@ void send(cpu* target, const Slot& slot, bool passive) {
 }  // namespace
 
 void lwkt_send_ipiq(cpu* target, ipifunc fn, void* arg1, uint64_t arg2) {
-  send(target, Slot{fn, arg1, arg2, 0}, false);
+  send(target, Slot{fn, arg1, arg2}, false);
 }
 
 void lwkt_send_ipiq_passive(cpu* target, ipifunc fn, void* arg1, uint64_t arg2) {
-  send(target, Slot{fn, arg1, arg2, 0}, true);
+  send(target, Slot{fn, arg1, arg2}, true);
 }
 
 void process_ipiq() {

@@ -33,8 +33,8 @@ void* stack_get(size_t size) {
     Guard g(stack_lock);
     if (nkept > 0) return kept[--nkept];
   }
-  long p = raw6(SYS_mmap, 0, static_cast<long>(size + 4096), PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  long p = raw_mmap(0, static_cast<long>(size + 4096), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw_failed(p)) return nullptr;
   raw3(SYS_mprotect, p, 4096, PROT_NONE);
   return reinterpret_cast<void*>(p + 4096);
@@ -57,7 +57,7 @@ namespace {
 
 // Not memset: rep stos takes 30 ns to start, a third of a raw LWKT's whole life.
 inline void clear(thread* td) {
-  typedef uint64_t __attribute__((may_alias)) word;
+  typedef uintptr_t __attribute__((may_alias)) word;
   static_assert(sizeof(thread) % sizeof(word) == 0);
   auto* w = reinterpret_cast<word*>(td);
   size_t n = sizeof(thread) / sizeof(word);

@@ -213,13 +213,14 @@ bool monitor_running() { return started; }
 void monitor_start() {
   started = true;
   size_t size = kStack + 8192;
-  long p = raw6(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  long p = raw_mmap(0, static_cast<long>(size), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw_failed(p)) return;
   self_gd = reinterpret_cast<globaldata*>(p + static_cast<long>(kStack));
   auto* idle = reinterpret_cast<thread*>(self_gd + 1);
   self_gd->gd_self = self_gd;
   self_gd->gd_gate = gate_entry;
+  self_gd->gd_arch = percpu_arch_make();
   self_gd->gd_curthread = idle;
   self_gd->gd_idle = idle;
   self_gd->gd_deaf = 1;

@@ -178,15 +178,16 @@ void set_altstack(globaldata* gd) {
 }
 
 globaldata* area_alloc() {
-  long p = raw6(SYS_mmap, 0, kAreaSize, PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  long p = raw_mmap(0, kAreaSize, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw_failed(p)) return nullptr;
   raw3(SYS_mprotect, p, kGuard, PROT_NONE);
-  auto base = static_cast<uint64_t>(p);
+  auto base = static_cast<uintptr_t>(p);
   auto* gd = reinterpret_cast<globaldata*>(base + kGuard + kIdleStack + kAltStack);
   auto* idle = reinterpret_cast<thread*>(gd + 1);
   gd->gd_self = gd;
   gd->gd_gate = gate_entry;
+  gd->gd_arch = percpu_arch_make();
   gd->gd_idlestack = reinterpret_cast<void*>(base + kGuard);
   gd->gd_altstack = reinterpret_cast<void*>(base + kGuard + kIdleStack);
   gd->gd_idle = idle;
@@ -436,8 +437,8 @@ void sched_init(int ncpus_wanted, thread* main_td) {
   CR_CHECK(gd != nullptr);
   ncpus = ncpus_wanted;
   size_t size = sizeof(cpu) * static_cast<size_t>(ncpus);
-  long p = raw6(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  long p = raw_mmap(0, static_cast<long>(size), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   CR_CHECK(!raw_failed(p));
   for (int i = 0; i < ncpus; i++) {
     cpus[i] = reinterpret_cast<cpu*>(p) + i;

@@ -189,10 +189,11 @@ struct globaldata {
   globaldata* gd_self;
   thread* gd_curthread;
   void (*gd_gate)();       // where a stub jumps: the gate, or the pass-through of a vfork child
-  uint64_t gd_pt_retpc;    // pass-through area: the program's return address
+  uintptr_t gd_pt_retpc;   // pass-through area: the program's return address
   globaldata* gd_pt_parent;  // pass-through area: the rfork that lent its stack
   trapframe* gd_pt_frame;
   uint32_t gd_ast;         // a signal came while this rfork was inside libcr: look at the way out
+  [[no_unique_address]] percpu_arch gd_arch;
 
   cpu* gd_cpu;             // the cpu it holds, null while it has none
   thread* gd_leaving;      // LWKT that ends or migrates: dealt with once it is switched away from

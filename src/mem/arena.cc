@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "../../arch/limits.h"
 #include "../../arch/rawcall.h"
 #include "../lwkt/spinlock.h"
 
@@ -20,7 +21,6 @@ inline constexpr int kMadvGuardInstall = 102;
 inline constexpr int kMadvGuardRemove = 103;
 inline constexpr int kMaxRegions = 4096;
 inline constexpr uint64_t kFirstRegion = 16ull << 20;
-inline constexpr uint64_t kMaxRegion = 1ull << 30;
 inline constexpr uint64_t kLargestStack = 64ull << 20;
 inline constexpr uint32_t kNone = ~0u;
 inline constexpr uint32_t kPutOff = 64;  // thread exits whose DONTNEED is put off
@@ -73,8 +73,8 @@ Region* region_of(uint64_t addr) {
 }
 
 long map(uint64_t size) {
-  return raw6(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
-              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return raw_mmap(0, static_cast<long>(size), PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
 Region* region_make(uint64_t stack) {
@@ -98,7 +98,7 @@ Region* region_make(uint64_t stack) {
   // One huge page would make 32 small stacks resident at a touch.
   raw3(SYS_madvise, base, static_cast<long>(n * stack), MADV_NOHUGEPAGE);
   Region& r = regions[nregions];
-  r.base = static_cast<uint64_t>(base);
+  r.base = static_cast<uintptr_t>(base);
   r.end = r.base + n * stack;
   r.stack = stack;
   r.slots = reinterpret_cast<Slot*>(slots);
@@ -184,7 +184,7 @@ int hand_to_kernel(Region& r, uint32_t i, uint32_t from, uint32_t to, bool repla
 bool renew(Region& r, uint32_t i) {
   auto base = static_cast<long>(slot_base(r, i));
   auto length = static_cast<long>(r.stack);
-  if (raw_failed(raw6(SYS_mmap, base, length, PROT_READ | PROT_WRITE,
+  if (raw_failed(raw_mmap(base, length, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0))) {
     return false;
   }

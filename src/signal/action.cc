@@ -29,7 +29,7 @@ uint64_t settled;    // sig_capture has nothing to do for these
 uint64_t left;       // blocked in the kernel because a signalfd reads them there
 
 void kernel_set(int sig, uint64_t handler, uint64_t flags) {
-  ksigaction k{handler, flags | kSaRestorer, reinterpret_cast<uintptr_t>(&cr_kernel_restorer), 0};
+  ksigaction k{static_cast<uintptr_t>(handler), static_cast<uintptr_t>(flags | kSaRestorer), reinterpret_cast<uintptr_t>(&cr_kernel_restorer), 0};
   if (handler > 1) k.mask = ~0ull;
   raw4(SYS_rt_sigaction, sig, reinterpret_cast<long>(&k), 0, 8);
 }
@@ -234,7 +234,7 @@ bool sig_is_left(int sig) { return (left & kmask & sigbit(sig)) != 0; }
 
 void sig_reset_to_default(int sig) {
   sigactions[sig].handler = 0;
-  sigactions[sig].flags &= ~static_cast<uint64_t>(SA_SIGINFO);
+  sigactions[sig].flags &= ~static_cast<uintptr_t>(SA_SIGINFO);
   if (((captured | kept) & sigbit(sig)) == 0) uninstall(sig, 0, sigactions[sig].flags);
 }
 

@@ -87,6 +87,7 @@ void fill(thread* td, rt_sigframe* f, uint64_t fp, const ksigaction& act, int si
 void restart(trapframe* tf) {
   tf->result = tf->nr;
   if (tf->desc->rule == 0) {
+    frame_undo_call(tf);
     tf->pc = tf->unwindpc = reinterpret_cast<uintptr_t>(&cr_call_reenter);
     return;
   }
@@ -122,7 +123,7 @@ void deliver_frame(thread* td, trapframe* tf, const ksigaction& act, siginfo_t* 
   sigframe_save_fpu(p.fp);
   fill(td, p.frame, p.fp, act, sig, tf->sp, info);
   sig_release_open();
-  auto at = reinterpret_cast<uintptr_t>(p.frame);
+  uint64_t at = sigframe_enter(p.frame, sig, act.flags);
   auto* out = reinterpret_cast<trapframe*>((at - sizeof(trapframe) - 256) & ~15ull);
   *out = *tf;
   sigframe_arguments(out, p.frame, sig);
@@ -183,7 +184,7 @@ bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info) {
   p.frame->uc.mc = uc->mc;
   sigframe_copy_fpu(p.fp, uc->mc.fpstate);
   fill(td, p.frame, p.fp, act, sig, sp, info);
-  auto at = reinterpret_cast<uintptr_t>(p.frame);
+  uint64_t at = sigframe_enter(p.frame, sig, act.flags);
   uc->mc.ip = act.handler;
   uc->mc.sp = at;
   sigframe_arguments(&uc->mc, p.frame, sig);
@@ -254,8 +255,8 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
     if ((act.flags & SA_NODEFER) == 0) now |= sigbit(info.si_signo);
     sig_setmask(td, now);
     sig_release_open();
-    auto at = reinterpret_cast<uintptr_t>(f);
     f->pretcode = reinterpret_cast<uintptr_t>(&cr_restore_rt);
+    uint64_t at = sigframe_enter(f, info.si_signo, act.flags);
     auto* out = reinterpret_cast<trapframe*>(
         (reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - kOwnRoom) & ~15ull);
     *out = trapframe{};

@@ -79,6 +79,7 @@ bool settle(thread* td, kucontext* uc) {
     }
     return false;
   }
+  if (context_in_entry(uc)) return false;
   if (in_libcr(pc)) {
     if (pc >= addr(gate_exit_check) && pc < addr(gate_exit_last)) {
       pc = addr(gate_exit_check);

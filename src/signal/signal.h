@@ -42,9 +42,9 @@ inline constexpr uint64_t kIgnoredByDefault = sigbit(SIGCHLD) | sigbit(SIGURG) |
 
 // The kernel's struct sigaction.
 struct ksigaction {
-  uint64_t handler;
-  uint64_t flags;
-  uint64_t restorer;
+  uintptr_t handler;
+  uintptr_t flags;
+  uintptr_t restorer;
   uint64_t mask;
 };
 

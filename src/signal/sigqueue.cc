@@ -62,7 +62,7 @@ void sigqueue_init() {
   uint64_t want = limit().hard;
   want = (want < kMost ? want : kMost) + kLeast;
   for (; want >= kLeast / 2; want /= 2) {
-    long p = raw6(SYS_mmap, 0, static_cast<long>(want * sizeof(sigqueue_entry)), PROT_READ | PROT_WRITE,
+    long p = raw_mmap(0, static_cast<long>(want * sizeof(sigqueue_entry)), PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (raw_failed(p)) continue;
     pool = reinterpret_cast<sigqueue_entry*>(p);

@@ -6,9 +6,10 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
-#include "../../arch/x86_64/context.h"
-#include "../../arch/x86_64/rawcall.h"
-#include "../../arch/x86_64/spawn.h"
+#include "../../arch/context.h"
+#include "../../arch/abi.h"
+#include "../../arch/rawcall.h"
+#include "../gate/spawn.h"
 #include "../async/timer.h"
 #include "../gate/start.h"
 #include "../lwkt/clock.h"
@@ -117,7 +118,7 @@ struct Text {
 // Descriptor 2 may be something else by now: a file that somebody's data are in.
 bool stderr_is_for_messages() {
   struct stat st;
-  if (raw_failed(raw2(SYS_fstat, 2, reinterpret_cast<long>(&st)))) return false;
+  if (raw_failed(raw2(kSysFstat, 2, reinterpret_cast<long>(&st)))) return false;
   if (st.st_dev == stderr_dev && st.st_ino == stderr_ino) return true;
   long flags = raw2(SYS_fcntl, 2, 3 /* F_GETFL */);
   return !raw_failed(flags) && (flags & 02000 /* O_APPEND */) != 0;
@@ -139,8 +140,8 @@ DeadlockThread& add(DeadlockReport* r, const thread* td) {
 
 DeadlockReport* make_report(uint64_t* size) {
   *size = sizeof(DeadlockReport) + kDeadlockMost * sizeof(DeadlockThread);
-  long p = raw6(SYS_mmap, 0, static_cast<long>(*size), PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  long p = raw_mmap(0, static_cast<long>(*size), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw_failed(p)) return nullptr;
   auto* r = reinterpret_cast<DeadlockReport*>(p);
   r->version = kDeadlockVersion;
@@ -153,13 +154,13 @@ DeadlockReport* make_report(uint64_t* size) {
 // `cr backtrace PID ADDRESS`: it says everything.
 bool by_helper(const DeadlockReport* r) {
   const char* cr = analyser_path();
-  if (cr == nullptr) return false;
+  if (cr == nullptr || !kBacktraces) return false;
   Text pid, at;
   pid.number(static_cast<uint64_t>(r->pid));
   pid.put("");
   pid.data[pid.len] = '\0';
   at.put("0x");
-  at.number(reinterpret_cast<uint64_t>(r), 16);
+  at.number(reinterpret_cast<uintptr_t>(r), 16);
   at.data[at.len] = '\0';
   const char* argv[] = {cr, "backtrace", pid.data, at.data, nullptr};
   const char* envp[] = {"PATH=/usr/bin:/bin", nullptr};
@@ -227,8 +228,8 @@ void report_all() {
   tid_each([&](const thread* td) {
     DeadlockThread& t = add(r, td);
     auto* f = reinterpret_cast<const switchframe*>(td->td_sp);
-    t.pc = f->rip;
-    t.bp = f->rbp;
+    t.pc = f->pc;
+    t.bp = f->bp;
     // As the compiler knows it there: what cpu_switch pushed is not in the unwind tables.
     t.sp = td->td_sp + sizeof(switchframe);
     return r->listed == kDeadlockMost;
@@ -245,7 +246,7 @@ bool looks_hopeless() {
 
 bool deadlock_init(const char* text) {
   struct stat st {};
-  raw2(SYS_fstat, 2, reinterpret_cast<long>(&st));
+  raw2(kSysFstat, 2, reinterpret_cast<long>(&st));
   stderr_dev = st.st_dev;
   stderr_ino = st.st_ino;
   if (text == nullptr || same(text, "report")) return true;
@@ -296,20 +297,7 @@ bool deadlock_alone_excluded() {
   if (r == nullptr) return;
   DeadlockThread& t = add(r, curthread());
   t.waits_on = addr;
-  asm volatile(
-      "leaq 0f(%%rip), %%rax\n"
-      "0:\tmovq %%rax, %0\n\t"
-      "movq %%rsp, %1\n\t"
-      "movq %%rbp, %2\n\t"
-      "movq %%rbx, %3\n\t"
-      "movq %%r12, %4\n\t"
-      "movq %%r13, %5\n\t"
-      "movq %%r14, %6\n\t"
-      "movq %%r15, %7"
-      : "=m"(t.pc), "=m"(t.sp), "=m"(t.bp), "=m"(t.bx), "=m"(t.r12), "=m"(t.r13), "=m"(t.r14),
-        "=m"(t.r15)
-      :
-      : "rax", "memory");
+  capture_registers(&t);
   finish(r, size);
 }
 

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
 #include "../lwkt/atomic.h"
 #include "../lwkt/clock.h"
@@ -56,7 +57,7 @@ char* put_number(char* out, uint64_t n) {
 }
 
 bool own_regular_file(long fd, uint64_t uid, struct stat* st) {
-  return raw2(SYS_fstat, fd, reinterpret_cast<long>(st)) == 0 && S_ISREG(st->st_mode) &&
+  return raw2(kSysFstat, fd, reinterpret_cast<long>(st)) == 0 && S_ISREG(st->st_mode) &&
          st->st_uid == uid;
 }
 
@@ -64,11 +65,11 @@ Table* open_table() {
   // A filter that came after start may kill for an open.
   if (raw1(SYS_prctl, PR_GET_SECCOMP) != sandbox) return nullptr;
   struct stat st;
-  if (raw2(SYS_stat, reinterpret_cast<long>("/proc/self/ns/pid"), reinterpret_cast<long>(&st)) !=
+  if (raw2(kSysStat, reinterpret_cast<long>("/proc/self/ns/pid"), reinterpret_cast<long>(&st)) !=
       0) {
     return nullptr;
   }
-  auto uid = static_cast<uint64_t>(raw0(SYS_geteuid));
+  auto uid = static_cast<uint64_t>(raw0(kSysGeteuid));
   char path[80];
   char* end = put_text(path, "/dev/shm/libcr-1-");
   end = put_text(put_number(end, uid), "-");
@@ -84,7 +85,7 @@ Table* open_table() {
       raw2(SYS_fchmod, fd, 0600);  // whatever the umask was
       ready = raw2(SYS_ftruncate, fd, size) == 0;
     }
-    if (ready) p = raw6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (ready) p = raw_mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   }
   raw1(SYS_close, fd);
   return raw_failed(p) ? nullptr : reinterpret_cast<Table*>(p);
@@ -101,7 +102,7 @@ Table* attach() {
 }
 
 uint32_t now_ticks() {
-  timespec ts{};
+  __kernel_timespec ts{};
   clock_read(CLOCK_BOOTTIME, &ts);
   return static_cast<uint32_t>(static_cast<uint64_t>(ts.tv_sec) * 100 +
                                static_cast<uint64_t>(ts.tv_nsec) / 10'000'000);

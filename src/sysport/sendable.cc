@@ -14,10 +14,10 @@ namespace {
 // to find.
 bool brings_mask(const union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  uint64_t set = 0;
+  uintptr_t set = 0;
   switch (m->sm.sm_nr) {
     case SYS_pselect6:
-      return a[5] != 0 && user_load64(&set, reinterpret_cast<const uint64_t*>(a[5])) == 0 && set != 0;
+      return a[5] != 0 && user_copy(&set, reinterpret_cast<const void*>(a[5]), sizeof set) == 0 && set != 0;
     case SYS_ppoll: return a[3] != 0;
     default: return a[4] != 0;  // epoll_pwait, epoll_pwait2
   }
@@ -62,7 +62,7 @@ Sendable without_frame(const union sysunion* m) {
 Sendable quick(const union sysunion* m) {
   switch (sendable_quick(m->sm.sm_nr)) {
     case Quick::kByArgument:
-      return m->sm.sm_nr == SYS_futex ? futex(m->raw.arg[1]) : fcntl_command(m->raw.arg[1]);
+      return m->sm.sm_nr == SYS_fcntl ? fcntl_command(m->raw.arg[1]) : futex(m->raw.arg[1]);
     case Quick::kMaySleep: return Sendable::kMaySleep;
     default: return Sendable::kAtOnce;
   }
@@ -74,6 +74,7 @@ Sendable sysport_sendable(const union sysunion* m, Serve serve) {
   switch (serve) {
     case Serve::user: return without_frame(m);
     case Serve::quick: return quick(m);
+    case Serve::fold: return Sendable::kNo;  // send the call that is meant
     case Serve::block:
     case Serve::async:
       // A tracer is a kernel thread, and the rest of a call is the one's that began it.

@@ -11,6 +11,7 @@
 
 #include <libcr/sysunion.h>
 
+#include "../../arch/abi.h"
 #include "sysdesc.h"
 
 namespace cr {
@@ -29,7 +30,7 @@ enum class Quick : uint8_t {
   kByArgument,  // futex, fcntl
 };
 
-// Of the `quick` rows. sysport.cc asserts that each is known here.
+// Of the `quick` rows; arch/*/abi.h lists what one architecture alone has. sysport.cc asserts that each is known here.
 constexpr Quick sendable_quick(uint32_t nr) {
   switch (nr) {
     case CR_SYS_futex:
@@ -40,8 +41,7 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_futex_wait:
     case CR_SYS_futex_waitv:
     case CR_SYS_ioctl:
-    case CR_SYS_poll:
-    case CR_SYS_semtimedop: return Quick::kMaySleep;
+    case CR_SYS_poll: return Quick::kMaySleep;
     case CR_SYS_arch_prctl:
     case CR_SYS_clock_gettime:
     case CR_SYS_dup:
@@ -56,7 +56,6 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_kill:
     case CR_SYS_madvise:
     case CR_SYS_membarrier:
-    case CR_SYS_mmap:
     case CR_SYS_mprotect:
     case CR_SYS_mremap:
     case CR_SYS_munmap:
@@ -102,8 +101,16 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_timer_getoverrun:
     case CR_SYS_timer_settime:
     case CR_SYS_tkill: return Quick::kNoSleep;
-    default: return Quick::kUnknown;
+    default: break;
   }
+  if (nr == kSysFutexTime64) return Quick::kByArgument;
+  for (uint32_t here : kOnlyHereSleeping) {
+    if (nr == here) return Quick::kMaySleep;
+  }
+  for (uint32_t here : kOnlyHereNoSleep) {
+    if (nr == here) return Quick::kNoSleep;
+  }
+  return Quick::kUnknown;
 }
 
 }  // namespace cr

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
+#include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
@@ -48,7 +49,8 @@ bool crowd;
 
 uintptr_t door(const SysEnt& e, bool alone) {
   switch (e.serve) {
-    case Serve::user: return DOOR_LONG;
+    case Serve::user:
+    case Serve::fold: return DOOR_LONG;
     case Serve::quick: return reinterpret_cast<uintptr_t>(kSysHandlers[e.handler]);
     case Serve::block:
       return alone ? DOOR_SLEEP : reinterpret_cast<uintptr_t>(&sysport_trap_block);
@@ -149,6 +151,7 @@ int sysport_begin(union sysunion* m) {
     case Serve::user:
     case Serve::quick:
     case Serve::async: return kSysHandlers[e.handler](m);
+    case Serve::fold: return serve_folded(m);
     case Serve::block: return sysport_trap_block(m);
     default: return sysport_trap(m);
   }
@@ -229,6 +232,7 @@ inline void fill(union sysunion* m, const trapframe* tf) {
   m->sm.sm_nr = static_cast<uint32_t>(tf->nr);
   m->sm.sm_frame = const_cast<trapframe*>(tf);
   frame_args(tf, m->raw.arg);
+  unfold_call(m);
 }
 
 // A call from inside a shim: it must not pass the shims again, and td_sysmsg is in use.

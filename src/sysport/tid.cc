@@ -40,8 +40,8 @@ void tid_init(thread* td) {
 bool tid_assign(thread* td) {
   Guard g(lock);
   if (slots == nullptr) {
-    long p = raw6(SYS_mmap, 0, static_cast<long>(kTidSlots * sizeof(uint64_t)),
-                  PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long p = raw_mmap(0, static_cast<long>(kTidSlots * sizeof(uint64_t)),
+                      PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (raw_failed(p)) return false;
     slots = reinterpret_cast<uint64_t*>(p);
   }

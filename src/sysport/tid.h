@@ -10,11 +10,10 @@
 #include <stdint.h>
 
 #include "../lwkt/thread.h"
+#include "../../arch/limits.h"
 #include "peers.h"
 
 namespace cr {
-
-inline constexpr uint32_t kTidSlots = 1u << 23;
 
 void tid_init(thread* main_td);
 bool tid_assign(thread* td);   // false: no slot left

@@ -83,7 +83,7 @@ thread* worker_make() {
     return nullptr;
   }
   td->td_stacksize = kStack;
-  td->td_sp = context_function(reinterpret_cast<uint64_t>(td->td_stack) + kStack, worker_main,
+  td->td_sp = context_function(reinterpret_cast<uintptr_t>(td->td_stack) + kStack, worker_main,
                                nullptr);
   td->td_state = TDS_RUNNABLE;
   sched_worker_added();
@@ -225,7 +225,7 @@ int worker_take(lwkt_msg* msg) {
 }
 
 void worker_reap(thread* td) {
-  auto stack = reinterpret_cast<uint64_t>(td->td_stack);
+  auto stack = reinterpret_cast<uintptr_t>(td->td_stack);
   raw3(SYS_madvise, static_cast<long>(stack + kGuard), static_cast<long>(kStack - kGuard),
        MADV_DONTNEED);
   arena_free(stack, kStack);

@@ -45,7 +45,7 @@ struct OpenRing {
     if (sqe == nullptr) return false;
     sqe->opcode = op;
     sqe->fd = fd;
-    sqe->addr = reinterpret_cast<uint64_t>(buffer);
+    sqe->addr = reinterpret_cast<uintptr_t>(buffer);
     sqe->len = len;
     sqe->off = off;
     sqe->user_data = user_data;

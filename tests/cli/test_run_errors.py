@@ -83,7 +83,8 @@ class ElfKinds(cli.Case):
                     "/lib/ld-musl-x86_64.so.1")
 
     def test_i386(self):
-        self.refuse(elf_header(elf_class=1, machine=EM_386), "i386", "not built yet: arch/x86")
+        self.refuse(elf_header(elf_class=1, machine=EM_386), "i386",
+                    str(self.prefix / "lib/i386-linux-gnu/libcr.so"), "g++-multilib")
 
     def test_x32(self):
         self.refuse(elf_header(elf_class=1), "wrong architecture", "x32")

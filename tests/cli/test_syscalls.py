@@ -37,11 +37,15 @@ class Syscalls(cli.Case):
         self.assertIn("read", read["wrappers"])
 
     def test_filters_split_the_table(self):
-        parts = [self.calls("--served", how) for how in ("user", "quick", "async", "trap", "block", "gone")]
-        for how, part in zip(("user", "quick", "async", "trap", "block", "gone"), parts):
-            self.assertTrue(part, how)
-            self.assertEqual({call["served"] for call in part}, {how})
+        parts = [self.calls("--served", how) for how in ("user", "quick", "async", "trap", "block", "fold", "gone")]
+        for how, part in zip(("user", "quick", "async", "trap", "block", "fold", "gone"), parts):
+            self.assertTrue(part or how == "fold", how)
+            self.assertEqual({call["served"] for call in part}, {how} if part else set())
         self.assertEqual(sum(map(len, parts)), len(self.calls()))
+
+    def test_i386_alone_has_calls_that_stand_for_several(self):
+        folded = {call["name"] for call in self.calls("--arch", "i386", "--served", "fold")}
+        self.assertEqual(folded, {"socketcall", "ipc", "mmap"})
 
     def test_bad_options(self):
         for arguments in (("--arch", "arm"), ("--served", "hot"), ("read",)):

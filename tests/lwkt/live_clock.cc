@@ -61,7 +61,7 @@ struct FakeVdso {
 TEST_CASE("live: a signal that comes while the scheduler reads the clock waits for the way out") {
   static FakeVdso fake;  // the symbols end where the strings begin
   cr::ksigaction act{};  // stays: an alarm may still be on its way at the end
-  act.handler = reinterpret_cast<uint64_t>(&on_alarm);
+  act.handler = reinterpret_cast<uintptr_t>(&on_alarm);
   REQUIRE(cr::sig_action(SIGALRM, &act, nullptr) == 0);
   cr::clock_init(&fake);
   itimerval soon{{0, 0}, {0, 10000}};

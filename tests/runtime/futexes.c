@@ -18,6 +18,12 @@ struct waitv {
   uint32_t flags, reserved;
 };
 
+/* The newer calls have 64-bit times everywhere. */
+struct time64 {
+  int64_t sec, nsec;
+};
+static struct time64 wide(struct timespec ts) { return (struct time64){ts.tv_sec, ts.tv_nsec}; }
+
 static long futex(uint32_t* at, int op, uint32_t val, const void* timeout, uint32_t* other,
                   uint32_t val3) {
   return syscall(SYS_futex, at, op, val, timeout, other, val3);
@@ -252,7 +258,8 @@ static void fill(uint32_t n) {
   for (uint32_t i = 0; i < n; i++) vec[i] = (struct waitv){0, (uintptr_t)&words[i], SIZE_U32 | PRIVATE, 0};
 }
 static long waitv(uint32_t n, const struct timespec* ts, int clock) {
-  return syscall(FUTEX_WAITV, vec, n, 0, ts, clock);
+  struct time64 until = ts != NULL ? wide(*ts) : (struct time64){0, 0};
+  return syscall(FUTEX_WAITV, vec, n, 0, ts != NULL ? &until : NULL, clock);
 }
 
 struct several {
@@ -395,7 +402,8 @@ static void* sleeper(void* arg) {
     clock_gettime(CLOCK_MONOTONIC, &ts);
     ts.tv_nsec += 300000;
     if (ts.tv_nsec >= 1000000000) ts.tv_sec++, ts.tv_nsec -= 1000000000;
-    long r = syscall(FUTEX_WAITV, v, 4, 0, &ts, CLOCK_MONOTONIC);
+    struct time64 until = wide(ts);
+    long r = syscall(FUTEX_WAITV, v, 4, 0, &until, CLOCK_MONOTONIC);
     CHECK((r >= 0 && r < 4) || errno == ETIMEDOUT);
     if (r >= 0) __atomic_add_fetch(&got, 1, __ATOMIC_SEQ_CST);
   }
@@ -452,9 +460,9 @@ static void futex2_errors(void) {
   if (!have_futex2()) return;
   pthread_t t;
   CHECK(pthread_create(&t, NULL, wait_plainly, NULL) == 0);
-  struct timespec soon = in_ms(CLOCK_MONOTONIC, 20);
+  struct time64 soon = wide(in_ms(CLOCK_MONOTONIC, 20));
   errno_of("no mask", syscall(FUTEX2_WAIT, &first, 0ul, 0ul, SIZE_U32 | PRIVATE, NULL, 0));
-  errno_of("wide mask", syscall(FUTEX2_WAIT, &first, 0ul, 1ul << 32, SIZE_U32 | PRIVATE, NULL, 0));
+  if (sizeof(long) == 8) errno_of("wide mask", syscall(FUTEX2_WAIT, &first, 0ul, (unsigned long)(1ull << 32), SIZE_U32 | PRIVATE, NULL, 0));
   errno_of("size", syscall(FUTEX2_WAIT, &first, 0ul, 1ul, PRIVATE, NULL, 0));
   errno_of("another value", syscall(FUTEX2_WAIT, &first, 1ul, 1ul, SIZE_U32 | PRIVATE, NULL, 0));
   errno_of("clock", syscall(FUTEX2_WAIT, &first, 0ul, 1ul, SIZE_U32 | PRIVATE, &soon, 7));

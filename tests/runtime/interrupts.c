@@ -117,8 +117,8 @@ static ssize_t call_epoll_pwait(void) {
 }
 static ssize_t call_epoll_pwait2(void) {
   struct epoll_event ev;
-  struct timespec ts = {100, 0};
-  return syscall(SYS_epoll_pwait2, other, &ev, 1, &ts, NULL, 8);
+  int64_t ts[2] = {100, 0};
+  return syscall(SYS_epoll_pwait2, other, &ev, 1, ts, NULL, 8);
 }
 /* Full: what the caller writes does not fit. */
 static void prepare_full_pipe(void) {

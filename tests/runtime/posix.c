@@ -309,8 +309,8 @@ static void do_epoll_wait(void) {
 static void do_epoll_pwait2(void) {
   struct epoll_event e;
   int ep = epoll_create1(0);
-  struct timespec ts = {0, 100000000};
-  printf("%ld\n", syscall(SYS_epoll_pwait2, ep, &e, 1, &ts, NULL, 8));
+  int64_t ts[2] = {0, 100000000};
+  printf("%ld\n", syscall(SYS_epoll_pwait2, ep, &e, 1, ts, NULL, 8));
   close(ep);
 }
 static void do_semtimedop(void) {

@@ -68,7 +68,7 @@ struct ShimError {
   std::string message;
 };
 
-std::string find_shim(const std::string& name, const Prefix& prefix) {
+std::string find_shim(const std::string& name, const Prefix& prefix, const std::string& preload) {
   namespace fs = std::filesystem;
   std::string path = name;
   if (name.find('/') == std::string::npos && !fs::is_regular_file(name)) {
@@ -76,6 +76,9 @@ std::string find_shim(const std::string& name, const Prefix& prefix) {
     if (!fs::exists(path)) {
       throw ShimError{name, "no such shim: neither a file nor shipped as " + path + "; check the name"};
     }
+    // Beside the preload, for programs of both classes, if there are two.
+    if (!fs::exists(prefix.root + "/lib/i386-linux-gnu" + Prefix::shim_file(name))) return path;
+    return preload.substr(0, preload.rfind('/')) + Prefix::shim_file(name);
   }
   path = fs::absolute(path).lexically_normal().string();
   if (path.find(':') != std::string::npos) {
@@ -94,7 +97,7 @@ std::string find_shim(const std::string& name, const Prefix& prefix) {
   return path;
 }
 
-void set_options(const RunOptions& options, const Prefix& prefix) {
+void set_options(const RunOptions& options, const Prefix& prefix, const std::string& preload) {
   if (!options.cpus.empty()) setenv("LIBCR_CPUS", options.cpus.c_str(), 1);
   if (!options.stack_size.empty()) {
     const uint64_t bytes = parse_size(options.stack_size).value();
@@ -104,7 +107,7 @@ void set_options(const RunOptions& options, const Prefix& prefix) {
     std::string list;
     for (const auto& name : options.shims) {
       if (!list.empty()) list += ':';
-      list += find_shim(name, prefix);
+      list += find_shim(name, prefix, preload);
     }
     setenv("LIBCR_SHIM", list.c_str(), 1);
   }
@@ -148,12 +151,13 @@ int run(const RunOptions& options, const std::vector<std::string>& program) {
                 "its path holds a colon or a space, which LD_PRELOAD can't carry; move it",
                 kExitRunFailed);
   }
+  const std::string preload = preload_entry(prefix, target.i386);
   try {
-    set_options(options, prefix);
+    set_options(options, prefix, preload);
   } catch (const ShimError& error) {
     return fail("--shim " + error.name, error.message, kExitRunFailed);
   }
-  set_preload(preload_entry(prefix));
+  set_preload(preload);
   return exec_target(target, program.front());
 }
 

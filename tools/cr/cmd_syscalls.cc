@@ -21,6 +21,7 @@ Served how:
   async  answered in userland while the process has other threads, else as block
   trap   passed to the kernel, where it does not sleep
   block  passed to the kernel, where it may sleep; the cpu's other threads move on meanwhile
+  fold   i386: one number for several calls, each served as itself
   gone   a number that current kernels answer with ENOSYS
 
 Examples:
@@ -34,7 +35,7 @@ constexpr SysDesc kTable[] = {
 };
 
 const std::map<std::string, Serve> kServedNames = {
-    {"user", Serve::user}, {"quick", Serve::quick}, {"async", Serve::async}, {"trap", Serve::trap}, {"block", Serve::block}, {"gone", Serve::gone}};
+    {"user", Serve::user}, {"quick", Serve::quick}, {"async", Serve::async}, {"trap", Serve::trap}, {"block", Serve::block}, {"fold", Serve::fold}, {"gone", Serve::gone}};
 
 struct SyscallsOptions {
   bool json = false;
@@ -139,8 +140,8 @@ Subcommand make_syscalls(CLI::App& cr) {
   app->add_flag("--json", options->json, "Print JSON, with return types and exported wrappers");
   app->add_option("--arch", options->arch, "x86_64 (default) or i386")
       ->check(CLI::IsMember({"x86_64", "i386"}))->type_name("ARCH");
-  app->add_option("--served", options->served, "Only calls served so: user, quick, async, trap, block or gone")
-      ->check(CLI::IsMember({"user", "quick", "async", "trap", "block", "gone"}))->type_name("HOW");
+  app->add_option("--served", options->served, "Only calls served so: user, quick, async, trap, block, fold or gone")
+      ->check(CLI::IsMember({"user", "quick", "async", "trap", "block", "fold", "gone"}))->type_name("HOW");
   app->footer(kFooter);
   return {app, false, kExitUsage,
           [options](const std::vector<std::string>&) { return run_syscalls(*options); }};

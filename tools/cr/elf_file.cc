@@ -34,10 +34,13 @@ class File {
 
 [[noreturn]] void cut_short() { throw std::runtime_error("the ELF file is cut short or corrupt"); }
 
-std::string read_interpreter(const File& file, const Elf64_Ehdr& header) {
-  if (header.e_phnum != 0 && header.e_phentsize != sizeof(Elf64_Phdr)) cut_short();
+template <class Header, class Segment>
+std::string read_interpreter(const File& file) {
+  Header header;
+  if (!file.read_at(&header, sizeof header, 0)) cut_short();
+  if (header.e_phnum != 0 && header.e_phentsize != sizeof(Segment)) cut_short();
   for (unsigned i = 0; i < header.e_phnum; ++i) {
-    Elf64_Phdr segment;
+    Segment segment;
     if (!file.read_at(&segment, sizeof segment, header.e_phoff + i * sizeof segment)) cut_short();
     if (segment.p_type != PT_INTERP) continue;
     if (segment.p_filesz < 2 || segment.p_filesz > 4096) cut_short();  // the kernel's limits
@@ -65,8 +68,9 @@ std::optional<ElfFile> read_elf(const std::string& path) {
     elf.type = __builtin_bswap16(elf.type);
   }
   if (elf.elf_class == ELFCLASS64 && elf.machine == EM_X86_64) {
-    if (!file.read_at(&header, sizeof header, 0)) cut_short();
-    elf.interpreter = read_interpreter(file, header);
+    elf.interpreter = read_interpreter<Elf64_Ehdr, Elf64_Phdr>(file);
+  } else if (elf.elf_class == ELFCLASS32 && elf.machine == EM_386) {
+    elf.interpreter = read_interpreter<Elf32_Ehdr, Elf32_Phdr>(file);
   }
   return elf;
 }

@@ -11,7 +11,7 @@ struct ElfFile {
   unsigned char elf_class = 0;  // ELFCLASS32 or ELFCLASS64
   uint16_t machine = 0;         // EM_*
   uint16_t type = 0;            // ET_*
-  std::string interpreter;      // PT_INTERP; empty if there is none. Read for x86_64 only.
+  std::string interpreter;      // PT_INTERP; empty if there is none. Read for x86_64 and i386.
 };
 
 // Nothing if the file does not start with the ELF magic. Throws std::runtime_error if it does but

@@ -27,9 +27,15 @@ Prefix find_prefix() {
   return {self.parent_path().parent_path().string()};
 }
 
-std::string preload_entry(const Prefix& prefix) {
+// The 32-bit ld.so has its own idea of $LIB: lib32 in a biarch glibc, which is a link beside ours.
+std::string preload_entry(const Prefix& prefix, bool i386) {
   std::string entry = prefix.root + "/$LIB/libcr.so";
-  return loader_finds(entry) ? entry : prefix.preload();
+  const bool both = std::filesystem::exists(prefix.preload_i386());
+  if (both && !std::filesystem::exists(prefix.root + "/lib32/libcr.so")) {
+    return i386 ? prefix.preload_i386() : prefix.preload();
+  }
+  if (loader_finds(entry)) return entry;
+  return i386 ? prefix.preload_i386() : prefix.preload();
 }
 
 }  // namespace cr::tool

@@ -1,5 +1,6 @@
 // Where libcr is installed, found from the running cr's own location: <prefix>/bin/cr goes with
-// <prefix>/lib/x86_64-linux-gnu/libcr.so. A build tree has the same shape as an installation.
+// <prefix>/lib/x86_64-linux-gnu/libcr.so
+// and, for 32-bit programs, <prefix>/lib/i386-linux-gnu/libcr.so. A build tree has the same shape as an installation.
 #pragma once
 
 #include <string>
@@ -17,9 +18,13 @@ struct Prefix {
   std::string command() const { return root + "/bin/cr"; }
   std::string library_directory() const { return root + "/lib/x86_64-linux-gnu"; }
   std::string preload() const { return library_directory() + "/libcr.so"; }
+  std::string preload_i386() const { return root + "/lib/i386-linux-gnu/libcr.so"; }
   std::string archive() const { return library_directory() + "/libcr.a"; }
   std::string shipped_shim(std::string_view name) const {
-    return library_directory() + "/libcr-shim-" + std::string(name) + ".so";
+    return library_directory() + shim_file(name);
+  }
+  static std::string shim_file(std::string_view name) {
+    return "/libcr-shim-" + std::string(name) + ".so";
   }
 };
 
@@ -29,6 +34,7 @@ Prefix find_prefix();
 // The LD_PRELOAD entry that names the preload. It is written with ld.so's $LIB token, so that the
 // same value serves 64-bit and 32-bit children, if this machine's ld.so expands that to our
 // directory; otherwise it is the plain path.
-std::string preload_entry(const Prefix& prefix);
+// `i386`: for a 32-bit program.
+std::string preload_entry(const Prefix& prefix, bool i386);
 
 }  // namespace cr::tool

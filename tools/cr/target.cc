@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 #include <stdexcept>
 #include <string_view>
@@ -29,6 +30,7 @@ namespace cr::tool {
 namespace {
 
 constexpr char kInterpreter[] = "/lib64/ld-linux-x86-64.so.2";
+constexpr char kInterpreterI386[] = "/lib/ld-linux.so.2";
 constexpr char kShell[] = "/bin/sh";
 
 // exec_binprm() in fs/exec.c gives up when its depth counter passes 5: five scripts may stand before
@@ -132,26 +134,29 @@ bool same_file(const std::string& a, const std::string& b) {
 }
 
 void require_supported_elf(const ElfFile& elf, const std::string& path, const Prefix& prefix) {
-  if (elf.machine == EM_386) {
-    not_runnable("is a 32-bit i386 program: not built yet: arch/x86; use an x86_64 build of it");
+  const bool i386 = elf.machine == EM_386 && elf.elf_class == ELFCLASS32;
+  if (i386 && !std::filesystem::exists(prefix.preload_i386())) {
+    not_runnable("is a 32-bit i386 program, and there is no " + prefix.preload_i386() +
+                 "; install a compiler for 32-bit code (g++-multilib) and build again");
   }
-  if (elf.machine != EM_X86_64) {
+  if (!i386 && elf.machine != EM_X86_64) {
     not_runnable("wrong architecture (" + machine_name(elf.machine) + "); use an x86_64 build of it");
   }
-  if (elf.elf_class != ELFCLASS64) {
+  if (!i386 && elf.elf_class != ELFCLASS64) {
     not_runnable("wrong architecture (the x32 ABI); use a 64-bit x86_64 build of it");
   }
   if (elf.type != ET_EXEC && elf.type != ET_DYN) {
     not_runnable("is an ELF file but not a program (object or core file); link it first");
   }
+  const char* glibc = i386 ? kInterpreterI386 : kInterpreter;
   if (elf.interpreter.empty()) {
-    if (same_file(path, kInterpreter)) return;  // ld.so PROGRAM: it honours LD_PRELOAD itself
-    not_runnable("is statically linked, so no ld.so can preload libcr; relink it with " +
-                 prefix.archive());
+    if (same_file(path, glibc)) return;  // ld.so PROGRAM: it honours LD_PRELOAD itself
+    not_runnable("is statically linked, so no ld.so can preload libcr; " +
+                 (i386 ? std::string("link it dynamically") : "relink it with " + prefix.archive()));
   }
-  if (elf.interpreter != kInterpreter && !same_file(elf.interpreter, kInterpreter)) {
+  if (elf.interpreter != glibc && !same_file(elf.interpreter, glibc)) {
     not_runnable("unsupported libc (its interpreter is " + elf.interpreter +
-                 "); use a build for glibc, whose interpreter is " + kInterpreter);
+                 "); use a build for glibc, whose interpreter is " + glibc);
   }
 }
 
@@ -198,7 +203,7 @@ void require_not_secure(const std::string& path) {
 }  // namespace
 
 Target find_target(const std::vector<std::string>& program, const Prefix& prefix) {
-  Target target{search_path(program.front()), program};
+  Target target{search_path(program.front()), program, false};
   std::string image = target.path;  // the file whose header decides: the last one of the #! chain
   for (int scripts = 0;; ++scripts) {
     std::optional<ElfFile> elf;
@@ -213,7 +218,8 @@ Target find_target(const std::vector<std::string>& program, const Prefix& prefix
     }
     if (elf) {
       require_supported_elf(*elf, image, prefix);
-      require_supported_glibc();
+      target.i386 = elf->machine == EM_386;
+      if (!target.i386) require_supported_glibc();  // the other one's version is not known here
       require_not_secure(image);
       return target;
     }

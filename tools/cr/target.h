@@ -22,6 +22,7 @@ struct TargetError {
 struct Target {
   std::string path;               // what to pass to execve
   std::vector<std::string> argv;  // argv[0] as the user wrote it; for a script without #!, /bin/sh's
+  bool i386 = false;              // a 32-bit program
 };
 
 // Throws TargetError.

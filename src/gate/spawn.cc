@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "rawcall.h"
+#include "../../arch/rawcall.h"
 
 namespace cr {
 

@@ -1,6 +1,6 @@
 #pragma once
 #if defined(__x86_64__)
-#include "x86_64/spawn.h"
+#include "x86_64/abi.h"
 #else
-#include "x86/spawn.h"
+#include "x86/abi.h"
 #endif

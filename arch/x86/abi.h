@@ -1,0 +1,80 @@
+// What the kernel's interface looks like to an i386 program, where that differs from x86_64. The
+// runtime is compiled with _FILE_OFFSET_BITS=64, so that struct stat is the kernel's stat64.
+#pragma once
+
+#include <errno.h>
+#include <linux/time_types.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+
+#include "rawcall.h"
+#include "usercopy.h"
+
+union sysunion;
+
+namespace cr {
+
+// Calls of the runtime's own, with the struct that libc's headers give here. The old uid calls have
+// 16 bits.
+inline constexpr long kSysStat = SYS_stat64, kSysLstat = SYS_lstat64, kSysFstat = SYS_fstat64;
+inline constexpr long kSysGetuid = SYS_getuid32, kSysGeteuid = SYS_geteuid32;
+
+inline long raw_pread(long fd, void* buf, size_t n, uint64_t offset) {
+  return raw6(SYS_pread64, fd, reinterpret_cast<long>(buf), static_cast<long>(n),
+              static_cast<long>(offset), static_cast<long>(offset >> 32), 0);
+}
+
+// The vdso's function with a __kernel_timespec, and the call behind it.
+inline constexpr char kVdsoClockGettime[] = "__vdso_clock_gettime64";
+inline constexpr long kSysClockGettime = SYS_clock_gettime64;
+
+// clone's arguments.
+inline constexpr int kCloneTls = 3, kCloneChildTid = 4;
+
+// Where glibc's thread block has the tid, seen from the head of the robust list.
+inline constexpr uint64_t kTidBeforeRobust = 12;
+
+// The calls made for 64-bit time begin here; whatever has a time below has it in 32 bits.
+inline constexpr uint32_t kFirstTime64 = SYS_clock_gettime64;
+
+struct old_timespec32 {
+  int32_t tv_sec, tv_nsec;
+};
+
+// A program's timespec, in the form that call `nr` has it. 0 or -EFAULT.
+inline int user_timespec(uint32_t nr, uint64_t from, __kernel_timespec* out) {
+  const void* p = reinterpret_cast<const void*>(static_cast<uintptr_t>(from));
+  if (nr >= kFirstTime64) {
+    int error = user_copy(out, p, sizeof *out);
+    out->tv_nsec = static_cast<int32_t>(out->tv_nsec);  // the kernel ignores the padding
+    return error;
+  }
+  old_timespec32 old;
+  int error = user_copy(&old, p, sizeof old);
+  *out = {old.tv_sec, old.tv_nsec};
+  return error;
+}
+inline int user_timespec_store(uint32_t nr, uint64_t to, const __kernel_timespec& ts) {
+  void* p = reinterpret_cast<void*>(static_cast<uintptr_t>(to));
+  if (nr >= kFirstTime64) return user_copy(p, &ts, sizeof ts);
+  old_timespec32 old{static_cast<int32_t>(ts.tv_sec), static_cast<int32_t>(ts.tv_nsec)};
+  return user_copy(p, &old, sizeof old);
+}
+
+// `quick` calls that x86_64 does not have or has under other names (src/sysport/sendable.h).
+inline constexpr uint32_t kSysFutexTime64 = SYS_futex_time64;
+inline constexpr uint32_t kOnlyHereSleeping[] = {SYS_semtimedop_time64};
+inline constexpr uint32_t kOnlyHereNoSleep[] = {
+    SYS_mmap2, SYS_sigaction, SYS_sigprocmask, SYS_sigpending, SYS_signal, SYS_sgetmask, SYS_ssetmask,
+    SYS_setuid32, SYS_setgid32, SYS_setreuid32, SYS_setregid32, SYS_setresuid32, SYS_setresgid32,
+    SYS_setgroups32, SYS_setfsuid32, SYS_setfsgid32, SYS_sched_rr_get_interval_time64,
+    SYS_timer_settime64,
+};
+
+// True if m was a multiplexed call (socketcall, ipc) and is the one meant now: unfold.cc.
+bool unfold_call(union sysunion* m);
+// Serves one that stayed.
+int serve_folded(union sysunion* m);
+
+}  // namespace cr

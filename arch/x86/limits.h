@@ -1,0 +1,14 @@
+// How much address space libcr takes: a program has 4 GB for everything, so nothing is reserved
+// in pieces that it would miss.
+#pragma once
+
+#include <stdint.h>
+
+namespace cr {
+
+inline constexpr uint64_t kMaxRegion = 64ull << 20;  // of stacks (src/mem/arena.cc)
+inline constexpr uint32_t kTidSlots = 1u << 18;      // LWKTs with a tid, 8 bytes each
+inline constexpr uint32_t kFds = 1u << 16;           // descriptors that are remembered, 64 bytes each
+inline constexpr int64_t kReach = 1ll << 32;         // of a jump to a stub: everywhere
+
+}  // namespace cr

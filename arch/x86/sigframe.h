@@ -1,0 +1,141 @@
+// The kernel's signal frames on i386, byte for byte: rt_sigreturn restores from one, unwinders
+// and programs read them. Source: arch/x86/include/uapi/asm/sigcontext.h, asm/sigframe.h.
+//
+// A handler without SA_SIGINFO finds its sigcontext by value behind the signal's number, which is a
+// frame of its own (struct old_sigframe); it stands below an ordinary one, and what the handler
+// changed goes there when it returns.
+#pragma once
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frame.h"
+
+namespace cr {
+
+struct ksigcontext {
+  uint32_t gs, fs, es, ds;
+  uint32_t di, si, bp, sp, bx, dx, cx, ax;
+  uint32_t trapno, err;
+  uint32_t ip, cs, flags;
+  uint32_t sp_at_signal, ss;
+  uint32_t fpstate;
+  uint32_t oldmask, cr2;
+};
+static_assert(sizeof(ksigcontext) == 88);
+
+struct kstack {
+  uint32_t sp;
+  int32_t flags;
+  uint32_t size;
+};
+
+inline kstack make_kstack(uint64_t sp, int32_t flags, uint64_t size) {
+  return {static_cast<uint32_t>(sp), flags, static_cast<uint32_t>(size)};
+}
+
+struct kucontext {
+  uint32_t flags;
+  uint32_t link;
+  kstack stack;
+  ksigcontext mc;
+  uint64_t sigmask;
+};
+static_assert(offsetof(kucontext, mc) == 20 && offsetof(kucontext, sigmask) == 108);
+static_assert(sizeof(kucontext) == 116);
+
+struct rt_sigframe {
+  uint32_t pretcode;
+  int32_t sig;
+  uint32_t pinfo;
+  uint32_t puc;
+  siginfo_t info;
+  kucontext uc;
+};
+static_assert(offsetof(rt_sigframe, uc) == 144);
+
+struct old_sigframe {
+  uint32_t pretcode;
+  int32_t sig;
+  ksigcontext mc;
+  uint32_t fpstate_unused[156];
+  uint32_t extramask;
+  rt_sigframe* rt;  // ours, where the kernel has the code of the return
+};
+
+inline constexpr uint32_t UC_FP_XSTATE = 1;
+inline constexpr uint32_t UC_SIGCONTEXT_SS = 0;  // x86_64 alone has these
+inline constexpr uint32_t UC_STRICT_RESTORE_SS = 0;
+
+inline constexpr uint32_t kFpMagic1 = 0x46505853;
+inline constexpr uint32_t kFpMagic2 = 0x46505845;
+inline constexpr size_t kFsave = 112;  // the old form of the FPU state, which comes first
+inline constexpr size_t kFpSwOffset = kFsave + 464;
+inline constexpr size_t kXsaveHeader = kFsave + 512;
+
+struct fpx_sw_bytes {
+  uint32_t magic1;
+  uint32_t extended_size;
+  uint64_t xfeatures;
+  uint32_t xstate_size;
+  uint32_t padding[7];
+};
+
+// Where a frame goes: `sp` is the highest free address. Returns the frame's address and, in
+// *fp, that of its register state. The handler finds esp + 4 aligned to 16.
+struct FramePlace {
+  rt_sigframe* frame;
+  uint64_t fp;
+};
+FramePlace sigframe_place(uint64_t sp);
+uint64_t sigframe_size();  // upper bound of what a frame takes
+
+// Fills the register state of a frame from the cpu.
+void sigframe_save_fpu(uint64_t fp);
+// Copies it from another frame's (0: none).
+void sigframe_copy_fpu(uint64_t to, uint64_t from);
+// Makes the state at `fp` the initial one (a handler starts with a clean FPU).
+void sigframe_clear_fpu(uint64_t fp);
+
+void sigframe_from_trapframe(kucontext* uc, const trapframe* tf);
+
+// The handler's arguments on its stack, which begins at the result. The frame is filled already.
+uint64_t sigframe_enter(rt_sigframe* f, int sig, uint64_t flags);
+
+// And in the registers that it starts with (the kernel serves regparm handlers, too).
+inline void sigframe_arguments(trapframe* out, rt_sigframe* f, int sig) {
+  out->result = static_cast<uint32_t>(sig);
+  out->edx = reinterpret_cast<uintptr_t>(&f->info);
+  out->ecx = reinterpret_cast<uintptr_t>(&f->uc);
+}
+inline void sigframe_arguments(ksigcontext* mc, rt_sigframe* f, int sig) {
+  mc->ax = static_cast<uint32_t>(sig);
+  mc->dx = reinterpret_cast<uintptr_t>(&f->info);
+  mc->cx = reinterpret_cast<uintptr_t>(&f->uc);
+}
+
+// A mark in a word of the context that the kernel ignores: sig_return has seen it once already.
+inline constexpr uint32_t kSecondPassMark = 0x6c696263;
+inline void sigframe_mark(kucontext* uc, bool second) {
+  uc->mc.sp_at_signal = second ? kSecondPassMark : uc->mc.sp;
+}
+inline bool sigframe_marked(const kucontext* uc) {
+  return uc->mc.sp_at_signal == kSecondPassMark;
+}
+
+// True if the context is in the kernel's entry on libcr's behalf; settled then (vsyscall.cc).
+bool context_in_entry(kucontext* uc);
+
+// The gate's last instruction was about to return through the slot.
+inline void context_finish_exit(kucontext* uc) {
+  uc->mc.ip = *reinterpret_cast<const uint32_t*>(uc->mc.sp);
+  uc->mc.sp += 4;
+}
+
+void sigframe_init();  // finds the size of the extended state
+extern "C" uint32_t cr_xsave_size;
+extern "C" void cr_restore_rt();      // where handlers return to
+extern "C" void cr_restore_old();     // ... without SA_SIGINFO
+
+}  // namespace cr

@@ -1,0 +1,49 @@
+// Where a thread that never ran starts, and the control words it starts with. The switch itself
+// is in switch.h: it must be inlined.
+
+#include "frame.h"
+
+	.text
+// The first switch to a thread made by lwkt_create lands here. On the stack: a word for %ebp,
+// the function, its argument.
+	.globl	cpu_thread_start
+	.hidden	cpu_thread_start
+	.type	cpu_thread_start, @function
+	.p2align 4
+cpu_thread_start:
+	.cfi_startproc
+	.cfi_undefined %eip
+	popl	%ebp
+	popl	%ebx
+	popl	%esi
+	andl	$-16, %esp
+	call	cr_switch_return
+	subl	$12, %esp		// aligned at the call
+	pushl	%esi
+	call	*%ebx
+	call	lwkt_exit
+	ud2
+	.cfi_endproc
+	.size	cpu_thread_start, . - cpu_thread_start
+
+// uint64_t cpu_fpcontrol(void): MXCSR in the low half, the x87 control word above it, as the
+// switch keeps them on a parked stack.
+	.globl	cpu_fpcontrol
+	.hidden	cpu_fpcontrol
+	.type	cpu_fpcontrol, @function
+	.p2align 4
+cpu_fpcontrol:
+	.cfi_startproc
+	subl	$8, %esp
+	.cfi_adjust_cfa_offset 8
+	stmxcsr	(%esp)
+	fnstcw	4(%esp)
+	movl	(%esp), %eax
+	movzwl	4(%esp), %edx
+	addl	$8, %esp
+	.cfi_adjust_cfa_offset -8
+	ret
+	.cfi_endproc
+	.size	cpu_fpcontrol, . - cpu_fpcontrol
+
+	.section .note.GNU-stack, "", @progbits
