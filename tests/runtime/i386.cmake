@@ -13,9 +13,13 @@ foreach(name IN LISTS programs_i386)
   target_link_options(runtime_i386_${name} PRIVATE -m32 -pthread)
   set_target_properties(runtime_i386_${name} PROPERTIES OUTPUT_NAME runtime_${name}
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/runtime/i386)
+  set(cpus 1,2)
+  if(name MATCHES "sharedlocks|sockets|pipes|polls|descriptors|file_sharing|timers")  # they take long
+    set(cpus 2)
+  endif()
   add_test(NAME i386_${name}
            COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/compare.py
-                   $<TARGET_FILE:runtime_i386_${name}> --cpus 1,2)
+                   $<TARGET_FILE:runtime_i386_${name}> --cpus ${cpus})
   set_tests_properties(i386_${name} PROPERTIES TIMEOUT 600
     ENVIRONMENT "CR_TEST_PRELOAD=${PROJECT_BINARY_DIR}/${CR_LIBDIR_I386}/libcr.so")
 endforeach()
