@@ -47,6 +47,19 @@ need_packages() {
     die "apt-get could not install: ${missing[*]}"
 }
 
+# without_services COMMAND...: Debian starts the services of a package that it installs, unless a policy says not to.
+without_services() {
+  local policy=/usr/sbin/policy-rc.d
+  if ((EUID == 0)) && [[ ! -e $policy ]]; then
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+    ("$@") || { rm -f $policy; return 1; }
+    rm -f $policy
+  else
+    "$@"
+  fi
+}
+
 # build PRESET [TARGET...]: configures and builds, in build/PRESET.
 build() {
   local preset=$1
