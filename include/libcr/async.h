@@ -39,7 +39,8 @@
  *   A call that doesn't sleep: the sender, so gettid, rt_sigprocmask, prctl, set_robust_list ...
  *   mean the sender. Any other: an LWKT of libcr's own. It is no thread of the program's: it has
  *   no tid, blocks all signals, does not count among the threads of the process (whose last one
- *   ends it, whatever is in flight), and costs 5 KB while the call sleeps. So what depends on the
+ *   ends it, whatever is in flight), and costs 5 KB while the call sleeps. Nice value, timer slack
+ *   and cpu time are its own. So what depends on the
  *   calling thread *and* may sleep is refused with EOPNOTSUPP, as is what only the program's own
  *   trap can do:
  *     clone, clone3, fork, vfork, execve, execveat, exit, exit_group, rt_sigreturn, sigaltstack,
@@ -56,7 +57,7 @@
  *   one that has done something ends with that, a partial count for example; one that is done
  *   already, or that no signal interrupts (a file on a disk), with its result. The reply still
  *   comes, once. The wait functions below are interrupted (EINTR, as poll(2), never restarted) when
- *   a handler of the program has run.
+ *   a handler of the program has run. They are no cancellation points: pthread_cancel(3) leaves them.
  *
  * SHIMS
  *

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -68,9 +69,12 @@ static void test_sleeping_calls(void) {
   uint32_t word = 0;
   cr_send_futex(&m, &port, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
   EXPECT(aborted(&m) == EINTR);
+  // The rest is written by a sleep that had begun.
   struct timespec rest = {0, 0};
-  cr_send_nanosleep(&m, &port, &kMinute, &rest);
-  EXPECT(aborted(&m) == EINTR);
+  for (int i = 0; i < 100 && rest.tv_sec == 0; i++) {
+    cr_send_nanosleep(&m, &port, &kMinute, &rest);
+    EXPECT(aborted(&m) == EINTR);
+  }
   EXPECT(rest.tv_sec == 59);
   // Nothing was lost or left behind: the same descriptors serve the plain calls.
   EXPECT(write(p[1], "x", 1) == 1 && read(p[0], &c, 1) == 1 && c == 'x');
@@ -128,17 +132,22 @@ static void test_ended_and_partial(void) {
   while (!lwkt_checkmsg(&m.sm.sm_lmsg)) usleep(100);
   cr_async_abort(&m);
   EXPECT(result_of(&m) == 1);
-  // Not begun: answered on the spot. (The sender keeps its only cpu; a second one may begin it.)
-  cr_send_read(&m, &port, p[0], &c, 1);
-  cr_async_abort(&m);
-  EXPECT(lwkt_ncpus() > 1 || lwkt_checkmsg(&m.sm.sm_lmsg));
-  EXPECT(error_of(&m) == EINTR);
+  // Not begun: answered on the spot. (Unless a slice ends just then, or another cpu begins it.)
+  int on_the_spot = 0;
+  for (int i = 0; i < 100; i++) {
+    cr_send_read(&m, &port, p[0], &c, 1);
+    cr_async_abort(&m);
+    on_the_spot += lwkt_checkmsg(&m.sm.sm_lmsg);
+    EXPECT(error_of(&m) == EINTR);
+  }
+  EXPECT(on_the_spot > 0);
   EXPECT(cr_async_wait_any(&port, 0, &done) == ETIMEDOUT);
   // Half done: the count. The pipe holds so much.
   size_t size = 1 << 20;
   char *data = calloc(1, size);
   long room = fcntl(p[1], F_GETPIPE_SZ);
   cr_send_write(&m, &port, p[1], data, size);
+  for (int held = 0; held < room; usleep(100)) EXPECT(ioctl(p[0], FIONREAD, &held) == 0);
   settle(&m);
   cr_async_abort(&m);
   EXPECT(result_of(&m) == room);
@@ -168,15 +177,16 @@ static void test_signals_leave_calls_alone(void) {
   EXPECT(handled > 0);
   settle(&m);
   // The waiting sender is interrupted, its call is not.
-  int before = handled;
-  struct itimerval soon = {.it_value = {0, 2000}};
-  setitimer(ITIMER_REAL, &soon, NULL);
-  EXPECT(cr_async_wait(&m, -1) == EINTR);
-  EXPECT(handled == before + 1);
+  struct itimerval often = {{0, 2000}, {0, 2000}}, never = {{0, 0}, {0, 0}};
   union sysunion *done;
-  setitimer(ITIMER_REAL, &soon, NULL);
+  setitimer(ITIMER_REAL, &often, NULL);
+  int before = handled;
+  EXPECT(cr_async_wait(&m, -1) == EINTR);
+  EXPECT(handled > before);
+  before = handled;
   EXPECT(cr_async_wait_any(&port, -1, &done) == EINTR && done == NULL);
-  EXPECT(handled == before + 2);
+  EXPECT(handled > before);
+  setitimer(ITIMER_REAL, &never, NULL);
   EXPECT(write(p[1], "x", 1) == 1);
   EXPECT(result_of(&m) == 1);
   signal(SIGALRM, SIG_DFL);

@@ -187,13 +187,17 @@ static void test_refused(void) {
 
 static void test_order_and_any(int in, int out) {
   union sysunion m[3], *done;
-  struct timespec late = {0, 20 * kMillisecond}, soon = {0, kMillisecond};
+  struct timespec soon = {0, kMillisecond};
+  uint64_t value = 1;
   char c;
-  cr_send_nanosleep(&m[0], &port, &late, NULL);
+  int event = eventfd(0, 0);
+  cr_send_read(&m[0], &port, event, &value, 8);
   cr_send_nanosleep(&m[1], &port, &soon, NULL);
   cr_send_read(&m[2], &port, in, &c, 1);
   EXPECT(cr_async_wait_any(&port, -1, &done) == 0 && done == &m[1]);
+  EXPECT(write(event, &value, 8) == 8);
   EXPECT(cr_async_wait_any(&port, -1, &done) == 0 && done == &m[0]);
+  close(event);
   EXPECT(cr_async_wait_any(&port, 0, &done) == ETIMEDOUT && done == NULL);
   EXPECT(cr_async_wait_any(&port, 2 * kMillisecond, &done) == ETIMEDOUT && done == NULL);
   EXPECT(cr_async_wait(&m[2], 0) == ETIMEDOUT);

@@ -168,6 +168,30 @@ static void test_setuid_beside_calls_in_flight(void) {
   for (int i = 0; i < 10; i++) EXPECT(error_of(&m[i]) == EINTR);
 }
 
+// A worker that waits for the next message excludes no deadlock. (run.sh: LIBCR_ON_DEADLOCK=abort.)
+static void test_idle_workers_do_not_hide_a_deadlock(void) {
+  pid_t pid = fork();
+  if (pid == 0) {
+    port_init();
+    union sysunion m;
+    char c;
+    int p[2];
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    if (pipe(p) != 0 || write(p[1], "x", 1) != 1) _exit(1);
+    cr_send_read(&m, &port, p[0], &c, 1);
+    if (result_of(&m) != 1) _exit(2);
+    signal(SIGUSR1, SIG_DFL);
+    dup2(open("/dev/null", O_WRONLY), 2);
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&mutex);
+    _exit(3);
+  }
+  int status = status_of(pid);
+  EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 // ---- thousands ------------------------------------------------------------------------------------
 
 // Without an engine each call in flight keeps a kernel thread.
@@ -227,6 +251,7 @@ int main(void) {
   test_ends();
   test_no_signal_is_a_workers();
   test_setuid_beside_calls_in_flight();
+  test_idle_workers_do_not_hide_a_deadlock();
   test_thousands_of_reads();
   test_thousands_of_sleeps();
   return report();
