@@ -179,17 +179,25 @@ thread* steal_from(cpu* victim, cpu* self) {
   }
 }
 
-// Another cpu has queued `next` and not yet saved its context.
-[[gnu::noinline]] void await_context(thread* next) {
-  while (load_acquire(&next->td_running) != 0) {
-    for (int i = 0; i < kSpinLimit && load_acquire(&next->td_running) != 0; i++) cpu_pause();
-    if (load_acquire(&next->td_running) != 0) spin_yield();  // its rfork was preempted
+// `next` was woken before the cpu that it ran on has saved its context. That cpu may be here, too,
+// waiting for td to be saved, so td must not wait for long: it leaves by the idle thread, which nobody
+// waits for, and which may.
+[[gnu::noinline]] thread* await_context(globaldata* gd, thread* td, thread* next) {
+  for (;;) {
+    for (int i = 0; i < kSpinLimit; i++) {
+      if (load_acquire(&next->td_running) == 0) return next;
+      cpu_pause();
+    }
+    if (td != gd->gd_idle) break;
+    spin_yield();  // its rfork was preempted
   }
+  sched_enqueue(next);
+  return gd->gd_idle;
 }
 
 // Switches to `next`, which the caller took off a queue (or an idle thread).
 [[gnu::always_inline]] inline void switch_to(globaldata* gd, cpu* c, thread* td, thread* next) {
-  if (__builtin_expect(load_acquire(&next->td_running) != 0, 0)) await_context(next);
+  if (__builtin_expect(load_acquire(&next->td_running) != 0, 0)) next = await_context(gd, td, next);
   next->td_running = 1;
   next->td_state = TDS_RUNNING;
   next->td_gd = gd;
