@@ -295,6 +295,7 @@ static void test_many_threads_that_abort(void) {
   char c;
   fcntl(pool_pipe[0], F_SETFL, O_NONBLOCK);
   while (read(pool_pipe[0], &c, 1) == 1) left++;
+  if (taken_bytes + left != (unsigned)bytes) fprintf(stderr, "taken %u left %u of %d\n", taken_bytes, left, bytes);
   EXPECT(taken_bytes + left == (unsigned)bytes);
   close(pool_pipe[0]);
   close(pool_pipe[1]);
