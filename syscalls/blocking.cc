@@ -57,6 +57,10 @@ int FdCall::give_away(union sysunion* m) {
 int FdCall::wait(bool one, bool doubt) {
   if (!asked_) {
     int r = ask();
+    if (r == -EAGAIN && dir_ == FD_IN && !tried_) {
+      must_try_ = true;
+      return 0;
+    }
     if (r != 0) return r;
   }
   if (expired_) return -EAGAIN;
@@ -98,7 +102,7 @@ int FdCall::sleep(bool one, bool doubt) {
   // What has come meanwhile counts before the time and before a signal, as in the kernel.
   if (edge || why == 0) return 0;
   if (why == -ETIMEDOUT) {
-    expired_ = true;
+    expired_ = must_try_ = true;
     return 0;  // one last try
   }
   if (!blocking_interrupted(td)) return 0;

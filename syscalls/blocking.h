@@ -54,11 +54,11 @@ class FdCall {
 
   void note() { seen_ = load_acquire(&e->seq[dir_ - 1]); }
   bool known_empty() const {
-    return e->empty == seen_ && (e->watched & EPOLLIN) != 0 && (e->flags & FDF_STICKY) == 0;
+    return e->empty == seen_ && !must_try_ && (e->watched & EPOLLIN) != 0 && (e->flags & FDF_STICKY) == 0;
   }
   // The last read filled its buffer, nothing has come since, and so far that meant nothing was left.
   bool likely_empty() const {
-    return e->full == seen_ && e->guess >= kSure && (e->watched & EPOLLIN) != 0 &&
+    return e->full == seen_ && !must_try_ && e->guess >= kSure && (e->watched & EPOLLIN) != 0 &&
            (e->flags & FDF_STICKY) == 0;
   }
   // What a read's try taught: it filled its buffer, or found nothing.
@@ -71,7 +71,10 @@ class FdCall {
     emptied();
   }
   // The try took all there was.
-  void emptied() { __atomic_store_n(&e->empty, seen_, __ATOMIC_RELAXED); }
+  void emptied() {
+    tried_ = true;
+    __atomic_store_n(&e->empty, seen_, __ATOMIC_RELAXED);
+  }
 
   // The try would have blocked. 0: try again; -EAGAIN: the file is non-blocking or the time is up;
   // -ERESTARTSYS or -EINTR: a signal; kOfferTrap. `one`: an edge wakes only one of those. `doubt`: there was no try
@@ -109,6 +112,8 @@ class FdCall {
   uint32_t dir_;
   uint32_t seen_ = 0;
   bool hidden_ = false;
+  bool tried_ = false;
+  bool must_try_ = false;  // the kernel may know of data whose edge has not been fetched yet
   bool asked_ = false;    // the mode and the time-out
   bool timed_ = false;    // with a time-out an interruption is EINTR, never a restart
   bool expired_ = false;

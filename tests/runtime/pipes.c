@@ -355,6 +355,11 @@ static void sendfile_to_a_slow_reader(void) {
 
 // The writer waits by yields alone. With one cpu its yields must let the reader see its data: 10 ms for
 // each of so many turns would take longer than the test may.
+static void* read_byte(void* arg) {
+  char c;
+  CHECK(read(*(int*)arg, &c, 1) == 1);
+  return NULL;
+}
 enum { kTurns = 8000 };
 static int turns[2];
 static volatile int turn;
@@ -378,6 +383,28 @@ static void yields_let_a_reader_have_its_data(void) {
   printf("%d turns\n", turn);
 }
 
+
+// The edge of what was just written has not been fetched, and the last read took all there was.
+static void nonblocking_read_sees_what_was_just_written(void) {
+  int fds[2], seen = 0;
+  char c;
+  CHECK(pipe(fds) == 0 && pipe(turns) == 0);
+  pthread_t t = start(read_byte, &fds[0]);  // parks: the descriptor is watched from now on
+  settle();
+  CHECK(write(fds[1], "x", 1) == 1);
+  finish(t);
+  pthread_t other = start(read_byte, &turns[0]);  // so that there are two
+  fcntl(fds[0], F_SETFL, O_NONBLOCK);
+  for (int i = 0; i < 1000; i++) {
+    CHECK(write(fds[1], "x", 1) == 1);
+    seen += read(fds[0], &c, 1) == 1;
+    CHECK(read(fds[0], &c, 1) == -1 && errno == EAGAIN);
+  }
+  CHECK(write(turns[1], "x", 1) == 1);
+  finish(other);
+  printf("%d of 1000\n", seen);
+}
+
 static const struct test_case cases[] = {
     CASE(small_writes_are_atomic), CASE(nonblocking_small_write_is_all_or_nothing), CASE(packet_mode),
     CASE(reader_sees_the_end_of_the_last_writer), CASE(fifo_open_waits_for_the_peer), CASE(eventfd_counts),
@@ -385,6 +412,6 @@ static const struct test_case cases[] = {
     CASE(timerfd_expires_under_its_reader), CASE(many_timerfds), CASE(signalfd_under_a_thread),
     CASE(signal_pending_before_its_signalfd), CASE(tty_reads_a_line), CASE(tty_without_lines),
     CASE(splice_waits_for_both), CASE(tee_and_splice_flags), CASE(sendfile_to_a_slow_reader),
-    CASE(yields_let_a_reader_have_its_data),
+    CASE(yields_let_a_reader_have_its_data), CASE(nonblocking_read_sees_what_was_just_written),
 };
 CASE_MAIN(cases)
