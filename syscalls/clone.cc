@@ -25,9 +25,11 @@
 #include "../src/sysport/tid.h"
 #include "../src/sysport/worker.h"
 #include "futex.h"
+#include "nproc.h"
 #include "process.h"
 #include "robust.h"
 #include "sysent.h"
+#include "threadsched.h"
 
 namespace cr {
 
@@ -51,6 +53,7 @@ inline constexpr uint32_t kRseqSig = 0x53053053;
 int thread_clone(union sysunion* m, const CloneRequest& r) {
   if ((r.flags & ~(kThreadFlags | kThreadOptional)) != 0) return EINVAL;
   if (r.stack == 0) return EINVAL;
+  if (!nproc_allows(sched_program_threads())) return EAGAIN;
   tlsreg tls = tls_read();
   if ((r.flags & CLONE_SETTLS) != 0) {
     int error = tls_from_clone(r.tls, &tls);
@@ -63,8 +66,9 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
     return EAGAIN;
   }
   td->td_sigmask = self->td_sigmask;  // before its tid is known, or signals would be left to it
-  if (!tid_assign(td)) {
+  if (!threadsched_inherit(td, self) || !tid_assign(td)) {
     tls_release(tls);
+    threadsched_free(td);
     thread_free(td);
     return EAGAIN;
   }
@@ -120,6 +124,7 @@ void reap(thread* td) {
   }
   atomic_add(&futex_dying, ~0u);
   tls_release(td->td_tls);
+  threadsched_free(td);
   if ((td->td_flags & TDF_MAIN) == 0) thread_free(td);
 }
 

@@ -1,10 +1,13 @@
-// set*id: credentials are the kernel thread's on Linux, so a change must reach every rfork.
+// set*id and capabilities: credentials are the kernel thread's on Linux, so a change must reach every rfork.
 //
 // NPTL sends each of its threads a SIGSETXID and has it repeat the call; that reaches the rforks
 // that happen to run them. Here the first one to call goes round all rforks: each gets the IPI
 // signal and makes the call in its handler.
 
+#include "cred.h"
+
 #include <errno.h>
+#include <linux/capability.h>
 #include <sys/syscall.h>
 
 #include "../arch/rawcall.h"
@@ -22,6 +25,13 @@ int everywhere(union sysunion* m) {
 }
 }  // namespace
 
+bool cred_capable(int capability) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  raw2(SYS_capget, reinterpret_cast<long>(&header), reinterpret_cast<long>(data));
+  return (data[capability / 32].effective & 1u << capability % 32) != 0;
+}
+
 int sys_setuid(union sysunion* m) { return everywhere(m); }
 int sys_setgid(union sysunion* m) { return everywhere(m); }
 int sys_setreuid(union sysunion* m) { return everywhere(m); }
@@ -31,5 +41,10 @@ int sys_setresgid(union sysunion* m) { return everywhere(m); }
 int sys_setgroups(union sysunion* m) { return everywhere(m); }
 int sys_setfsuid(union sysunion* m) { return everywhere(m); }
 int sys_setfsgid(union sysunion* m) { return everywhere(m); }
+
+// Linux means the calling thread. Here it is the process: capabilities that a thread has dropped must
+// not come back because it goes on upon another kernel thread.
+int sys_capset(union sysunion* m) { return everywhere(m); }
+int cred_prctl(union sysunion* m) { return everywhere(m); }
 
 }  // namespace cr

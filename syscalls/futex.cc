@@ -209,9 +209,16 @@ int sys_futex(union sysunion* m) {
       uint32_t mask = cmd == FUTEX_WAKE ? FUTEX_BITSET_MATCH_ANY : static_cast<uint32_t>(a[5]);
       if (mask == 0) return EINVAL;
       Bucket* b = bucket_of(addr);
-      Guard g(b->lock);
       int n = static_cast<int>(value);
-      result = wake_locked(b, addr, n < 1 ? 1 : n, mask);
+      {
+        Guard g(b->lock);
+        result = wake_locked(b, addr, n < 1 ? 1 : n, mask);
+      }
+      cpu* c = mycpu();
+      if (__builtin_expect(c->c_yield != 0, 0) && result > 0) {
+        c->c_yield = 0;
+        __atomic_or_fetch(&curthread()->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);
+      }
       break;
     }
     case FUTEX_REQUEUE:

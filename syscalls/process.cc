@@ -32,6 +32,7 @@
 #include "../src/mem/shared.h"
 #include "../src/shim/report.h"
 #include "../src/shim/shim.h"
+#include "../src/signal/broadcast.h"
 #include "../src/signal/signal.h"
 #include "../src/sysport/deadlock.h"
 #include "../src/sysport/process.h"
@@ -42,6 +43,7 @@
 #include "futex.h"
 #include "process.h"
 #include "sysent.h"
+#include "threadsched.h"
 
 extern "C" {
 void gate_passthru();
@@ -89,6 +91,7 @@ PassThru* passthru_make(const trapframe* tf) {
   // the child's area in its register.
   sig_kernel_mask_set(curthread()->td_sigmask & ~sig_never_blocked());
   if (sched_others()) timer_slack_lend(curthread());
+  threadsched_lend(curthread());
   p->in_trap = vfork && sched_others();
   if (p->in_trap) sched_trap_enter_handoff(mygd());
   gate_vfork(&p->frame, &p->gd);
@@ -111,6 +114,7 @@ void rebuild_child() {
   td->td_robust = 0;  // as the kernel: the child's list is empty until it says otherwise
   sched_atfork_child();
   schedclass_atfork_child();
+  threadsched_atfork_child(td);
   deadlock_atfork_child();
   sysport_crowd(false);
   sig_atfork_child(td);
@@ -154,6 +158,7 @@ extern "C" [[gnu::visibility("hidden")]] void gate_vfork_parent(trapframe* to, t
   *to = *from;
   // What this kernel thread was lent for the child, before its LWKT may leave it for another one.
   if (sched_others()) timer_slack_take();
+  threadsched_take();
   sig_kernel_mask_restore();
   if (p->in_trap) sched_trap_leave();
   if (p->scratch != nullptr) {
@@ -381,8 +386,10 @@ int exec_call(union sysunion* m) {
   sig_prepare_exec(td);
   bool others = sched_others();
   if (others) timer_slack_lend(td);
+  threadsched_lend(td);
   long r = exec_with(m->sm.sm_nr, m->raw.arg, &env);
   if (others) timer_slack_take();
+  threadsched_take();
   sig_unprepare_exec();
   rfork_exec_failed();
   if (env.memory != nullptr) {
@@ -416,7 +423,21 @@ void process_init(char** envp) {
   }
 }
 
-int sys_unshare(union sysunion* m) { return sysport_trap(m); }
+// What a thread shares with its siblings or not belongs to kernel threads, and LWKTs change theirs: once
+// there are others than the first none can have a directory or a namespace of its own.
+int sys_unshare(union sysunion* m) {
+  constexpr uint64_t kHarmless = CLONE_SYSVSEM | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
+  bool refused = (m->raw.arg[0] & ~kHarmless) != 0 && monitor_running();
+  return refused ? EINVAL : sysport_trap(m);
+}
+
+// Another namespace for the only LWKT is one for all kernel threads: its threads to be run there.
+int sys_setns(union sysunion* m) {
+  if (sched_others()) return EINVAL;
+  int error = sysport_trap(m);
+  if (error == 0 && monitor_running()) broadcast_call(m->sm.sm_nr, m->raw.arg);
+  return error;
+}
 
 // The reports' own calls pass no shim, and leave the message of the exit alone.
 void process_report_at_exit() {

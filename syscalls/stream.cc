@@ -13,6 +13,7 @@
 #include "blocking.h"
 #include "socket.h"
 #include "sysent.h"
+#include "threadname.h"
 
 namespace cr {
 
@@ -127,7 +128,11 @@ int sys_write(union sysunion* m) {
   if (blocking_on_disk(fd_entry(static_cast<int>(a[0])))) return blocking_disk_trap(m);
   FdKind kind;
   fdentry* e = served(m, &kind);
-  if (e == nullptr || kind == FDK_SOCKET) return blocking_trap(m);
+  if (e == nullptr || kind == FDK_SOCKET) {
+    const fdentry* file = fd_entry(static_cast<int>(a[0]));
+    bool comm = file != nullptr && (file->flags & FDF_COMM) != 0;
+    return __builtin_expect(comm, 0) ? threadname_write(m, file) : blocking_trap(m);
+  }
   auto fd = static_cast<int>(a[0]);
   if (fd_known_nonblock(e)) return sysport_trap(m);
   if (fd_is_socket(kind)) return socket_send(m, e, fd, {a[1], a[2], 0, 0, 0});

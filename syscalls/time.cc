@@ -12,8 +12,10 @@
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
 #include "../src/async/timer.h"
+#include "../src/lwkt/cputime.h"
 #include "../src/signal/signal.h"
 #include "../src/sysport/sysport.h"
+#include "../src/sysport/tid.h"
 #include "futex.h"
 #include "kernelwait.h"
 #include "sysent.h"
@@ -159,7 +161,77 @@ int sys_semtimedop(union sysunion* m) {
   });
 }
 
-int sys_clock_gettime(union sysunion* m) { return sysport_trap(m); }
-int sys_getrusage(union sysunion* m) { return sysport_trap(m); }
+namespace {
+
+// A clock of a thread of this process, as libc makes them: ~tid << 3 | CPUCLOCK_PERTHREAD |
+// CPUCLOCK_SCHED (the kernel's include/linux/posix-timers_types.h). Whose? False: any other clock.
+// A tid of ours may have 30 bits, of which 29 are left: the highest is guessed.
+bool thread_of_clock(int clock, int32_t* tid) {
+  constexpr int kKind = 7, kThread = 6, kStatic = 16;
+  constexpr uint32_t kBits = (1u << 29) - 1;
+  *tid = 0;
+  if (clock == CLOCK_THREAD_CPUTIME_ID) return true;
+  if ((clock >= 0 && clock < kStatic) || (clock & kKind) != kThread) return false;
+  auto low = static_cast<int32_t>(~static_cast<uint32_t>(clock) >> 3 & kBits);
+  auto high = static_cast<int32_t>(static_cast<uint32_t>(low) | (kBits + 1));
+  *tid = tid_find(high) != nullptr ? high : low;
+  return *tid == 0 || tid_is_virtual(*tid) || *tid == static_cast<int32_t>(raw0(SYS_getpid));
+}
+
+// False: there is no such thread (any more).
+bool cputime_of_tid(int32_t tid, uint64_t* ns) {
+  if (tid == 0) {
+    *ns = cputime_of(curthread());
+    return true;
+  }
+  Guard g(siglock);
+  const thread* td = tid_find(tid);
+  if (td != nullptr) *ns = cputime_of(td);
+  return td != nullptr;
+}
+
+}  // namespace
+
+int sys_clock_gettime(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  int32_t tid;
+  uint64_t ns = 0;
+  if (!thread_of_clock(static_cast<int>(a[0]), &tid)) return sysport_trap(m);
+  if (!cputime_of_tid(tid, &ns)) return EINVAL;
+  timespec ts{static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
+  m->sm.sm_result = 0;
+  return user_copy(reinterpret_cast<void*>(a[1]), &ts, sizeof ts) != 0 ? EFAULT : 0;
+}
+
+int sys_clock_getres(union sysunion* m) {
+  int32_t tid;
+  if (thread_of_clock(static_cast<int>(m->raw.arg[0]), &tid) && tid != 0) {
+    if (tid_find(tid) == nullptr) return EINVAL;
+    m->raw.arg[0] = CLOCK_THREAD_CPUTIME_ID;
+  }
+  return sysport_trap(m);
+}
+
+// RUSAGE_THREAD: the kernel thread's, but for the times. They are shared out as the kernel thread's
+// own are.
+int sys_getrusage(union sysunion* m) {
+  const uint64_t* a = m->raw.arg;
+  int error = sysport_trap(m);
+  if (error != 0 || static_cast<int>(a[0]) != RUSAGE_THREAD) return error;
+  auto* usage = reinterpret_cast<rusage*>(a[1]);
+  timeval kernels[2];  // user, system
+  if (user_copy(kernels, &usage->ru_utime, sizeof kernels) != 0) return EFAULT;
+  auto us = [](const timeval& t) {
+    return static_cast<uint64_t>(t.tv_sec) * 1'000'000 + static_cast<uint64_t>(t.tv_usec);
+  };
+  uint64_t user = us(kernels[0]), all = user + us(kernels[1]);
+  uint64_t own = cputime_of(curthread()) / 1000;
+  uint64_t own_user = all == 0 ? own : own * (user * 1024 / all) / 1024;
+  auto tv = [](uint64_t t) {
+    return timeval{static_cast<time_t>(t / 1'000'000), static_cast<suseconds_t>(t % 1'000'000)};
+  };
+  timeval times[2] = {tv(own_user), tv(own - own_user)};
+  return user_copy(&usage->ru_utime, times, sizeof times) != 0 ? EFAULT : 0;
+}
 
 }  // namespace cr

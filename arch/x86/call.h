@@ -4,11 +4,11 @@
 
 namespace cr {
 
-[[gnu::always_inline]] inline long gate_call(long nr, long arg = 0) {
+[[gnu::always_inline]] inline long gate_call(long nr, long arg = 0, long arg2 = 0) {
   long result;
   asm volatile("call cr_call"
                : "=a"(result)
-               : "a"(nr), "b"(arg), "c"(0L), "d"(0L)
+               : "a"(nr), "b"(arg), "c"(arg2), "d"(0L)
                : "memory", "cc");
   return result;
 }

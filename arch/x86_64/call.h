@@ -4,15 +4,15 @@
 
 namespace cr {
 
-[[gnu::always_inline]] inline long gate_call(long nr, long arg = 0) {
+[[gnu::always_inline]] inline long gate_call(long nr, long arg = 0, long arg2 = 0) {
   long result;
   asm volatile(
       "leaq 1f(%%rip), %%rbx\n\t"
       "jmp cr_call\n"
       "1:"
-      : "=a"(result)
+      : "=a"(result), "+S"(arg2)
       : "a"(nr), "D"(arg)
-      : "rbx", "rcx", "r11", "rsi", "rdx", "r10", "r8", "r9", "memory", "cc");
+      : "rbx", "rcx", "r11", "rdx", "r10", "r8", "r9", "memory", "cc");
   return result;
 }
 

@@ -74,6 +74,8 @@ inline constexpr uint32_t FDF_SYNC = 0x800;       // O_SYNC or O_DSYNC: a write 
 inline constexpr uint32_t FDF_NO_NOWAIT = 0x1000; // the file system does not know RWF_NOWAIT
 inline constexpr uint32_t FDF_TERMINAL = 0x2000;  // FDK_FILE: a read mostly sleeps, and only the kernel can wait
 
+inline constexpr uint32_t FDF_COMM = 0x2000;      // names thread comm_tid (syscalls/threadname.cc)
+
 inline constexpr uint32_t FD_IN = 1, FD_OUT = 2;
 
 // Somebody parked on a descriptor: on the sleeper's stack. The states and their rules are
@@ -107,7 +109,10 @@ struct alignas(kCacheLine) fdentry {
   uint32_t full;        // seq[0] when a read filled its buffer; valid if it is equal
   uint32_t users;       // FDF_HIDDEN duplicates: calls that still use it
   fdwaiter* waiters;
-  uint32_t rcvtimeo_ms; // 0: none
+  union {
+    uint32_t rcvtimeo_ms; // 0: none
+    int32_t comm_tid;     // FDF_COMM
+  };
   uint32_t sndtimeo_ms;
 };
 static_assert(sizeof(fdentry) == kCacheLine);

@@ -45,6 +45,7 @@
 #include "../sysport/tid.h"
 #include "buslock.h"
 #include "object.h"
+#include "vdso.h"
 
 extern "C" {
 [[gnu::visibility("hidden")]] bool cr_gate_ready;
@@ -385,6 +386,7 @@ int start(char** envp) {
   }
   cr_gate_ready = true;
   arch_open_gate();
+  vdso_redirect();
   if (options.verbose) {
     dprintf(2, "libcr: %d sites in %d objects, %d cpus\n", totals.sites, totals.objects, ncpus);
   }

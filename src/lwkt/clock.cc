@@ -27,8 +27,8 @@ bool same(const char* a, const char* b) {
 
 }  // namespace
 
-void clock_init(const void* vdso) {
-  if (vdso == nullptr) return;
+void* vdso_function(const void* vdso, const char* name) {
+  if (vdso == nullptr) return nullptr;
   auto base = reinterpret_cast<uintptr_t>(vdso);
   auto* eh = static_cast<const ElfW(Ehdr)*>(vdso);
   auto* ph = reinterpret_cast<const ElfW(Phdr)*>(base + eh->e_phoff);
@@ -43,7 +43,7 @@ void clock_init(const void* vdso) {
       dyn = reinterpret_cast<const ElfW(Dyn)*>(base + ph[i].p_offset);
     }
   }
-  if (dyn == nullptr || !have_load) return;
+  if (dyn == nullptr || !have_load) return nullptr;
   const char* strtab = nullptr;
   const ElfW(Sym)* symtab = nullptr;
   const uint32_t* hash = nullptr;
@@ -53,7 +53,7 @@ void clock_init(const void* vdso) {
     if (dyn->d_tag == DT_SYMTAB) symtab = reinterpret_cast<const ElfW(Sym)*>(p);
     if (dyn->d_tag == DT_HASH) hash = reinterpret_cast<const uint32_t*>(p);
   }
-  if (strtab == nullptr || symtab == nullptr) return;
+  if (strtab == nullptr || symtab == nullptr) return nullptr;
   // Without DT_HASH (newer vdsos) the symbols end where the strings begin.
   uint64_t n = hash != nullptr
                    ? hash[1]
@@ -61,11 +61,15 @@ void clock_init(const void* vdso) {
                          sizeof(ElfW(Sym));
   for (uint64_t i = 0; i < n; i++) {
     if (symtab[i].st_shndx != SHN_UNDEF && ELF64_ST_TYPE(symtab[i].st_info) == STT_FUNC &&
-        same(strtab + symtab[i].st_name, kVdsoClockGettime)) {
-      vdso_clock_gettime = reinterpret_cast<ClockGettime>(bias + symtab[i].st_value);
-      return;
+        same(strtab + symtab[i].st_name, name)) {
+      return reinterpret_cast<void*>(bias + symtab[i].st_value);
     }
   }
+  return nullptr;
+}
+
+void clock_init(const void* vdso) {
+  vdso_clock_gettime = reinterpret_cast<ClockGettime>(vdso_function(vdso, kVdsoClockGettime));
 }
 
 int clock_read(int clockid, __kernel_timespec* ts) {

@@ -11,6 +11,7 @@ namespace cr {
 inline constexpr uint64_t kNever = ~0ull;
 inline constexpr uint64_t kSecond = 1000000000ull;
 
+void* vdso_function(const void* vdso_ehdr, const char* name);  // null: it has none of that name
 void clock_init(const void* vdso_ehdr);
 int clock_read(int clockid, __kernel_timespec* ts);  // 0 or -errno
 uint64_t clock_monotonic();                 // ns

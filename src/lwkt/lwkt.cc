@@ -157,7 +157,6 @@ CR_API int lwkt_create(void (*fn)(void*), void* arg, thread_t* tdp, size_t stack
   }
   td->td_stacksize = stack_size;
   td->td_flags = TDF_NOTLS | TDF_OWNSTACK;
-  td->td_arg = arg;
   td->td_sigmask = ~0ull;
   for (int i = 0; name != nullptr && i < 15 && name[i] != '\0'; i++) td->td_comm[i] = name[i];
   td->td_sp =

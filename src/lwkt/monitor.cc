@@ -5,6 +5,9 @@
 //   - an LWKT that waits behind a running one while a cpu is idle: the idle cpu is woken;
 //   - an LWKT that computes for a whole slice while others or IPIs wait: its rfork gets the IPI signal
 //     and switches (src/signal/deliver.cc);
+//   - LWKTs that switch by themselves while others wait: now and then one that wakes another lets it run
+//     first (c_yield; syscalls/futex.cc). Without that a thread that takes a lock, yields, gives it back
+//     and takes it again would be met with the lock in its hands each time, by all that wait, for ever;
 //   - a timer that is due while every cpu computes: the same;
 //   - LWKTs that wait for events of the kernel while no cpu sleeps in the engine: an idle cpu is
 //     woken to do it, a cpu in a trap given to another rfork, one that computes preempted once there
@@ -43,6 +46,7 @@ namespace {
 inline constexpr uint64_t kFast = 100'000;       // ns
 inline constexpr uint64_t kSlow = 5'000'000;     // ns
 inline constexpr uint64_t kSlice = 10'000'000;   // ns an LWKT computes while others wait
+inline constexpr uint64_t kTurn = 20'000'000;    // ns between those of LWKTs that switch often
 inline constexpr uint64_t kGrace = 1'000'000;    // ns a timer may be late before the monitor looks
 inline constexpr int kRoundsToBackOff = 20;
 inline constexpr int kQuietFast = 40;  // looks with nothing to do before it looks less often,
@@ -57,6 +61,7 @@ struct CpuSeen {
   uint32_t trapseq;
   uint64_t nswitch;
   uint64_t since;  // when nswitch was first seen
+  uint64_t turn;   // when nobody waited here, or one that wakes another was last told to yield
 };
 CpuSeen seen[kMaxCpus];
 
@@ -99,6 +104,12 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unatt
   if (s.nswitch != c->c_nswitch) {
     s.nswitch = c->c_nswitch;
     s.since = now;
+    if (!work) {
+      s.turn = now;
+    } else if (now - s.turn >= kTurn) {
+      s.turn = now;
+      __atomic_store_n(&c->c_yield, 1u, __ATOMIC_RELAXED);
+    }
     if (!due) return false;
   }
   if (due || ((work || unattended) && now - s.since >= kSlice &&

@@ -30,6 +30,7 @@
 #include "../../arch/rawcall.h"
 #include "assert.h"
 #include "clock.h"
+#include "cputime.h"
 #include "ipiq.h"
 #include "rank.h"
 #include "slab.h"
@@ -79,6 +80,7 @@ bool try_take(cpu* c, uint32_t from) {
 void hold(globaldata* gd, cpu* c) {
   gd->gd_cpu = c;
   c->c_gd = gd;
+  cputime_hold(gd, c);
 }
 
 bool work_anywhere() {
@@ -417,6 +419,7 @@ void sched_trap_lost() {
   // No cpu: queue the LWKT for those that have one, and wait to be given one. What came for this
   // rfork so far is routed by whoever runs the LWKT on.
   thread* td = gd->gd_curthread;
+  cputime_leave(gd);
   gd->gd_cpu = nullptr;
   go_deaf(gd);
   if (gd->gd_ast != 0) {
@@ -443,6 +446,7 @@ void sched_init(int ncpus_wanted, thread* main_td) {
   for (int i = 0; i < ncpus; i++) {
     cpus[i] = reinterpret_cast<cpu*>(p) + i;
     cpus[i]->c_id = i;
+    cpus[i]->c_exact = 1;
   }
   gd->gd_flags = GDF_MAIN;
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
@@ -497,9 +501,12 @@ void sched_atfork_child() {
     c->c_head = c->c_tail = 0;
     c->c_ipipending = 0;
     c->c_gd = nullptr;
-    c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = c->c_look = 0;
+    c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = c->c_look = c->c_period = 0;
     c->c_ndoubt = 0;
     c->c_ranked_since = c->c_fair_until = 0;
+    c->c_exact = 1;
+    c->c_counted = c->c_backoff = c->c_backoffnext = 0;
+    c->c_used = 0;
   }
   spare_lock = GlobalLock{};
   spares = nullptr;
@@ -510,6 +517,7 @@ void sched_atfork_child() {
   cpu* c = cpus[0];
   c->c_state = CPU_RUN;
   hold(gd, c);
+  cputime_atfork_child(gd, gd->gd_curthread);
   gd->gd_leaving = nullptr;
   gd->gd_next = nullptr;
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));

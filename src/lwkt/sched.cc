@@ -25,6 +25,7 @@
 #include "../../arch/rawcall.h"
 #include "assert.h"
 #include "clock.h"
+#include "cputime.h"
 #include "ipiq.h"
 #include "rank.h"
 #include "rfork.h"
@@ -364,19 +365,19 @@ bool plain_turn(cpu* c) {
   return next;
 }
 
-}  // namespace
-
-thread* sched_pick(cpu* c) {
-  thread* next;
-  if (__builtin_expect(load_acquire(&c->c_ipipending) != 0, 0)) process_ipiq();
-  if (__builtin_expect(c->c_nswitch >= c->c_look, 0)) {
-    if (__builtin_expect(sched_ranked != 0, 0)) {
-      c->c_look = 0;
-      next = pick_ranked(c, 0);
-      rank_settle(next);
-      return next;
-    }
-    c->c_look = c->c_nswitch + kGlobalEvery;
+// What a pick does now and then.
+[[gnu::noinline]] thread* look_around(cpu* c, bool* done) {
+  bool each = cputime_note(mygd(), c);
+  if (__builtin_expect(sched_ranked != 0, 0)) {
+    c->c_look = 0;
+    thread* ranked = pick_ranked(c, 0);
+    rank_settle(ranked);
+    *done = true;
+    return ranked;
+  }
+  thread* next = nullptr;
+  if (c->c_nswitch >= c->c_period) {
+    c->c_period = c->c_nswitch + kGlobalEvery;
     sched_run_timers();  // LWKTs that hand over to each other for ever never let idle do it
     // Events on top of a long queue would flow over into the global one, where they would wait for
     // every 61st decision. Yields alone can keep a queue long: now and then in any case.
@@ -384,7 +385,20 @@ thread* sched_pick(cpu* c) {
       sched_harvest();
     }
     next = global_pop();
-    if (next != nullptr) return next;
+  }
+  c->c_look = each ? c->c_nswitch : c->c_period;
+  return next;
+}
+
+}  // namespace
+
+thread* sched_pick(cpu* c) {
+  thread* next;
+  if (__builtin_expect(load_acquire(&c->c_ipipending) != 0, 0)) process_ipiq();
+  if (__builtin_expect(c->c_nswitch >= c->c_look, 0)) {
+    bool done = false;
+    next = look_around(c, &done);
+    if (done || next != nullptr) return next;
   }
   next = ring_pop(c);
   if (next != nullptr) return next;

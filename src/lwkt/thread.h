@@ -31,6 +31,7 @@ namespace cr {
 using ::thread;
 struct cpu;
 struct sigqueue_entry;
+struct threadsched;
 
 inline constexpr uint32_t kCacheLine = 64;
 inline constexpr uint64_t kDefaultSlack = 50'000;  // ns of timer slack, the kernel's default
@@ -110,14 +111,22 @@ struct thread {
   char td_comm[16];
 
   // -- stack --
-  void* td_stack;
-  uint64_t td_stacksize;
+  union {
+    struct {  // lwkt_create's
+      void* td_stack;
+      uint64_t td_stacksize;
+    };
+    uint64_t td_cputime;  // the others': ns until it was last noted (cputime.h)
+  };
   // -- waiting, what few do --
   uint64_t td_slackdef;  // what PR_SET_TIMERSLACK 0 goes back to: its maker's
   uint64_t td_wtarget;   // FUTEX_WAIT_REQUEUE_PI: the lock it is to be moved to, 0 once it was
   // -- life --
-  void* td_arg;
   thread* td_joiner;
+  union {
+    void* td_arg;               // lwkt_create's
+    cr::threadsched* td_sched;  // those with a tid: syscalls/threadsched.h; null: as the process
+  };
 
   // -- messages --
   cr::sysunion_storage td_sysmsg;
@@ -161,17 +170,25 @@ struct alignas(kCacheLine) cpu {
   uint32_t c_state;      // CpuState, compare-and-swapped
   int32_t c_id;
   globaldata* c_gd;      // the holder
-  uint32_t c_yield;        // the monitor's: others first, after the next trap
+  uint32_t c_yield;        // the monitor's: others first, after the next trap or wake
   uint32_t c_unsubmitted;  // requests of its ring that wait for the next enter
   uint32_t c_trapseq;    // counts entries into blocking traps: the monitor compares
   uint64_t c_nswitch;    // switches so far
-  uint64_t c_look;       // ... at which the global queue and the timers are looked at next
+  uint64_t c_look;       // ... at which sched_pick does more: at c_period, or each time for cputime.h
+  uint64_t c_period;     // ... at which the global queue and the timers are looked at next
   slab_cpu* c_slab;
   uint64_t c_ranked_since;  // since when only ranked LWKTs run here though others wait, ns; 0: not so
   uint64_t c_fair_until;    // until then those others go first
   uint64_t c_nmade;      // counters for --stats: LWKTs made here,
   uint64_t c_nsteal;     // taken from other cpus,
   uint64_t c_nhandoff;   // and how often the cpu left a holder that sat in a trap
+  // cputime.cc's
+  uint32_t c_exact;       // LWKTs' processor times are noted at every switch
+  uint32_t c_counted;     // switches so noted,
+  uint64_t c_used;        // ns between them
+  uint64_t c_tsc;         // the look before, where they are not
+  uint32_t c_backoff;     // looks until they may be again
+  uint32_t c_backoffnext;
   // -- the run queue --
   alignas(kCacheLine) uint32_t c_head;  // consumers
   alignas(kCacheLine) uint32_t c_tail;  // the holder
@@ -210,6 +227,7 @@ struct globaldata {
   uint32_t gd_untouchable; // in an exec: gets no signal of libcr's own
   uint32_t gd_senders;     // who is about to send one
   uint32_t gd_class;       // the kernel's scheduling class of it (rank.h), once there are ranks
+  uint64_t gd_cpumark;     // its processor time when gd_curthread's was last noted (cputime.h)
 };
 
 inline constexpr uint32_t GDF_PASSTHRU = 1;  // a vfork child's area

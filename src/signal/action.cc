@@ -276,11 +276,13 @@ void sig_init(thread* td) {
 
 void sig_prepare_exec(thread* td) {
   // Handlers become the default by themselves, captured ones too; ignored ones stay. What is
-  // still blocked and pending here is sent again, so that it waits in the new image.
+  // still blocked and pending here goes to this kernel thread, which blocks it, so that it waits in the
+  // new image. (To the process, it would go to one that does not.) If the exec fails it comes back.
   sig_kernel_mask_set(td->td_sigmask);
-  uint64_t pend = sig_pending_for(td) & td->td_sigmask;
-  for (int sig = 1; sig <= kNsig; sig++) {
-    if ((pend & sigbit(sig)) != 0) raw2(SYS_kill, raw0(SYS_getpid), sig);
+  siginfo_t info;
+  while (sig_take(td, td->td_sigmask, &info)) {
+    raw4(SYS_rt_tgsigqueueinfo, raw0(SYS_getpid), raw0(SYS_gettid), info.si_signo,
+         reinterpret_cast<long>(&info));
   }
 }
 

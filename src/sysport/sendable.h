@@ -43,6 +43,8 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_ioctl:
     case CR_SYS_poll: return Quick::kMaySleep;
     case CR_SYS_arch_prctl:
+    case CR_SYS_capset:
+    case CR_SYS_clock_getres:
     case CR_SYS_clock_gettime:
     case CR_SYS_dup:
     case CR_SYS_dup2:
@@ -60,6 +62,7 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_mremap:
     case CR_SYS_munmap:
     case CR_SYS_prctl:
+    case CR_SYS_prlimit64:
     case CR_SYS_rseq:
     case CR_SYS_rt_sigaction:
     case CR_SYS_rt_sigpending:
@@ -87,6 +90,7 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_setresgid:
     case CR_SYS_setresuid:
     case CR_SYS_setreuid:
+    case CR_SYS_setrlimit:
     case CR_SYS_setsockopt:
     case CR_SYS_setuid:
     case CR_SYS_shmat:

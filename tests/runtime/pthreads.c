@@ -503,6 +503,30 @@ static void thread_names(void) {
   printf("%s\n", name);
 }
 
+static pthread_mutex_t taken_again = PTHREAD_MUTEX_INITIALIZER;
+static volatile int end_taking;
+static void* take_again_and_again(void* arg) {
+  while (!end_taking) {
+    pthread_mutex_lock(&taken_again);
+    sched_yield();
+    pthread_mutex_unlock(&taken_again);
+  }
+  return arg;
+}
+/* Whoever gives it back takes it again before anybody else runs, but for a preemption. */
+static void lock_that_is_taken_again_at_once(void) {
+  pthread_t t[3];
+  for (int i = 0; i < 3; i++) CHECK(pthread_create(&t[i], NULL, take_again_and_again, NULL) == 0);
+  for (int i = 0; i < 3; i++) {
+    sleep_ms(2);
+    pthread_mutex_lock(&taken_again);
+    pthread_mutex_unlock(&taken_again);
+  }
+  end_taking = 1;
+  for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+  puts("ok");
+}
+
 static void* exit_last(void* arg) {
   sleep_ms(50);
   puts("last thread");
@@ -681,6 +705,6 @@ static const struct test_case cases[] = {
     CASE(thread_ids), CASE(thread_names), CASE(main_thread_exits_first),
     CASE(main_thread_is_joined), CASE(thread_exits_process), CASE(stack_sizes),
     CASE(timeout_beside_busy_threads), CASE(blocking_read_beside_writer),
-    CASE(wakes_meet_timeouts),
+    CASE(wakes_meet_timeouts), CASE(lock_that_is_taken_again_at_once),
 };
 CASE_MAIN(cases)

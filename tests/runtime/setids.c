@@ -4,7 +4,10 @@
 #include <dirent.h>
 #include <grp.h>
 #include <pthread.h>
+#include <linux/capability.h>
 #include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 static int ends[2], blocked;
 static void* block_in_read(void* arg) {
@@ -68,7 +71,27 @@ static void privileges_are_dropped_on_every_kernel_thread(void) {
   expect_everywhere("\nUid:\t65534\t65534\t65534\t65534\n");
 }
 
+static void* drop_capabilities(void* arg) {
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+  CHECK(prctl(PR_CAPBSET_DROP, CAP_SYS_PTRACE) == 0);
+  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  CHECK(syscall(SYS_capset, &header, none) == 0);
+  return arg;
+}
+static void capabilities_are_dropped_on_every_kernel_thread(void) {
+  if (getuid() != 0) return;
+  use_many_kernel_threads(8);
+  drop_capabilities(NULL);
+  use_many_kernel_threads(12);
+  expect_everywhere("\nNoNewPrivs:\t1\n");
+  expect_everywhere("\nCapEff:\t0000000000000000\n");
+  expect_everywhere("\nCapPrm:\t0000000000000000\n");
+  printf("%d\n", prctl(PR_CAPBSET_READ, CAP_SYS_PTRACE));
+}
+
 static const struct test_case cases[] = {
     CASE(privileges_are_dropped_on_every_kernel_thread),
+    CASE(capabilities_are_dropped_on_every_kernel_thread),
 };
 CASE_MAIN(cases)
