@@ -137,6 +137,7 @@ std::vector<Case> make_cases() {
   scale2.min_cpus = 2;
   cases.push_back(scale2);
   append_async_cases(cases);
+  append_posix_cases(cases);
   return cases;
 }
 

@@ -67,4 +67,7 @@ const std::vector<Case>& all_cases();
 // The cases about blocking calls that become messages: group `async`.
 void append_async_cases(std::vector<Case>& cases);
 
+// The cases about sharing a cpu and about signals: group `posix`.
+void append_posix_cases(std::vector<Case>& cases);
+
 }  // namespace cr::bench

@@ -36,7 +36,7 @@ Subcommand make_bench(CLI::App& cr) {
   app->add_flag("--json", options->json, "Print JSON, every round included");
   app->add_flag("--quick", options->quick, "Fewer rounds and operations: does everything run?");
   app->add_flag("--progress", options->progress, "Report progress even if standard error is no terminal");
-  app->add_option("--only", options->only, "Run this case or group (base, async) alone; may be repeated")
+  app->add_option("--only", options->only, "Run this case or group (base, async, posix) alone; may be repeated")
       ->allow_extra_args(false)->type_name("NAME");
   app->add_option("--rounds", options->rounds, "Rounds a case (default: what each case asks for)")
       ->check(CLI::Range(1, 10000))->type_name("N");
