@@ -73,8 +73,7 @@ inline constexpr uint32_t FDF_DIRECT = 0x400;     // O_DIRECT: no page cache to 
 inline constexpr uint32_t FDF_SYNC = 0x800;       // O_SYNC or O_DSYNC: a write waits for the disk
 inline constexpr uint32_t FDF_NO_NOWAIT = 0x1000; // the file system does not know RWF_NOWAIT
 inline constexpr uint32_t FDF_TERMINAL = 0x2000;  // FDK_FILE: a read mostly sleeps, and only the kernel can wait
-
-inline constexpr uint32_t FDF_COMM = 0x2000;      // names thread comm_tid (syscalls/threadname.cc)
+inline constexpr uint32_t FDF_COMM = 0x4000;      // names thread comm_tid (syscalls/threadname.cc)
 
 inline constexpr uint32_t FD_IN = 1, FD_OUT = 2;
 
