@@ -136,8 +136,14 @@ void deliver_frame(thread* td, trapframe* tf, const ksigaction& act, siginfo_t* 
 
 }  // namespace
 
+uint32_t sig_stopping;
+
 void sig_default_action(thread* td, int sig) {
   if ((kIgnoredByDefault & sigbit(sig)) != 0) return;
+  // One stop is the whole process's, and what makes it go on discards the stop signals that are pending:
+  // another that was taken meanwhile would stop it for good.
+  bool stop = (kStopsByDefault & sigbit(sig)) != 0;
+  if (stop && __atomic_exchange_n(&sig_stopping, 1u, __ATOMIC_ACQ_REL) != 0) return;
   long pid = raw0(SYS_getpid), tid = raw0(SYS_gettid);
   sig_kernel_default(sig);
   uint64_t only = ~sigbit(sig), old = 0;
@@ -145,8 +151,15 @@ void sig_default_action(thread* td, int sig) {
        8);
   raw3(SYS_tgkill, pid, tid, sig);  // ends or stops the process here
   sig_set_rfork_mask();
-  Guard g(siglock);
-  sig_kernel_recapture(sig);
+  {
+    Guard g(siglock);
+    sig_kernel_recapture(sig);
+  }
+  if (!stop) return;
+  siginfo_t discarded;
+  while (sig_take(td, kStopsByDefault, &discarded)) {
+  }
+  __atomic_store_n(&sig_stopping, 0u, __ATOMIC_RELEASE);
 }
 
 void sig_deliver_at_gate(thread* td, trapframe* tf) {

@@ -293,6 +293,7 @@ void sig_atfork_child(thread* td) {
   inbox = nullptr;
   process_pend = 0;
   process_q = nullptr;
+  sig_stopping = 0;
   sigqueue_atfork_child();
   sig_timer_atfork_child();
   td->td_sigpend = 0;

@@ -39,6 +39,7 @@ inline constexpr uint64_t kSynchronous = sigbit(SIGSEGV) | sigbit(SIGBUS) | sigb
                                          sigbit(SIGILL) | sigbit(SIGTRAP) | sigbit(SIGSYS);
 inline constexpr uint64_t kIgnoredByDefault = sigbit(SIGCHLD) | sigbit(SIGURG) |
                                               sigbit(SIGWINCH) | sigbit(SIGCONT);
+inline constexpr uint64_t kStopsByDefault = sigbit(SIGTSTP) | sigbit(SIGTTIN) | sigbit(SIGTTOU);
 
 // The kernel's struct sigaction.
 struct ksigaction {
@@ -144,6 +145,7 @@ bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info);
 // Delivers what is pending at the gate. May not return.
 void sig_deliver_at_gate(thread* td, trapframe* tf);
 void sig_default_action(thread* td, int sig);
+extern uint32_t sig_stopping;  // 1 while an LWKT stops the process
 // Pushes a frame that runs the preemption on td's own stack.
 void sig_push_preempt(thread* td, kucontext* uc);
 
