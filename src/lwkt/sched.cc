@@ -506,10 +506,6 @@ namespace {
   return !smp && c->c_nswitch < c->c_look && monitor_awake() && c->c_head != c->c_tail;
 }
 
-}  // namespace
-
-namespace {
-
 // A yield once there are ranks: those below the caller's don't get its cpu. `forced`: it didn't ask, and
 // in SCHED_FIFO keeps its place before its equals.
 [[gnu::noinline]] bool yield_ranked(globaldata* gd, bool forced) {
@@ -539,10 +535,6 @@ namespace {
   sched_switch_to(next);
   return true;
 }
-
-}  // namespace
-
-namespace {
 
 // The yield in all its cases. Not part of sched_yield_cpu, so that the plain one keeps no registers for it.
 [[gnu::noinline]] bool yield_slowly(globaldata* gd) {

@@ -254,8 +254,7 @@ void sig_setmask(thread* td, uint64_t mask) {
   uint64_t removed = td->td_sigmask & ~mask;
   if (added != 0) {
     sig_capture(added);
-    // Not for libc's own mask of all 64, which pthread_create needs for a moment.
-    if ((added & kIgnoredByDefault) != 0 && mask != ~kUnblockable) sig_drop_ignored(added);
+    if ((added & kIgnoredByDefault) != 0 && (mask & kNptlSignals) == 0) sig_drop_ignored(added);
   }
   td->td_sigmask = mask;
   if (__builtin_expect((sig_held & removed) != 0, 0)) sig_release(removed);

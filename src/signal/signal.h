@@ -39,6 +39,9 @@ inline constexpr uint64_t kSynchronous = sigbit(SIGSEGV) | sigbit(SIGBUS) | sigb
                                          sigbit(SIGILL) | sigbit(SIGTRAP) | sigbit(SIGSYS);
 inline constexpr uint64_t kIgnoredByDefault = sigbit(SIGCHLD) | sigbit(SIGURG) |
                                               sigbit(SIGWINCH) | sigbit(SIGCONT);
+// NPTL's own: SIGCANCEL and SIGSETXID. pthread_sigmask and sigprocmask take them out of the program's masks, so one that
+// has any of them is libc's, for a moment in pthread_create or for the rest of a thread that ends.
+inline constexpr uint64_t kNptlSignals = sigbit(32) | sigbit(33);
 inline constexpr uint64_t kStopsByDefault = sigbit(SIGTSTP) | sigbit(SIGTTIN) | sigbit(SIGTTOU);
 
 // The kernel's struct sigaction.

@@ -24,7 +24,6 @@ namespace cr {
 namespace {
 
 inline constexpr long kSetPtracer = 0x59616d61;  // PR_SET_PTRACER
-inline constexpr uint64_t kNptlSignals = sigbit(32) | sigbit(33);
 
 OnDeadlock policy;
 bool reported;
