@@ -71,7 +71,9 @@ struct Timeout {
 inline int trap_ms(union sysunion* m, const Timeout& t, int i) {
   if (t.deadline == kNever) return sysport_trap_block(m);
   return sysport_trap_timed(m, false, [&t, i](union sysunion* u) {
-    u->raw.arg[i] = static_cast<uint64_t>(t.rest_ms());
+    int left = t.rest_ms();
+    u->raw.arg[i] = static_cast<uint64_t>(left);
+    return left != 0;
   });
 }
 
@@ -82,6 +84,7 @@ inline int trap_timespec(union sysunion* m, const Timeout& t) {
   return sysport_trap_timed(m, false, [&](union sysunion* u) {
     left = t.rest();
     u->raw.arg[3] = reinterpret_cast<uintptr_t>(&left);
+    return left.tv_sec != 0 || left.tv_nsec != 0;
   });
 }
 

@@ -69,8 +69,8 @@ class PollSet {
     for (bool first = true;; first = false) {
       for (uint32_t i = 0; i < n_; i++) note(i);
       if (!first || !one_empty()) {
-        long r = raw3(SYS_poll, reinterpret_cast<long>(fds_), n_, 0);
-        if (r != 0) return static_cast<int>(r);
+        int r = look();
+        if (r != 0) return r;
         if (n_ == 1) emptied();
       }
       if (expired) return 0;
@@ -109,6 +109,17 @@ class PollSet {
     fdentry* e = fd_entry(fds_[0].fd);
     if (e == nullptr || (fds_[0].events & POLLIN) == 0) return;
     __atomic_store_n(&e->empty, slots_[0].seen[0], __ATOMIC_RELAXED);
+  }
+
+  // Which are ready now. The kernel's poll says EINTR even when it has no time to wait, and whatever
+  // the signal was: one of libcr's own must not end the program's poll.
+  int look() {
+    for (;;) {
+      long r = raw3(SYS_poll, reinterpret_cast<long>(fds_), n_, 0);
+      if (r != -EINTR) return static_cast<int>(r);
+      if (sysport_interrupted(curthread())) return -ERESTARTNOHAND;
+      sched_yield_cpu();  // whom a flood of them is for may want it
+    }
   }
 
   static uint32_t dirs_of(short events) {

@@ -91,7 +91,10 @@ int nap(union sysunion* m, int i, const __kernel_timespec& ts) {
   rest = request;
   m->raw.arg[i] = reinterpret_cast<uintptr_t>(&request);
   m->raw.arg[i + 1] = reinterpret_cast<uintptr_t>(&rest);
-  int error = sysport_trap_timed(m, true, [&](union sysunion*) { request = rest; });
+  int error = sysport_trap_timed(m, true, [&](union sysunion*) {
+    request = rest;
+    return true;
+  });
   if (error != EINTR || user_rest == 0) return error;
   __kernel_timespec left;
   user_timespec(nr, reinterpret_cast<uintptr_t>(&rest), &left);
@@ -158,6 +161,7 @@ int sys_semtimedop(union sysunion* m) {
     uint64_t ns = deadline > now ? deadline - now : 0;
     user_timespec_store(nr, reinterpret_cast<uintptr_t>(&left), to_timespec(ns));
     u->raw.arg[3] = reinterpret_cast<uintptr_t>(&left);
+    return ns != 0;
   });
 }
 

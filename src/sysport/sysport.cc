@@ -127,6 +127,13 @@ int trap_block(union sysunion* m, Offer offer) {
 int sysport_trap_block(union sysunion* m) { return trap_block(m, Offer::kWhenAsked); }
 int sysport_trap_sleep(union sysunion* m) { return trap_block(m, Offer::kAtOnce); }
 
+int sysport_trap_undisturbed(union sysunion* m) {
+  sig_kernel_mask_set(~0ull);
+  int error = sysport_trap(m);
+  sig_kernel_mask_restore();
+  return error;
+}
+
 int sysport_trap_once(union sysunion* m, bool at_once) {
   return sysport_result(m, trap_once(m, curthread(), at_once ? Offer::kAtOnce : Offer::kWhenAsked));
 }

@@ -30,6 +30,8 @@ int sysport_trap_once(union sysunion* m, bool at_once);
 // After one: is there a signal for this LWKT? Sees to what else has interrupted it.
 bool sysport_interrupted(thread* td);
 
+// A plain trap that no signal interrupts, for a call that does not sleep.
+int sysport_trap_undisturbed(union sysunion* m);
 // A plain trap with the message's number and arguments. 0 or errno; the result in the message.
 int sysport_trap(union sysunion* m);
 // A trap that may sleep: interruptible by a signal for this LWKT, the cpu on offer meanwhile.
@@ -41,14 +43,15 @@ int sysport_trap_sleep(union sysunion* m);
 int sysport_trap_sleep_once(union sysunion* m);
 // For a call with a time-out that counts from its beginning: what interrupts the trap and is no signal
 // for this LWKT must not begin it anew. `renew(m)` puts what is left of the time into m before
-// the trap is made again.
+// the trap is made again, and says whether anything is: a last look is had with all signals blocked, since a flood
+// of them for others would interrupt that, too.
 template <typename Renew>
 int sysport_trap_timed(union sysunion* m, bool at_once, Renew renew) {
   for (bool first = true;; first = false) {
     int error = sysport_trap_once(m, at_once);
     if (__builtin_expect(error != EINTR && error != ERESTARTSYS, 1)) return error;
     if (sysport_interrupted(curthread())) return first ? error : EINTR;
-    renew(m);
+    if (!renew(m)) return sysport_trap_undisturbed(m);
   }
 }
 

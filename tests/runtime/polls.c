@@ -4,6 +4,7 @@
 #include <semaphore.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 
@@ -374,11 +375,64 @@ static void epoll_of_hangups(void) {
   }
 }
 
+/* ---- signals for another thread ---------------------------------------------------------------- */
+
+static int no_more;
+static void on_signal(int sig) { (void)sig; }
+static void* take_signals(void* arg) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+  while (!__atomic_load_n(&no_more, __ATOMIC_SEQ_CST)) usleep(1000);
+  return arg;
+}
+/* Each of them looks without waiting before it waits, and the kernel says EINTR to that, too. */
+static void signals_of_another_thread_end_no_poll(void) {
+  sigset_t set;
+  struct epoll_event ev;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &set, NULL);
+  signal(SIGUSR1, on_signal);
+  CHECK(pipe(fds) == 0);
+  ep = epoll_create1(0);
+  CHECK(add(ep, fds[0], EPOLLIN, 1) == 0);
+  pthread_t t = start(take_signals, NULL);
+  settle();
+  pid_t self = getpid(), pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (int i = 0;; i++) {
+      kill(self, SIGUSR1);
+      if (i % 20 == 0) usleep(100);
+    }
+  }
+  CHECK(pid > 0);
+  for (int i = 0; i < 150; i++) {
+    struct pollfd p = {fds[0], POLLIN, 0};
+    struct timespec ts = {0, 1000000};
+    struct timeval tv = {0, 1000};
+    fd_set in;
+    FD_ZERO(&in);
+    FD_SET(fds[0], &in);
+    CHECK(poll(&p, 1, 1) == 0);
+    CHECK(ppoll(&p, 1, &ts, NULL) == 0);
+    CHECK(select(fds[0] + 1, &in, NULL, NULL, &tv) == 0);
+    CHECK(epoll_wait(ep, &ev, 1, 1) == 0);
+  }
+  kill(pid, SIGKILL);
+  CHECK(waitpid(pid, NULL, 0) == pid);
+  __atomic_store_n(&no_more, 1, __ATOMIC_SEQ_CST);
+  finish(t);
+  puts("ok");
+}
+
 static const struct test_case cases[] = {
     CASE(poll_sees_each_family), CASE(timeouts_side_by_side), CASE(select_writes_what_is_left),
     CASE(poll_of_many_descriptors), CASE(all_pollers_wake), CASE(masks_let_a_pending_signal_in),
     CASE(signal_enters_by_the_mask_of_a_poll), CASE(level_edge_oneshot), CASE(epoll_with_several_waiters),
     CASE(change_under_a_waiter), CASE(closed_descriptor_leaves_the_set), CASE(closed_epoll_keeps_its_waiter),
-    CASE(nested_epoll), CASE(epoll_errors), CASE(epoll_of_hangups),
+    CASE(nested_epoll), CASE(epoll_errors), CASE(epoll_of_hangups), CASE(signals_of_another_thread_end_no_poll),
 };
 CASE_MAIN(cases)
