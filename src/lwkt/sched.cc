@@ -196,14 +196,19 @@ thread* steal_from(cpu* victim, cpu* self) {
   return gd->gd_idle;
 }
 
-// Switches to `next`, which the caller took off a queue (or an idle thread).
-[[gnu::always_inline]] inline void switch_to(globaldata* gd, cpu* c, thread* td, thread* next) {
-  if (__builtin_expect(load_acquire(&next->td_running) != 0, 0)) next = await_context(gd, td, next);
+// Switches to `next`, whose context is complete.
+[[gnu::always_inline]] inline void switch_to_saved(globaldata* gd, cpu* c, thread* td, thread* next) {
   next->td_running = 1;
   next->td_state = TDS_RUNNING;
   next->td_gd = gd;
   c->c_nswitch++;
   cpu_switch(td, next);
+}
+
+// Switches to `next`, which the caller took off a queue (or an idle thread).
+[[gnu::always_inline]] inline void switch_to(globaldata* gd, cpu* c, thread* td, thread* next) {
+  if (__builtin_expect(load_acquire(&next->td_running) != 0, 0)) next = await_context(gd, td, next);
+  switch_to_saved(gd, c, td, next);
 }
 
 }  // namespace
@@ -573,7 +578,8 @@ bool sched_yield_cpu() {
     td->td_state = TDS_RUNNABLE;
     c->c_ring[t % kRunqSize] = td;  // there is room: one was just taken
     c->c_tail = t + 1;
-    switch_to(gd, c, td, first);
+    KASSERT(first->td_running == 0);  // its context was saved on this cpu, or before it was queued
+    switch_to_saved(gd, c, td, first);
     switch_return();
     return true;
   }
