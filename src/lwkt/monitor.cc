@@ -8,6 +8,8 @@
 //   - LWKTs that switch by themselves while others wait: now and then one that wakes another lets it run
 //     first (c_yield; syscalls/futex.cc). Without that a thread that takes a lock, yields, gives it back
 //     and takes it again would be met with the lock in its hands each time, by all that wait, for ever;
+//   - LWKTs that have used up their slices and wait behind others that don't: when these have had as much
+//     time as is their share, counted in heads, one of the former has its turn (c_turn; sched.cc);
 //   - a timer that is due while every cpu computes: the same;
 //   - LWKTs that wait for events of the kernel while no cpu sleeps in the engine: an idle cpu is
 //     woken to do it, a cpu in a trap given to another rfork, one that computes preempted once there
@@ -48,6 +50,7 @@ inline constexpr uint64_t kSlow = 5'000'000;     // ns
 inline constexpr uint64_t kSlice = 10'000'000;   // ns an LWKT computes while others wait
 inline constexpr uint64_t kTurn = 20'000'000;    // ns between those of LWKTs that switch often
 inline constexpr uint64_t kGrace = 1'000'000;    // ns a timer may be late before the monitor looks
+inline constexpr uint32_t kMostSlices = 10;      // that those with slices used up wait for others
 inline constexpr int kRoundsToBackOff = 20;
 inline constexpr int kQuietFast = 40;  // looks with nothing to do before it looks less often,
 inline constexpr int kQuietSlow = 2;   // and before it sleeps
@@ -62,13 +65,64 @@ struct CpuSeen {
   uint64_t nswitch;
   uint64_t since;  // when nswitch was first seen
   uint64_t turn;   // when nobody waited here, or one that wakes another was last told to yield
+  uint32_t spentrun;
+  uint64_t passed;  // since when LWKTs run here that go before the spent ones
+  uint64_t had;     // what the next spent one has had of its slice when it was interrupted, ns
 };
 CpuSeen seen[kMaxCpus];
 
 bool ipi_waits(const cpu* c) { return (load_acquire(&c->c_ipipending) & IPI_KICKED) != 0; }
 
+bool spent_runs(const cpu* c) {
+  return load_acquire(&c->c_spentrun) == static_cast<uint32_t>(c->c_nswitch);
+}
+
+// The LWKT that runs since s.since is about to be interrupted.
+void end_slice(cpu* c, CpuSeen& s, uint64_t now) {
+  uint32_t mark = static_cast<uint32_t>(s.nswitch) + 1;
+  uint64_t had = now - s.since;
+  s.since = now;
+  if (had + kSlice / 16 >= kSlice) {
+    __atomic_store_n(&c->c_over, mark, __ATOMIC_RELAXED);
+  } else if (spent_runs(c)) {
+    // For another's deadline. It has the rest afterwards, or sleepers that keep step with the slices would
+    // always take the time of the same ones.
+    s.had = had;
+    __atomic_store_n(&c->c_cut, mark, __ATOMIC_RELAXED);
+  }
+}
+
+void note_switch(const cpu* c, CpuSeen& s, uint64_t now) {
+  s.nswitch = c->c_nswitch;
+  s.since = now;
+  if (!spent_runs(c)) return;
+  s.since = c->c_spentsince - s.had;
+  s.had = 0;
+}
+
+// The turn of those that have used up their slices, beside others that leave the cpu to each other.
+void give_turn(cpu* c, CpuSeen& s, uint64_t now) {
+  uint32_t spent = sched_spent_count();
+  uint32_t last = __atomic_load_n(&c->c_spentrun, __ATOMIC_RELAXED);
+  if (spent == 0 || spent_runs(c) || last != s.spentrun) {
+    s.spentrun = last;
+    s.passed = now;
+    return;
+  }
+  uint32_t others = load_acquire(&c->c_tail) - load_acquire(&c->c_head);
+  uint32_t slices = others / spent;
+  if (slices < 1) slices = 1;
+  if (slices > kMostSlices) slices = kMostSlices;
+  if (now - s.passed < slices * kSlice) return;
+  s.passed = now;
+  __atomic_store_n(&c->c_turn, 1u, __ATOMIC_RELAXED);
+  // The holder may write its own over it: then its next regular look is in time, or the next turn.
+  __atomic_store_n(&c->c_look, uint64_t{0}, __ATOMIC_SEQ_CST);
+}
+
 // True if the cpu was given something to do.
 bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unattended) {
+  give_turn(c, s, now);
   uint32_t state = load_acquire(&c->c_state);
   bool work = sched_cpu_has_work(c) || queued_elsewhere || ipi_waits(c) ||
               __atomic_load_n(&c->c_ndoubt, __ATOMIC_RELAXED) != 0;
@@ -90,10 +144,9 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unatt
     // One short trap after the other: its LWKT has a slice like one that computes. No signal: the
     // trap may be a long one by now, and return less than it would have.
     if (s.nswitch != c->c_nswitch) {
-      s.nswitch = c->c_nswitch;
-      s.since = now;
+      note_switch(c, s, now);
     } else if ((work || due) && now - s.since >= kSlice) {
-      s.since = now;
+      end_slice(c, s, now);
       __atomic_store_n(&c->c_yield, 1u, __ATOMIC_RELAXED);
       return true;
     }
@@ -102,8 +155,7 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unatt
   if (state != CPU_RUN) return false;
   due = due && deadline + kGrace <= now;
   if (s.nswitch != c->c_nswitch) {
-    s.nswitch = c->c_nswitch;
-    s.since = now;
+    note_switch(c, s, now);
     if (!work) {
       s.turn = now;
     } else if (now - s.turn >= kTurn) {
@@ -114,7 +166,7 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unatt
   }
   if (due || ((work || unattended) && now - s.since >= kSlice &&
               (work || sched_hooks.engine_events()))) {
-    s.since = now;
+    end_slice(c, s, now);
     globaldata* gd = c->c_gd;
     if (gd != nullptr && gd->gd_ktid != 0) rfork_send_signal(gd, kIpiSignal);
     return true;
@@ -141,6 +193,19 @@ bool look() {
   return acted || waiting || ipis || unattended || doubts;
 }
 
+// When the first slice of a spent LWKT ends: where they take turns none should have more than the others.
+uint64_t first_slice_end() {
+  uint64_t first = kNever;
+  if (sched_spent_count() == 0) return first;
+  for (int i = 0; i < ncpus; i++) {
+    if (load_acquire(&cpus[i]->c_state) != CPU_RUN || !spent_runs(cpus[i])) continue;
+    bool known = seen[i].nswitch == cpus[i]->c_nswitch;
+    uint64_t end = (known ? seen[i].since : cpus[i]->c_spentsince - seen[i].had) + kSlice;
+    if (end < first) first = end;
+  }
+  return first;
+}
+
 bool cpu_in_trap() {
   for (int i = 0; i < ncpus; i++) {
     if (load_acquire(&cpus[i]->c_state) == CPU_TRAP) return true;
@@ -148,14 +213,16 @@ bool cpu_in_trap() {
   return false;
 }
 
-// When a look is due: after `interval` or, at the levels that leave timers alone, once one is late;
-// never sooner than kFast, or a timer that nobody can serve yet would make it spin.
-uint64_t next_look(uint32_t level, uint64_t interval) {
+// When a look is due: after `interval` or, where that is too long for timers, once one is late;
+// never sooner than kFast, or a timer that nobody can serve yet would make it spin. Or at the end of a slice.
+uint64_t next_look(uint64_t interval) {
   uint64_t now = clock_monotonic();
   uint64_t until = interval == kNever ? kNever : now + interval;
+  if (interval <= kGrace) return until;
   uint64_t deadline = sched_hooks.timer_next();
-  if (deadline == kNever || level == MONITOR_FAST) return until;
-  if (!cpu_in_trap()) deadline += kGrace;
+  if (deadline != kNever && !cpu_in_trap()) deadline += kGrace;
+  uint64_t end = first_slice_end();
+  if (end < deadline) deadline = end;
   if (deadline < now + kFast) deadline = now + kFast;
   return deadline < until ? deadline : until;
 }
@@ -163,7 +230,7 @@ uint64_t next_look(uint32_t level, uint64_t interval) {
 // Sleeps until the next look or until somebody asks for more than `level`.
 void pause_for(uint32_t level, uint64_t interval) {
   uint64_t first = sched_hooks.timer_next();
-  uint64_t until = next_look(level, interval);
+  uint64_t until = next_look(interval);
   __atomic_store_n(&wake_at, until, __ATOMIC_SEQ_CST);
   // Whoever armed an earlier timer before that line may have seen the old wake_at.
   if (sched_hooks.timer_next() < first) return;

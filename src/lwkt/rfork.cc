@@ -402,10 +402,16 @@ void sched_trap_enter_handoff(globaldata* gd) {
 // Those that were here first go first. (Many rforks whose LWKTs do nothing but traps would pass the
 // cpu among themselves, and its queue, the timers and the events would never be looked at.)
 void sched_trap_took(globaldata* gd, cpu* c) {
+  bool ours = c->c_gd == gd;  // and so is the slice that the monitor found used up
   hold(gd, c);
   c->c_yield = 0;
   sched_run_timers();
-  if (sched_cpu_has_work(c) || sched_global_count() != 0) sched_yield_cpu();
+  if (!sched_cpu_has_work(c) && sched_global_count() == 0) return;
+  if (ours) {
+    sched_preempt_cpu();
+  } else {
+    sched_yield_cpu();
+  }
 }
 
 void sched_trap_lost() {
@@ -502,6 +508,7 @@ void sched_atfork_child() {
     c->c_ipipending = 0;
     c->c_gd = nullptr;
     c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = c->c_look = c->c_period = 0;
+    c->c_over = c->c_cut = c->c_turn = c->c_spentrun = 0;
     c->c_ndoubt = 0;
     c->c_ranked_since = c->c_fair_until = 0;
     c->c_exact = 1;

@@ -22,6 +22,7 @@ thread* sched_pick(cpu* c);
 thread* sched_steal(cpu* self);
 bool sched_cpu_has_work(const cpu* c);
 uint32_t sched_global_count();
+uint32_t sched_spent_count();  // those of them that have used up their slices
 bool sched_timer_due();
 void sched_run_timers();  // wakes sleepers whose time has come; needs a cpu
 void sched_harvest();     // takes the kernel's events if nobody sleeps for them; needs a cpu

@@ -7,6 +7,10 @@
 //     DragonFly way, would wait for its next call.)
 //   - What doesn't fit, and what an rfork without a cpu makes runnable, goes to the global
 //     queue. A cpu looks there when its ring is empty and every 61st decision.
+//   - An LWKT that was preempted at the end of its slice waits in a list of its own there, the spent
+//     ones', behind everybody else: who wakes up among LWKTs that compute runs before them and not after
+//     them all. When the others leave them nothing the monitor gives one of them a turn (c_turn), so that
+//     both kinds have a share of the cpu (monitor.cc). A yield lets them go first, every 61st switch.
 //   - A woken LWKT goes to the waker's ring: the data that the waker just wrote is in that
 //     cpu's cache, and an idle cpu steals it if the waker goes on (rfork.cc, monitor.cc).
 //   - An LWKT leaves the cpu only in switch_to(); td_running is set until its registers are
@@ -84,11 +88,16 @@ struct ThreadList {
 struct GlobalQueue {
   GlobalLock lock;
   ThreadList plain;
+  ThreadList spent;           // used up their slices
   ThreadList ranked[kRanks];  // by rank (rank.h); [0] is unused
   int highest = 0;            // no list above it has anything
   uint32_t nranked = 0;
+  uint32_t nspent = 0;
 };
 GlobalQueue globalq;
+
+// What a pick takes from the global queue, but for the ranked.
+enum class From { kPlain, kPlainFirst, kSpentFirst };
 
 ReapHook reap_hook;
 
@@ -113,12 +122,32 @@ void global_push(thread* td, bool first = false) {
   count_global(1);
 }
 
-thread* global_pop() {
-  if (__atomic_load_n(&sched_nglobal, __ATOMIC_RELAXED) == 0) return nullptr;
+thread* spent_pop(cpu* c) {
+  thread* td = globalq.spent.pop();
+  if (td == nullptr) return nullptr;
+  globalq.nspent--;
+  c->c_spentsince = clock_monotonic();
+  __atomic_store_n(&c->c_spentrun, static_cast<uint32_t>(c->c_nswitch) + 1, __ATOMIC_RELEASE);
+  return td;
+}
+
+thread* global_pop(cpu* c, From from) {
+  uint32_t n = __atomic_load_n(&sched_nglobal, __ATOMIC_RELAXED);
+  if (n == 0) return nullptr;
+  if (from == From::kPlain && n == sched_spent_count()) return nullptr;
   Guard g(globalq.lock);
-  thread* td = globalq.plain.pop();
+  thread* td = from == From::kSpentFirst ? spent_pop(c) : nullptr;
+  if (td == nullptr) td = globalq.plain.pop();
+  if (td == nullptr && from == From::kPlainFirst) td = spent_pop(c);
   if (td != nullptr) count_global(-1);
   return td;
+}
+
+// When the global queue is due, though the cpu has others.
+thread* global_turn(cpu* c) {
+  From from = c->c_turn != 0 ? From::kSpentFirst : From::kPlain;
+  c->c_turn = 0;
+  return global_pop(c, from);
 }
 
 // The highest of those whose rank is at least `least`, above 0.
@@ -246,6 +275,8 @@ void spin_yield() {
 
 void sched_set_reap_hook(ReapHook hook) { reap_hook = hook; }
 
+uint32_t sched_spent_count() { return __atomic_load_n(&globalq.nspent, __ATOMIC_RELAXED); }
+
 uint32_t sched_global_count() { return __atomic_load_n(&sched_nglobal, __ATOMIC_RELAXED); }
 
 namespace {
@@ -313,6 +344,28 @@ void sched_enqueue_global(thread* td) {
   rfork_work_queued(kRunqSize);
 }
 
+namespace {
+
+void enqueue_spent(thread* td, bool first) {
+  {
+    Guard g(globalq.lock);
+    if (first) {
+      globalq.spent.push_first(td);
+    } else {
+      globalq.spent.push(td);
+    }
+    __atomic_store_n(&globalq.nspent, globalq.nspent + 1, __ATOMIC_RELAXED);
+    count_global(1);
+  }
+  if (ncpus > 1) {
+    rfork_work_queued(kRunqSize);
+  } else {
+    monitor_poke(MONITOR_SLOW);
+  }
+}
+
+}  // namespace
+
 bool lwkt_wake(thread* td, int64_t why) {
   if (!atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNABLE)) return false;
   td->td_wakeval = why;
@@ -362,9 +415,9 @@ bool plain_turn(cpu* c) {
   bool plain_first = plain_turn(c);
   if (!plain_first) next = ranked_pop(least > 1 ? least : 1);
   if (next == nullptr && (plain_first || least == 0)) {
-    if (look) next = global_pop();
+    if (look || c->c_turn != 0) next = global_turn(c);
     if (next == nullptr) next = ring_pop(c);
-    if (next == nullptr) next = global_pop();
+    if (next == nullptr) next = global_pop(c, From::kPlainFirst);
     if (next != nullptr && !plain_first) c->c_ranked_since = 0;
   }
   return next;
@@ -381,7 +434,7 @@ bool plain_turn(cpu* c) {
     return ranked;
   }
   thread* next = nullptr;
-  if (c->c_nswitch >= c->c_period) {
+  if (c->c_nswitch >= c->c_period || c->c_turn != 0) {
     c->c_period = c->c_nswitch + kGlobalEvery;
     sched_run_timers();  // LWKTs that hand over to each other for ever never let idle do it
     // Events on top of a long queue would flow over into the global one, where they would wait for
@@ -389,7 +442,7 @@ bool plain_turn(cpu* c) {
     if (c->c_tail - load_acquire(&c->c_head) < kGlobalEvery || c->c_nswitch / kGlobalEvery % 8 == 0) {
       sched_harvest();
     }
-    next = global_pop();
+    next = global_turn(c);
   }
   c->c_look = each ? c->c_nswitch : c->c_period;
   return next;
@@ -407,7 +460,7 @@ thread* sched_pick(cpu* c) {
   }
   next = ring_pop(c);
   if (next != nullptr) return next;
-  return global_pop();
+  return global_pop(c, From::kPlainFirst);
 }
 
 thread* sched_steal(cpu* self) {
@@ -511,9 +564,13 @@ namespace {
   return !smp && c->c_nswitch < c->c_look && monitor_awake() && c->c_head != c->c_tail;
 }
 
+// What one that gives up its cpu has had of its slice: it goes to the ring, behind all spent ones, or
+// before them to have the rest.
+enum class Slice { kNew, kOver, kCut };
+
 // A yield once there are ranks: those below the caller's don't get its cpu. `forced`: it didn't ask, and
 // in SCHED_FIFO keeps its place before its equals.
-[[gnu::noinline]] bool yield_ranked(globaldata* gd, bool forced) {
+[[gnu::noinline]] bool yield_ranked(globaldata* gd, bool forced, Slice slice) {
   cpu* c = gd->gd_cpu;
   thread* td = gd->gd_curthread;
   int mine = td->td_rank;
@@ -534,6 +591,8 @@ namespace {
   td->td_state = TDS_RUNNABLE;
   if (stays) {
     enqueue_ranked(td, true);
+  } else if (slice != Slice::kNew && mine == 0) {
+    enqueue_spent(td, slice == Slice::kCut);
   } else {
     sched_enqueue(td);
   }
@@ -542,21 +601,28 @@ namespace {
 }
 
 // The yield in all its cases. Not part of sched_yield_cpu, so that the plain one keeps no registers for it.
-[[gnu::noinline]] bool yield_slowly(globaldata* gd) {
-  if (__builtin_expect(sched_ranked != 0, 0)) return yield_ranked(gd, false);
-  thread* next = sched_pick(gd->gd_cpu);
+[[gnu::noinline]] bool yield_slowly(globaldata* gd, Slice slice) {
+  if (__builtin_expect(sched_ranked != 0, 0)) return yield_ranked(gd, false, slice);
+  cpu* c = gd->gd_cpu;
+  // Of those that wait by yielding each may wait for one that computes.
+  if (slice == Slice::kNew && c->c_nswitch >= c->c_period) c->c_turn = 1;
+  thread* next = sched_pick(c);
   if (next == nullptr) {
     // One that waits by yielding makes no switch, so no look at the timers and at the kernel's events
     // is ever due here. What it waits for may need one: every turn of two LWKTs that wait for each
     // other, one in a read, one by yields, would last until the monitor's next look, 10 ms.
     sched_run_timers();
     sched_harvest();
-    next = sched_pick(gd->gd_cpu);
+    next = sched_pick(c);
   }
   if (next == nullptr) return false;
   thread* td = gd->gd_curthread;
   td->td_state = TDS_RUNNABLE;
-  sched_enqueue(td);
+  if (slice != Slice::kNew) {
+    enqueue_spent(td, slice == Slice::kCut);
+  } else {
+    sched_enqueue(td);
+  }
   sched_switch_to(next);
   return true;
 }
@@ -564,7 +630,12 @@ namespace {
 }  // namespace
 
 bool sched_preempt_cpu() {
-  return __builtin_expect(sched_ranked != 0, 0) ? yield_ranked(mygd(), true) : sched_yield_cpu();
+  globaldata* gd = mygd();
+  const cpu* c = gd->gd_cpu;
+  uint32_t mark = static_cast<uint32_t>(c->c_nswitch) + 1;
+  Slice slice = c->c_over == mark ? Slice::kOver : c->c_cut == mark ? Slice::kCut : Slice::kNew;
+  if (__builtin_expect(sched_ranked != 0, 0)) return yield_ranked(gd, true, slice);
+  return slice != Slice::kNew ? yield_slowly(gd, slice) : sched_yield_cpu();
 }
 
 bool sched_yield_cpu() {
@@ -583,7 +654,7 @@ bool sched_yield_cpu() {
     switch_return();
     return true;
   }
-  return yield_slowly(gd);
+  return yield_slowly(gd, Slice::kNew);
 }
 
 void sched_exit() {
@@ -603,9 +674,11 @@ void sched_resort() {
       while (thread* td = globalq.ranked[rank].pop()) all.push(td);
     }
     while (thread* td = globalq.plain.pop()) all.push(td);
+    while (thread* td = globalq.spent.pop()) all.push(td);
     count_global(-static_cast<int>(sched_nglobal));
     globalq.highest = 0;
     globalq.nranked = 0;
+    globalq.nspent = 0;
   }
   while (thread* td = all.pop()) sched_enqueue(td);
   for (int i = 0; i < ncpus; i++) {

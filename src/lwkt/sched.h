@@ -38,7 +38,8 @@ void sched_enqueue(thread* td);
 
 // Lets other LWKTs run if there are any. True if somebody ran.
 bool sched_yield_cpu();
-// The same, not asked for by the caller: one in SCHED_FIFO goes on before its equals.
+// The same, not asked for by the caller: one in SCHED_FIFO goes on before its equals, one that has
+// used up its slice after all others.
 bool sched_preempt_cpu();
 
 // Something but the caller could use `c`, now or when a timer or an event comes.
