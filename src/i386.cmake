@@ -1,13 +1,11 @@
 # lib/i386-linux-gnu/libcr.so: the same sources for 32-bit programs, compiled beside the others. What
-# differs: arch/x86 for arch/x86_64, its own generated tables, no exported wrappers, and no engine's calls
-# (what blocks is a trap with the cpu on offer).
+# differs: arch/x86 for arch/x86_64, its own generated tables, and no exported wrappers.
 file(GLOB CR_BELOW_I386 CONFIGURE_DEPENDS
   lwkt/*.cc async/*.cc signal/*.cc sysport/*.cc mem/*.cc
   gate/object.cc gate/cache.cc gate/mapped.cc gate/buslock.cc gate/spawn.cc shim/chain.cc shim/report.cc
   ${PROJECT_SOURCE_DIR}/syscalls/*.cc
   ${PROJECT_SOURCE_DIR}/arch/x86/*.cc
   ${PROJECT_SOURCE_DIR}/arch/x86/*.S)
-list(FILTER CR_BELOW_I386 EXCLUDE REGEX "syscalls/(blocking|connect|descriptor|file|poll|sendfile|socket|stream|wait)\\.cc$")
 
 # In program headers and messages offsets have 64 bits; struct stat is the kernel's stat64 then.
 set(CR_I386_FLAGS -m32 -msse2 -D_FILE_OFFSET_BITS=64 -Wno-int-to-pointer-cast)

@@ -176,7 +176,7 @@ bool IovCopy::load(uint64_t at, uint64_t n) {
   }
   n_ = n;
   for (uint64_t i = 0; i < n; i++) {
-    if (static_cast<int64_t>(at_[i].len) < 0) return false;
+    if (static_cast<ssize_t>(at_[i].len) < 0) return false;
     total_ += at_[i].len;
   }
   return static_cast<int64_t>(total_) >= 0;

@@ -175,8 +175,8 @@ int blocking_low_water(union sysunion* m, fdentry* e, int fd, uint64_t len);
 // ---- iovecs ------------------------------------------------------------------------------------
 
 struct kiovec {
-  uint64_t base;
-  uint64_t len;
+  uintptr_t base;
+  size_t len;
 };
 
 // A program's iovec array, copied so that it can be advanced.
@@ -190,7 +190,7 @@ class IovCopy {
   // False: not readable, too many, or no memory. The trap will say what.
   bool load(uint64_t at, uint64_t n);
   void set(uint64_t base, uint64_t len) {
-    own_[0] = {base, len};
+    own_[0] = {static_cast<uintptr_t>(base), static_cast<size_t>(len)};
     n_ = 1;
     total_ = len;
   }

@@ -104,9 +104,7 @@ int sys_fcntl(union sysunion* m) {
     case F_GETFL:
     case F_GETFD:
     case F_SETFD: return sysport_trap(m);
-    case F_SETLKW:
-    case F_OFD_SETLKW: return kernelwait_lock(m);
-    default: return sysport_trap_block(m);
+    default: return kernelwait_fcntl(m);
   }
 }
 

@@ -25,6 +25,7 @@
 #include <linux/io_uring.h>
 #include <sys/syscall.h>
 
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "blocking.h"
 #include "sysent.h"
@@ -102,7 +103,8 @@ void note_try(fdentry* e, bool hit) {
 
 long try_read(const Transfer& t) {
   return raw6(SYS_preadv2, t.fd, static_cast<long>(t.iov), static_cast<long>(t.count),
-              static_cast<long>(t.off), 0, static_cast<long>(t.flags | kNoWait));
+              static_cast<long>(t.off), offset_high(static_cast<int64_t>(t.off)),
+              static_cast<long>(t.flags | kNoWait));
 }
 
 int done_with(union sysunion* m, uint64_t bytes) {
@@ -137,7 +139,7 @@ int read_one(union sysunion* m, fdentry* e, Transfer t, kiovec buffer) {
     m->sm.sm_nr = SYS_pread64;
     m->raw.arg[1] = buffer.base;
     m->raw.arg[2] = buffer.len;
-    m->raw.arg[3] = t.off;
+    offset_arg_set(m->raw.arg, 3, t.off);
     if (blocking_trap(m, true) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
     return done_with(m, done);
   }
@@ -198,10 +200,11 @@ int sys_pread64(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto fd = static_cast<int>(a[0]);
   fdentry* e = disk_file(fd);
-  if (e == nullptr || !some(a[2]) || static_cast<int64_t>(a[3]) < 0) {
+  uint64_t off = offset_arg(a, 3);
+  if (e == nullptr || !some(a[2]) || static_cast<int64_t>(off) < 0) {
     return blocking_trap(m);
   }
-  return read_one(m, e, {fd, 0, 0, a[3], 0}, {a[1], a[2]});
+  return read_one(m, e, {fd, 0, 0, off, 0}, {static_cast<uintptr_t>(a[1]), static_cast<size_t>(a[2])});
 }
 
 int sys_pwrite64(union sysunion* m) {
@@ -210,23 +213,24 @@ int sys_pwrite64(union sysunion* m) {
   fdentry* e = disk_file(fd);
   if (e == nullptr) return blocking_trap(m);
   if ((e->flags & FDF_SYNC) != 0) return blocking_trap(m, true);
-  if ((e->flags & FDF_DIRECT) == 0 || !some(a[2]) || static_cast<int64_t>(a[3]) < 0 || sched_alone()) {
+  uint64_t off = offset_arg(a, 3);
+  if ((e->flags & FDF_DIRECT) == 0 || !some(a[2]) || static_cast<int64_t>(off) < 0 || sched_alone()) {
     return blocking_trap(m);
   }
-  kiovec buffer{a[1], a[2]};
-  long r = by_ring({fd, reinterpret_cast<uintptr_t>(&buffer), 1, a[3], 0}, true);
+  kiovec buffer{static_cast<uintptr_t>(a[1]), static_cast<size_t>(a[2])};
+  long r = by_ring({fd, reinterpret_cast<uintptr_t>(&buffer), 1, off, 0}, true);
   return r == -EOPNOTSUPP ? blocking_trap(m) : sysport_result(m, r);
 }
 
-int sys_preadv(union sysunion* m) { return read_vector(m, m->raw.arg[3], 0); }
-int sys_pwritev(union sysunion* m) { return write_vector(m, m->raw.arg[3], 0); }
+int sys_preadv(union sysunion* m) { return read_vector(m, offset_arg(m->raw.arg, 3), 0); }
+int sys_pwritev(union sysunion* m) { return write_vector(m, offset_arg(m->raw.arg, 3), 0); }
 
 // Position -1 is the file's own: negative, so a trap.
 int sys_preadv2(union sysunion* m) {
-  return read_vector(m, m->raw.arg[3], static_cast<uint32_t>(m->raw.arg[5]));
+  return read_vector(m, offset_arg(m->raw.arg, 3), static_cast<uint32_t>(m->raw.arg[5]));
 }
 int sys_pwritev2(union sysunion* m) {
-  return write_vector(m, m->raw.arg[3], static_cast<uint32_t>(m->raw.arg[5]));
+  return write_vector(m, offset_arg(m->raw.arg, 3), static_cast<uint32_t>(m->raw.arg[5]));
 }
 
 int sys_fsync(union sysunion* m) { return blocking_trap(m, true); }

@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
 #include "blocking.h"
@@ -59,26 +60,25 @@ int splice_ends(union sysunion* m, int in, int out, uint64_t flags) {
   return sleeps ? sysport_trap_sleep(m) : sysport_trap_block(m);
 }
 
-bool valid_time(uint64_t at) {
+bool valid_time(uint32_t nr, uint64_t at) {
   if (at == 0) return true;
-  timespec ts;
-  return user_copy(&ts, reinterpret_cast<const void*>(at), sizeof ts) == 0 && ts.tv_sec >= 0 &&
-         static_cast<uint64_t>(ts.tv_nsec) < kSecond;
+  __kernel_timespec ts;
+  return user_timespec(nr, at, &ts) == 0 && ts.tv_sec >= 0 && static_cast<uint64_t>(ts.tv_nsec) < kSecond;
 }
 
 // A time that has passed makes it a try; EINVAL of the program's own time comes first.
 int message_queue(union sysunion* m) {
-  const timespec past{0, 0};
-  if (!sched_others() || !valid_time(m->raw.arg[4])) return sysport_trap_block(m);
+  const __kernel_timespec past{0, 0};
+  if (!sched_others() || !valid_time(m->sm.sm_nr, m->raw.arg[4])) return sysport_trap_block(m);
   return try_then_sleep(m, 4, reinterpret_cast<uintptr_t>(&past), ETIMEDOUT);
 }
 
 }  // namespace
 
-int kernelwait_lock(union sysunion* m) {
-  if (!sched_others()) return sysport_trap_block(m);
-  bool of_file = static_cast<int>(m->raw.arg[1]) == F_OFD_SETLKW;
-  return try_then_sleep(m, 1, of_file ? F_OFD_SETLK : F_SETLK, EAGAIN);
+int kernelwait_fcntl(union sysunion* m) {
+  uint32_t try_lock = lock_without_wait(static_cast<uint32_t>(m->raw.arg[1]));
+  if (try_lock == 0 || !sched_others()) return sysport_trap_block(m);
+  return try_then_sleep(m, 1, try_lock, EAGAIN);
 }
 
 // A conversion that would wait has lost its lock by then, as in the kernel.

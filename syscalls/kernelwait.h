@@ -4,8 +4,8 @@
 
 namespace cr {
 
-// fcntl's F_SETLKW and F_OFD_SETLKW.
-int kernelwait_lock(union sysunion* m);
+// fcntl's commands that may wait: locks, leases.
+int kernelwait_fcntl(union sysunion* m);
 
 // semop and semtimedop without waiting. 0, errno, or kWouldSleep.
 inline constexpr int kWouldSleep = -1;

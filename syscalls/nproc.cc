@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../src/lwkt/sched.h"
 #include "../src/sysport/sysport.h"
@@ -25,16 +26,16 @@ namespace cr {
 uint64_t nproc_limit;
 
 bool nproc_allows_slow(uint64_t n) {
-  rlimit limit{};
-  if (raw_failed(raw2(SYS_getrlimit, RLIMIT_NPROC, reinterpret_cast<long>(&limit)))) return true;
+  rlimit64 limit{};
+  if (raw_failed(raw4(SYS_prlimit64, 0, RLIMIT_NPROC, 0, reinterpret_cast<long>(&limit)))) return true;
   __atomic_store_n(&nproc_limit, limit.rlim_cur, __ATOMIC_RELAXED);
-  return n < limit.rlim_cur || raw0(SYS_getuid) == 0 || cred_capable(CAP_SYS_RESOURCE) ||
+  return n < limit.rlim_cur || raw0(kSysGetuid) == 0 || cred_capable(CAP_SYS_RESOURCE) ||
          cred_capable(CAP_SYS_ADMIN);
 }
 
 int sys_setrlimit(union sysunion* m) {
   int error = sysport_trap(m);
-  __atomic_store_n(&nproc_limit, 0ul, __ATOMIC_RELAXED);
+  __atomic_store_n(&nproc_limit, uint64_t{0}, __ATOMIC_RELAXED);
   return error;
 }
 
@@ -46,7 +47,7 @@ int sys_prlimit64(union sysunion* m) {
   }
   bool asks = m->raw.arg[2] == 0;
   int error = sysport_trap(m);
-  if (!asks) __atomic_store_n(&nproc_limit, 0ul, __ATOMIC_RELAXED);
+  if (!asks) __atomic_store_n(&nproc_limit, uint64_t{0}, __ATOMIC_RELAXED);
   return error;
 }
 

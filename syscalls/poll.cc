@@ -15,6 +15,7 @@
 #include <sys/select.h>
 #include <sys/syscall.h>
 
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
 #include "../src/async/timer.h"
@@ -247,26 +248,26 @@ inline constexpr int kSelectIn = POLLIN | POLLRDNORM | POLLRDBAND;
 inline constexpr int kSelectOut = POLLOUT | POLLWRNORM | POLLWRBAND;
 
 struct FdBits {
-  static constexpr uint32_t kWords = kMostFds / 64;
-  uint64_t word[kWords];
+  static constexpr uint32_t kBits = 8 * sizeof(unsigned long);
+  unsigned long word[kMostFds / kBits];
   bool present = false;
 
   bool load(uint64_t at, uint32_t words) {
     present = at != 0;
-    return !present || user_copy(word, reinterpret_cast<const void*>(at), words * 8) == 0;
+    return !present || user_copy(word, reinterpret_cast<const void*>(at), words * sizeof *word) == 0;
   }
   void cut(uint32_t n) {
-    if (present && n % 64 != 0) word[n / 64] &= (1ull << (n % 64)) - 1;
+    if (present && n % kBits != 0) word[n / kBits] &= (1ul << (n % kBits)) - 1;
   }
-  bool has(uint32_t fd) const { return present && (word[fd / 64] >> (fd % 64) & 1) != 0; }
+  bool has(uint32_t fd) const { return present && (word[fd / kBits] >> (fd % kBits) & 1) != 0; }
   int keep(uint32_t fd, bool ready) {
     if (!has(fd)) return 0;
     if (ready) return 1;
-    word[fd / 64] &= ~(1ull << (fd % 64));
+    word[fd / kBits] &= ~(1ul << (fd % kBits));
     return 0;
   }
   bool store(uint64_t at, uint32_t words) const {
-    return !present || user_copy(reinterpret_cast<void*>(at), word, words * 8) == 0;
+    return !present || user_copy(reinterpret_cast<void*>(at), word, words * sizeof *word) == 0;
   }
 };
 
@@ -274,7 +275,7 @@ struct FdBits {
   const uint64_t* a = m->raw.arg;
   auto n = static_cast<uint32_t>(a[0]);
   if (t.none || n > kMostFds) return sysport_trap_block(m);
-  uint32_t words = (n + 63) / 64;
+  uint32_t words = (n + FdBits::kBits - 1) / FdBits::kBits;
   FdBits in, out, ex;
   if (!in.load(a[1], words) || !out.load(a[2], words) || !ex.load(a[3], words)) return EFAULT;
   in.cut(n);
@@ -340,24 +341,24 @@ int epoll_until(union sysunion* m, const Timeout& t, Trap trap) {
   }
 }
 
-// Reads the time at `at` (0: none), runs call(timeout) and stores what is left of it.
+// Reads the time at `at` (0: none), which call `nr` has there, runs call(timeout) and stores what is left
+// of it. `micro`: a timeval.
 template <typename Call>
-int with_timespec(uint64_t at, bool micro, Call call) {
+int with_timespec(uint32_t nr, uint64_t at, bool micro, Call call) {
   Timeout t;
-  int64_t ts[2];
+  __kernel_timespec ts;
   if (at == 0) return call(t);
-  if (user_copy(ts, reinterpret_cast<const void*>(at), sizeof ts) != 0) return EFAULT;
+  if (user_timespec(nr, at, &ts) != 0) return EFAULT;
   if (micro) {
-    if (ts[0] < 0 || ts[1] < 0) return EINVAL;
-    ts[0] += ts[1] / 1'000'000;
-    ts[1] = ts[1] % 1'000'000 * 1000;
+    if (ts.tv_sec < 0 || ts.tv_nsec < 0) return EINVAL;
+    ts.tv_sec += ts.tv_nsec / 1'000'000;
+    ts.tv_nsec = ts.tv_nsec % 1'000'000 * 1000;
   }
-  if (!t.set(ts[0], ts[1])) return EINVAL;
+  if (!t.set(ts.tv_sec, ts.tv_nsec)) return EINVAL;
   int error = call(t);
-  __kernel_timespec left = t.rest();
-  ts[0] = left.tv_sec;
-  ts[1] = micro ? left.tv_nsec / 1000 : left.tv_nsec;
-  user_copy(reinterpret_cast<void*>(at), ts, sizeof ts);  // a read-only time is no error
+  ts = t.rest();
+  if (micro) ts.tv_nsec /= 1000;
+  user_timespec_store(nr, at, ts);  // a read-only time is no error
   return error;
 }
 
@@ -374,7 +375,7 @@ int sys_ppoll(union sysunion* m) {
   if (a[3] != 0 && a[4] != 8) return EINVAL;
   return with_mask(m, a[3], 3, [m] {
     if (!sched_others()) return sysport_trap_block(m);
-    return with_timespec(m->raw.arg[2], false, [m](const Timeout& t) {
+    return with_timespec(m->sm.sm_nr, m->raw.arg[2], false, [m](const Timeout& t) {
       return poll_until(m, t, [](union sysunion* u, const Timeout&) { return sysport_trap_block(u); });
     });
   });
@@ -382,20 +383,20 @@ int sys_ppoll(union sysunion* m) {
 
 int sys_select(union sysunion* m) {
   if (!sched_others() || static_cast<int>(m->raw.arg[0]) < 0) return sysport_trap_block(m);
-  return with_timespec(m->raw.arg[4], true, [m](const Timeout& t) { return select_until(m, t); });
+  return with_timespec(m->sm.sm_nr, m->raw.arg[4], true, [m](const Timeout& t) { return select_until(m, t); });
 }
 
 int sys_pselect6(union sysunion* m) {
   struct Packed {
-    uint64_t mask_at;
-    uint64_t size;
+    uintptr_t mask_at;
+    size_t size;
   } p{};
   uint64_t at = m->raw.arg[5];
   if (at != 0 && user_copy(&p, reinterpret_cast<const void*>(at), sizeof p) != 0) return EFAULT;
   if (p.mask_at != 0 && p.size != 8) return EINVAL;
   return with_mask(m, p.mask_at, 5, [m] {
     if (!sched_others() || static_cast<int>(m->raw.arg[0]) < 0) return sysport_trap_block(m);
-    return with_timespec(m->raw.arg[4], false, [m](const Timeout& t) { return select_until(m, t); });
+    return with_timespec(m->sm.sm_nr, m->raw.arg[4], false, [m](const Timeout& t) { return select_until(m, t); });
   });
 }
 
@@ -412,11 +413,11 @@ int sys_epoll_pwait(union sysunion* m) {
 int sys_epoll_pwait2(union sysunion* m) {
   return with_mask(m, m->raw.arg[4], 4, [m] {
     Timeout t;
-    int64_t ts[2];
+    __kernel_timespec ts;
     uint64_t at = m->raw.arg[3];
     if (at != 0) {
-      if (user_copy(ts, reinterpret_cast<const void*>(at), sizeof ts) != 0) return EFAULT;
-      if (!t.set(ts[0], ts[1])) return EINVAL;
+      if (user_timespec(m->sm.sm_nr, at, &ts) != 0) return EFAULT;
+      if (!t.set(ts.tv_sec, ts.tv_nsec)) return EINVAL;
     }
     return epoll_until(m, t, trap_timespec);
   });

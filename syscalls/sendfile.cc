@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
 #include "blocking.h"
@@ -45,15 +46,13 @@ bool has_data(const union sysunion* m) {
   struct stat st;
   uint64_t position;
   if (a[2] == 0) {
-    long at = raw3(SYS_lseek, in, 0, SEEK_CUR);
-    if (raw_failed(at)) return false;
-    position = static_cast<uint64_t>(at);
-  } else if (user_load64(&position, reinterpret_cast<const uint64_t*>(a[2])) != 0) {
+    if (!raw_tell(in, &position)) return false;
+  } else if (user_load_offset(m->sm.sm_nr, a[2], &position) != 0) {
     return false;
   }
-  if (raw_failed(raw2(SYS_fstat, in, reinterpret_cast<long>(&st)))) return false;
+  if (raw_failed(raw2(kSysFstat, in, reinterpret_cast<long>(&st)))) return false;
   if (S_ISREG(st.st_mode) && position >= static_cast<uint64_t>(st.st_size)) return false;
-  return !raw_failed(raw4(SYS_sendfile, static_cast<long>(a[0]), in, static_cast<long>(a[2]), 0));
+  return !raw_failed(raw4(m->sm.sm_nr, static_cast<long>(a[0]), in, static_cast<long>(a[2]), 0));
 }
 
 // The call for `count` bytes after `*done`. False: it ends here, with `*error` if nothing has gone.

@@ -87,7 +87,7 @@ void mark_passed(const kmsghdr& msg) {
         fd_shared(static_cast<int>(fd));
       }
     }
-    uint64_t step = (h.cmsg_len + 7) & ~7ull;
+    uint64_t step = CMSG_ALIGN(h.cmsg_len);
     if (step > end - at) return;
     at += step;
   }
@@ -373,7 +373,7 @@ int sys_recvmmsg(union sysunion* m) {
     return sysport_trap_block(m);
   }
   if (fd_known_nonblock(e)) return sysport_trap(m);
-  constexpr uint64_t kEntry = sizeof(kmsghdr) + 8;  // struct mmsghdr
+  constexpr uint64_t kEntry = sizeof(kmmsghdr);
   if (fd_low_water(e, fd)) return sysport_trap_block(m);
   bool for_one = (flags & MSG_WAITFORONE) != 0;
   auto want = static_cast<uint32_t>(a[2]);
@@ -414,7 +414,7 @@ int sys_sendmmsg(union sysunion* m) {
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   if (e == nullptr) return sysport_trap_block(m);
-  constexpr uint64_t kEntry = sizeof(kmsghdr) + 8;
+  constexpr uint64_t kEntry = sizeof(kmmsghdr);
   auto want = static_cast<uint32_t>(a[2]);
   if (want > 1024) want = 1024;  // UIO_MAXIOV
   bool named = false;

@@ -6,15 +6,18 @@
 namespace cr {
 
 struct kmsghdr {  // the kernel's struct user_msghdr
-  uint64_t name;
+  uintptr_t name;
   uint32_t namelen;
-  uint32_t pad0;
-  uint64_t iov;
-  uint64_t iovlen;
-  uint64_t control;
-  uint64_t controllen;
+  uintptr_t iov;
+  size_t iovlen;
+  uintptr_t control;
+  size_t controllen;
   uint32_t flags;
-  uint32_t pad1;
+};
+
+struct kmmsghdr {
+  kmsghdr msg;
+  uint32_t len;
 };
 
 struct SocketBuffer {

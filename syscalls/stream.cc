@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sys/syscall.h>
 
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "blocking.h"
 #include "socket.h"
@@ -39,8 +40,8 @@ int nowait_read(union sysunion* m, fdentry* e, int fd, const kiovec* iov, uint64
   for (;;) {
     c.note();
     if (!c.known_empty()) {
-      long r = raw6(SYS_preadv2, c.fd, reinterpret_cast<long>(iov), static_cast<long>(n), kHere, 0,
-                    kNoWait);
+      long r = raw6(SYS_preadv2, c.fd, reinterpret_cast<long>(iov), static_cast<long>(n), kHere,
+                    offset_high(kHere), kNoWait);
       if (r == -EOPNOTSUPP) {
         only_poll(c.e);
         return blocking_by_poll(m, c.e, c.fd, FD_IN);
@@ -59,7 +60,7 @@ int nowait_write(union sysunion* m, fdentry* e, int fd, IovCopy& rest) {
   for (uint64_t done = 0;;) {
     c.note();
     long r = raw6(SYS_pwritev2, c.fd, reinterpret_cast<long>(rest.first()),
-                  static_cast<long>(rest.count()), kHere, 0, kNoWait);
+                  static_cast<long>(rest.count()), kHere, offset_high(kHere), kNoWait);
     if (r >= 0) {
       done += static_cast<uint64_t>(r);
       if (static_cast<uint64_t>(r) >= rest.total()) return done_with(m, done);
@@ -119,7 +120,7 @@ int sys_read(union sysunion* m) {
   if (fd_is_socket(kind) && fd_low_water(e, fd)) return blocking_low_water(m, e, fd, a[2]);
   if (fd_is_socket(kind)) return socket_receive(m, e, fd, {a[1], a[2], 0, 0, 0});
   if (kind == FDK_POLL) return blocking_by_poll(m, e, fd, FD_IN);
-  kiovec iov{a[1], a[2]};
+  kiovec iov{static_cast<uintptr_t>(a[1]), static_cast<size_t>(a[2])};
   return nowait_read(m, e, fd, &iov, 1);
 }
 

@@ -114,7 +114,7 @@ void fill(long fd, const char* name) {
   size_t n = 0;
   while (n < kName - 1 && name[n] != '\0') text[n] = name[n], n++;
   text[n++] = '\n';
-  raw4(SYS_pwrite64, fd, reinterpret_cast<long>(text), static_cast<long>(n), 0);
+  raw6(SYS_pwrite64, fd, reinterpret_cast<long>(text), static_cast<long>(n), 0, 0, 0);
   raw2(SYS_ftruncate, fd, static_cast<long>(n));
 }
 

@@ -202,9 +202,8 @@ int sys_clock_gettime(union sysunion* m) {
   uint64_t ns = 0;
   if (!thread_of_clock(static_cast<int>(a[0]), &tid)) return sysport_trap(m);
   if (!cputime_of_tid(tid, &ns)) return EINVAL;
-  timespec ts{static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
   m->sm.sm_result = 0;
-  return user_copy(reinterpret_cast<void*>(a[1]), &ts, sizeof ts) != 0 ? EFAULT : 0;
+  return user_timespec_store(m->sm.sm_nr, a[1], to_timespec(ns)) != 0 ? EFAULT : 0;
 }
 
 int sys_clock_getres(union sysunion* m) {

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/time_types.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "rawcall.h"
 #include "usercopy.h"
@@ -25,8 +27,34 @@ inline long raw_pread(long fd, void* buf, size_t n, uint64_t offset) {
               static_cast<long>(offset), static_cast<long>(offset >> 32), 0);
 }
 
+// A file offset among a call's arguments: in two registers, from the i-th on.
+inline uint64_t offset_arg(const uint64_t* a, int i) { return a[i] | a[i + 1] << 32; }
+inline void offset_arg_set(uint64_t* a, int i, uint64_t offset) {
+  a[i] = static_cast<uint32_t>(offset);
+  a[i + 1] = offset >> 32;
+}
+inline constexpr long offset_high(int64_t offset) { return static_cast<long>(offset >> 32); }
+// Where fd stands. False: nowhere.
+inline bool raw_tell(long fd, uint64_t* out) {
+  return !raw_failed(raw6(SYS__llseek, fd, 0, 0, reinterpret_cast<long>(out), SEEK_CUR, 0));
+}
+// The offset in memory that a sendfile begins at. 0 or -EFAULT.
+inline int user_load_offset(uint32_t nr, uint64_t from, uint64_t* out) {
+  *out = 0;
+  auto at = static_cast<uintptr_t>(from);
+  return nr == SYS_sendfile ? user_load32(reinterpret_cast<uint32_t*>(out), reinterpret_cast<const uint32_t*>(at))
+                            : user_load64(out, reinterpret_cast<const uint64_t*>(at));
+}
+
+// fcntl's locks that wait, as those that do not; 0: no such command. F_SETLKW is the one of 64 bits.
+inline uint32_t lock_without_wait(uint32_t cmd) {
+  constexpr uint32_t kOldSetlk = 6, kOldSetlkw = 7;
+  if (cmd == kOldSetlkw) return kOldSetlk;
+  return cmd == F_SETLKW ? F_SETLK : cmd == F_OFD_SETLKW ? F_OFD_SETLK : 0;
+}
+
 // The vdso's function with a __kernel_timespec, and the call behind it.
-inline constexpr char kVdsoClockGettime[] = "__vdso_clock_gettime64";
+constexpr char kVdsoClockGettime[] = "__vdso_clock_gettime64";
 inline constexpr long kSysClockGettime = SYS_clock_gettime64;
 
 // clone's arguments.
@@ -63,13 +91,22 @@ inline int user_timespec_store(uint32_t nr, uint64_t to, const __kernel_timespec
 }
 
 // `quick` calls that x86_64 does not have or has under other names (src/sysport/sendable.h).
-inline constexpr uint32_t kSysFutexTime64 = SYS_futex_time64;
+// A call in its older or narrower form.
+inline constexpr uint32_t plain_call(uint32_t nr) {
+  switch (nr) {
+    case SYS_futex_time64: return SYS_futex;
+    case SYS_pselect6_time64: return SYS_pselect6;
+    case SYS_ppoll_time64: return SYS_ppoll;
+    case SYS_fcntl64: return SYS_fcntl;
+    default: return nr;
+  }
+}
 inline constexpr uint32_t kOnlyHereSleeping[] = {SYS_semtimedop_time64};
 inline constexpr uint32_t kOnlyHereNoSleep[] = {
     SYS_mmap2, SYS_sigaction, SYS_sigprocmask, SYS_sigpending, SYS_signal, SYS_sgetmask, SYS_ssetmask,
     SYS_setuid32, SYS_setgid32, SYS_setreuid32, SYS_setregid32, SYS_setresuid32, SYS_setresgid32,
     SYS_setgroups32, SYS_setfsuid32, SYS_setfsgid32, SYS_sched_rr_get_interval_time64,
-    SYS_timer_settime64,
+    SYS_timer_settime64, SYS_clock_gettime64, SYS_clock_getres_time64,
 };
 
 // True if m was a multiplexed call (socketcall, ipc) and is the one meant now: unfold.cc.

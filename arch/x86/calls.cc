@@ -12,7 +12,9 @@
 
 namespace cr {
 
-int sys_semtimedop(union sysunion* m);  // no row of its own here
+// These have no row of their own here.
+int sys_semtimedop(union sysunion* m);
+int sys_select(union sysunion* m);
 
 int sys_clock_nanosleep_time64(union sysunion* m) { return sys_clock_nanosleep(m); }
 int sys_rt_sigtimedwait_time64(union sysunion* m) { return sys_rt_sigtimedwait(m); }
@@ -20,6 +22,25 @@ int sys_semtimedop_time64(union sysunion* m) { return sys_semtimedop(m); }
 int sys_futex_time64(union sysunion* m) { return sys_futex(m); }
 int sys_sched_rr_get_interval_time64(union sysunion* m) { return sys_sched_rr_get_interval(m); }
 int sys_timer_settime64(union sysunion* m) { return sys_timer_settime(m); }
+int sys_clock_gettime64(union sysunion* m) { return sys_clock_gettime(m); }
+int sys_clock_getres_time64(union sysunion* m) { return sys_clock_getres(m); }
+int sys_ppoll_time64(union sysunion* m) { return sys_ppoll(m); }
+int sys_pselect6_time64(union sysunion* m) { return sys_pselect6(m); }
+int sys__newselect(union sysunion* m) { return sys_select(m); }
+int sys_recvmmsg_time64(union sysunion* m) { return sys_recvmmsg(m); }
+int sys_mq_timedsend_time64(union sysunion* m) { return sys_mq_timedsend(m); }
+int sys_mq_timedreceive_time64(union sysunion* m) { return sys_mq_timedreceive(m); }
+
+// Offsets and locks of 64 bits.
+int sys_sendfile64(union sysunion* m) { return sys_sendfile(m); }
+int sys_fcntl64(union sysunion* m) { return sys_fcntl(m); }
+
+// An argument less.
+int sys_waitpid(union sysunion* m) {
+  m->sm.sm_nr = SYS_wait4;
+  m->raw.arg[3] = 0;
+  return sys_wait4(m);
+}
 
 // Credentials have 32 bits in the newer ones.
 int sys_setuid32(union sysunion* m) { return sys_setuid(m); }

@@ -1,5 +1,5 @@
-// Calls that i386 multiplexes: socketcall, ipc, and the first mmap, which takes a pointer to its
-// arguments. Each becomes the call that it stands for, as the message that shims and handlers know.
+// Calls that i386 multiplexes: socketcall, ipc, and the first mmap and select, which take a pointer to
+// their arguments. Each becomes the call that it stands for, as the message that shims and handlers know.
 // What can't be read or is no known kind stays as it is: the kernel says what is wrong. Linux has the
 // single calls since 4.3 (sockets) and 5.1 (System V IPC). Two kinds of ipc are no single call and are
 // served here under ipc's own number: shmat, which stores its result, and semtimedop, whose single call
@@ -137,6 +137,14 @@ bool unfold_mmap(union sysunion* m) {
   return true;
 }
 
+bool unfold_select(union sysunion* m) {
+  uint64_t a[5];
+  if (!words(m->raw.arg[0], a, 5)) return false;
+  m->sm.sm_nr = SYS__newselect;
+  for (int i = 0; i < 5; i++) m->raw.arg[i] = a[i];
+  return true;
+}
+
 }  // namespace
 
 bool unfold_call(union sysunion* m) {
@@ -144,6 +152,7 @@ bool unfold_call(union sysunion* m) {
     case SYS_socketcall: return unfold_socketcall(m);
     case SYS_ipc: return unfold_ipc(m);
     case SYS_mmap: return unfold_mmap(m);
+    case SYS_select: return unfold_select(m);
     default: return false;
   }
 }

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/time_types.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "rawcall.h"
 #include "usercopy.h"
@@ -23,8 +25,29 @@ inline long raw_pread(long fd, void* buf, size_t n, uint64_t offset) {
               static_cast<long>(offset));
 }
 
+// A file offset among a call's arguments, from the i-th on.
+inline uint64_t offset_arg(const uint64_t* a, int i) { return a[i]; }
+inline void offset_arg_set(uint64_t* a, int i, uint64_t offset) { a[i] = offset; }
+// The half that preadv2 and pwritev2 take besides.
+inline constexpr long offset_high(int64_t) { return 0; }
+// Where fd stands. False: nowhere.
+inline bool raw_tell(long fd, uint64_t* out) {
+  long at = raw3(SYS_lseek, fd, 0, SEEK_CUR);
+  *out = static_cast<uint64_t>(at);
+  return !raw_failed(at);
+}
+// The offset in memory that a sendfile begins at. 0 or -EFAULT.
+inline int user_load_offset(uint32_t, uint64_t from, uint64_t* out) {
+  return user_load64(out, reinterpret_cast<const uint64_t*>(from));
+}
+
+// fcntl's locks that wait, as those that do not; 0: no such command.
+inline uint32_t lock_without_wait(uint32_t cmd) {
+  return cmd == F_SETLKW ? F_SETLK : cmd == F_OFD_SETLKW ? F_OFD_SETLK : 0;
+}
+
 // The vdso's function with a __kernel_timespec, and the call behind it.
-inline constexpr char kVdsoClockGettime[] = "__vdso_clock_gettime";
+constexpr char kVdsoClockGettime[] = "__vdso_clock_gettime";
 inline constexpr long kSysClockGettime = SYS_clock_gettime;
 
 // clone's arguments.
@@ -42,7 +65,8 @@ inline int user_timespec_store(uint32_t, uint64_t to, const __kernel_timespec& t
 }
 
 // `quick` calls that i386 does not have or has under other names (src/sysport/sendable.h).
-inline constexpr uint32_t kSysFutexTime64 = SYS_futex;
+// A call that only i386 has more than one form of: the plain one.
+inline constexpr uint32_t plain_call(uint32_t nr) { return nr; }
 inline constexpr uint32_t kOnlyHereSleeping[] = {SYS_semtimedop};
 inline constexpr uint32_t kOnlyHereNoSleep[] = {SYS_mmap};
 

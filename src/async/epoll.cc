@@ -15,6 +15,7 @@
 // kicker changes c_wake and then looks who polls (engine.h, 1).
 
 #include <errno.h>
+#include <linux/time_types.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -108,7 +109,7 @@ uint32_t epoll_harvest(cpu* c) {
 }
 
 long wait_until(epoll_event* ev, uint64_t deadline) {
-  timespec ts{};
+  __kernel_timespec ts{};
   uint64_t left = 0;
   if (deadline != kNever) {
     uint64_t now = clock_monotonic();
@@ -116,7 +117,7 @@ long wait_until(epoll_event* ev, uint64_t deadline) {
     // The kernel lets this wait run over by a thousandth (10 ms in 10 s), whatever the timer slack:
     // so it ends a little early, and the idle loop comes back for the rest.
     left -= left / 512;
-    ts = {static_cast<time_t>(left / kSecond), static_cast<long>(left % kSecond)};
+    ts = {static_cast<int64_t>(left / kSecond), static_cast<int64_t>(left % kSecond)};
   }
   if (!no_pwait2) {
     long r = raw6(SYS_epoll_pwait2, epfd, reinterpret_cast<long>(ev), kBatch,

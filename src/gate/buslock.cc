@@ -15,7 +15,9 @@ namespace cr {
 namespace {
 
 inline constexpr uint8_t kLock = 0xf0;
-inline constexpr uint8_t kNothing = 0x3e;  // a ds: override, which 64-bit code ignores
+// A ds: override: 64-bit code ignores it, and in 32-bit code, where the other segment it could stand for is the
+// stack's, both are the same flat one.
+inline constexpr uint8_t kNothing = 0x3e;
 
 LockedText libc;
 enum { kAsFound, kDropped, kForGood } state;

@@ -13,7 +13,7 @@
 namespace cr {
 
 inline constexpr uint32_t kSiteTableMagic = 0x54535243;  // "CRST"
-inline constexpr uint16_t kSiteTableVersion = 3;
+inline constexpr uint16_t kSiteTableVersion = 4;
 inline constexpr uint32_t kMaxWindow = 48;  // longest window, in bytes, that a rule may claim
 
 enum class SiteRule : uint8_t {

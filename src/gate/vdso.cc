@@ -1,12 +1,14 @@
 #include "vdso.h"
 
 #include <link.h>
+#include <linux/time_types.h>
 #include <stdint.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "../../arch/abi.h"
 #include "../../arch/call.h"
 #include "../lwkt/clock.h"
 
@@ -14,7 +16,7 @@ namespace cr {
 
 namespace {
 
-using ClockCall = int (*)(clockid_t, timespec*);
+using ClockCall = int (*)(clockid_t, void*);
 ClockCall vdso_gettime, vdso_getres;
 
 // The others are processes', threads' and devices': negative, but for those of threads whose tid has
@@ -24,12 +26,12 @@ inline bool is_the_vdsos(clockid_t id) {
   return static_cast<uint32_t>(id) < kStatic && id != CLOCK_THREAD_CPUTIME_ID;
 }
 
-int gettime(clockid_t id, timespec* ts) {
+int gettime(clockid_t id, void* ts) {
   if (__builtin_expect(is_the_vdsos(id), 1)) return vdso_gettime(id, ts);
-  return static_cast<int>(gate_call(SYS_clock_gettime, id, reinterpret_cast<long>(ts)));
+  return static_cast<int>(gate_call(kSysClockGettime, id, reinterpret_cast<long>(ts)));
 }
 
-int getres(clockid_t id, timespec* ts) {
+int getres(clockid_t id, void* ts) {
   if (__builtin_expect(is_the_vdsos(id), 1)) return vdso_getres(id, ts);
   return static_cast<int>(gate_call(SYS_clock_getres, id, reinterpret_cast<long>(ts)));
 }
@@ -64,12 +66,9 @@ int redirect_in(dl_phdr_info* info, size_t, void* arg) {
 
 }  // namespace
 
-// On i386 the vdso's clocks have 64-bit times that the calls below don't: there a thread's processor
-// time stays its kernel thread's.
 void vdso_redirect() {
-  if (sizeof(long) != 8) return;
   const auto* vdso = reinterpret_cast<const void*>(getauxval(AT_SYSINFO_EHDR));
-  vdso_gettime = reinterpret_cast<ClockCall>(vdso_function(vdso, "__vdso_clock_gettime"));
+  vdso_gettime = reinterpret_cast<ClockCall>(vdso_function(vdso, kVdsoClockGettime));
   vdso_getres = reinterpret_cast<ClockCall>(vdso_function(vdso, "__vdso_clock_getres"));
   if (vdso_gettime != nullptr) dl_iterate_phdr(redirect_in, nullptr);
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/syscall.h>
 
+#include "../../arch/abi.h"
 #include "../../arch/usercopy.h"
 
 namespace cr {
@@ -15,7 +16,7 @@ namespace {
 bool brings_mask(const union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   uintptr_t set = 0;
-  switch (m->sm.sm_nr) {
+  switch (plain_call(m->sm.sm_nr)) {
     case SYS_pselect6:
       return a[5] != 0 && user_copy(&set, reinterpret_cast<const void*>(a[5]), sizeof set) == 0 && set != 0;
     case SYS_ppoll: return a[3] != 0;
@@ -49,7 +50,7 @@ Sendable fcntl_command(uint64_t cmd) {
 
 // `user`: whose function has no use for the frame.
 Sendable without_frame(const union sysunion* m) {
-  switch (m->sm.sm_nr) {
+  switch (plain_call(m->sm.sm_nr)) {
     case SYS_pselect6:
     case SYS_ppoll:
     case SYS_epoll_pwait:
@@ -62,7 +63,7 @@ Sendable without_frame(const union sysunion* m) {
 Sendable quick(const union sysunion* m) {
   switch (sendable_quick(m->sm.sm_nr)) {
     case Quick::kByArgument:
-      return m->sm.sm_nr == SYS_fcntl ? fcntl_command(m->raw.arg[1]) : futex(m->raw.arg[1]);
+      return plain_call(m->sm.sm_nr) == SYS_fcntl ? fcntl_command(m->raw.arg[1]) : futex(m->raw.arg[1]);
     case Quick::kMaySleep: return Sendable::kMaySleep;
     default: return Sendable::kAtOnce;
   }

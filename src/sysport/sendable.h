@@ -32,7 +32,7 @@ enum class Quick : uint8_t {
 
 // Of the `quick` rows; arch/*/abi.h lists what one architecture alone has. sysport.cc asserts that each is known here.
 constexpr Quick sendable_quick(uint32_t nr) {
-  switch (nr) {
+  switch (plain_call(nr)) {
     case CR_SYS_futex:
     case CR_SYS_fcntl: return Quick::kByArgument;
     case CR_SYS_close:
@@ -107,7 +107,6 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_tkill: return Quick::kNoSleep;
     default: break;
   }
-  if (nr == kSysFutexTime64) return Quick::kByArgument;
   for (uint32_t here : kOnlyHereSleeping) {
     if (nr == here) return Quick::kMaySleep;
   }

@@ -154,6 +154,11 @@ bool is_glibc(const std::filesystem::path& path) {
   return is_libc(path) || name.starts_with("ld-linux") || name.starts_with("ld-2.");
 }
 
+// A prefix that names a segment stands here: another one before it would be ambiguous.
+bool is_override(uint8_t byte) {
+  return byte == 0x26 || byte == 0x2e || byte == 0x36 || byte == 0x3e || byte == 0x64 || byte == 0x65;
+}
+
 // An instruction that may be locked begins here, as far as three bytes tell.
 bool may_be_locked(const uint8_t* p, const uint8_t* end) {
   if (p < end && *p == 0x66) p++;
@@ -181,7 +186,7 @@ void find_locks(const ElfObject& elf, Code& code, AnalyzeResult& result) {
       if (i == Code::kNone || i == last) continue;
       last = i;
       for (const Insn& insn : code.function(i).insns)
-        if (insn.locked && insn.addr <= UINT32_MAX)
+        if (insn.locked && insn.addr <= UINT32_MAX && !is_override(elf.at(insn.addr)[1]))
           result.locks.push_back(static_cast<uint32_t>(insn.addr));
     }
   }
@@ -242,8 +247,7 @@ AnalyzeResult analyze_object(const std::filesystem::path& object) {
   result.timing.targets_ms = watch.lap_ms();
 
   classify_vectors(code, targets, traps, is_glibc(object), result);
-  // (In 32-bit code the prefix that would take a lock's place has a meaning.)
-  if (is_libc(object) && elf.isa() == Isa::kX86_64) find_locks(elf, code, result);
+  if (is_libc(object)) find_locks(elf, code, result);
   result.timing.vector_ms = watch.lap_ms();
   return result;
 }
