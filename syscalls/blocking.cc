@@ -15,6 +15,11 @@
 
 namespace cr {
 
+namespace {
+// Copied under the entry's lock, and before anybody else of the same harvest runs.
+inline constexpr uint64_t kMostForOther = 16 * 1024;
+}
+
 bool blocking_interrupted(thread* td) {
   sig_recalc(td);
   return (td->td_ast & AST_SIGNAL) != 0;
@@ -54,7 +59,7 @@ int FdCall::give_away(union sysunion* m) {
   return sysport_trap_sleep(m);
 }
 
-int FdCall::wait(bool one, bool doubt) {
+int FdCall::wait(bool one, bool doubt, const FdRead* read) {
   if (!asked_) {
     int r = ask();
     if (r == -EAGAIN && dir_ == FD_IN && !tried_) {
@@ -64,33 +69,48 @@ int FdCall::wait(bool one, bool doubt) {
     if (r != 0) return r;
   }
   if (expired_) return -EAGAIN;
-  if (!timed_ && !doubt && sched_alone()) return kOfferTrap;
+  if (!timed_ && sched_alone()) return kOfferTrap;
+  // A reader that sleeps when a datagram socket is shut down gets 0; a try is told to wait for ever.
+  bool datagrams = e->kind == FDK_DGRAM || e->kind == FDK_LOCAL;
+  if (dir_ == FD_IN && datagrams && (e->flags & FDF_HUNGUP) != 0) return kOfferTrap;
   if (!engine_open() || fd_watch(e, fd, gen_, dir_) != 0) return kOfferTrap;
-  return sleep(one, doubt);
+  return sleep(one, doubt, read);
 }
 
-int FdCall::sleep(bool one, bool doubt) {
+int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
   thread* td = curthread();
   fdwaiter w{};
   w.td = td;
   w.fd = fd;
   w.dirs = dir_;
   w.one = one ? 1 : 0;
+  w.doubt = doubt ? 1 : 0;
+  if (read != nullptr && read->len <= kMostForOther) {
+    w.at = read->at;
+    w.len = static_cast<uint32_t>(read->len);
+    w.flags = read->flags;
+  }
   uint32_t seen[2] = {seen_, seen_};
   int error = fd_link(e, &w, gen_, seen, true);
   if (error != 0) return error == EAGAIN ? 0 : kOfferTrap;
+  if (doubt) e->guess = e->guess < kSure + kRely ? e->guess + 1 : kSure - 1;
   if (timed_ && !timer_arm(td, deadline_)) {
     // An edge may have woken it already: then it is on a queue and has to come by the switch.
     if (!atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) sched_sleep();
     fd_unlink(&w);
     return kOfferTrap;
   }
-  if (doubt) fd_doubt(fd, gen_);
   atomic_add(&sched_external, 1u);
   int64_t why = sched_sleep_interruptible();
   atomic_add(&sched_external, ~0u);
   if (timed_) timer_cancel(td);
   bool edge = fd_unlink(&w);
+  if (w.received != 0) {
+    received_ = true;
+    result_ = w.result;
+    seen_ = w.seen;
+    return 0;
+  }
   if (__builtin_expect(w.moved != 0, 0)) {
     if (hidden_) fd_hidden_release(fd);
     hidden_ = true;

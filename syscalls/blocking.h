@@ -24,6 +24,13 @@ namespace cr {
 // Answer of FdCall::wait beside 0 (try again) and -errno.
 inline constexpr int kOfferTrap = -1000;  // it can't wait here: FdCall::offer
 
+// A receive without an address.
+struct FdRead {
+  uintptr_t at;
+  uint64_t len;
+  int flags;
+};
+
 // One call's wait for the descriptor `fd`. The pattern:
 //
 //   FdCall c(fd, e, FD_IN);
@@ -78,8 +85,15 @@ class FdCall {
 
   // The try would have blocked. 0: try again; -EAGAIN: the file is non-blocking or the time is up;
   // -ERESTARTSYS or -EINTR: a signal; kOfferTrap. `one`: an edge wakes only one of those. `doubt`: there was no try
-  // (likely_empty).
-  int wait(bool one = false, bool doubt = false);
+  // (likely_empty). `read`: what the next try would receive; who sees the data come may do it, see received.
+  int wait(bool one = false, bool doubt = false, const FdRead* read = nullptr);
+  // After wait: that was done, and *r is the try's result.
+  bool received(long* r) {
+    if (!received_) return false;
+    received_ = false;
+    *r = result_;
+    return true;
+  }
   // The call as it is in m, on `fd`, as a trap with the cpu on offer.
   // Where the number is no longer the file's, a restart from the gate would take another file: then
   // it is offered again and again.
@@ -104,20 +118,22 @@ class FdCall {
     return sysport_trap_block(m);
   }
   int ask();
-  int sleep(bool one, bool doubt);
-  static constexpr uint8_t kSure = 4;
-
+  int sleep(bool one, bool doubt, const FdRead* read);
+  static constexpr uint8_t kSure = 4;   // tries in vain before the next one is spared,
+  static constexpr uint8_t kRely = 32;  // and how often until one is made again
 
   uint32_t gen_;
   uint32_t dir_;
   uint32_t seen_ = 0;
   bool hidden_ = false;
+  bool received_ = false;
   bool tried_ = false;
   bool must_try_ = false;  // the kernel may know of data whose edge has not been fetched yet
   bool asked_ = false;    // the mode and the time-out
   bool timed_ = false;    // with a time-out an interruption is EINTR, never a restart
   bool expired_ = false;
   uint64_t deadline_ = kNever;
+  long result_ = 0;
 };
 
 // After a sleep that a signal ended: does the signal concern td? If not the sleep goes on.

@@ -100,12 +100,18 @@ int socket_receive(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b)
   bool all = (b.flags & MSG_WAITALL) != 0 && is_stream(e);
   FdCall c(fd, e, FD_IN);
   for (uint64_t done = 0;;) {
-    c.note();
-    bool doubt = takes && c.likely_empty();
-    if (!doubt && !c.known_empty()) {
-      long r = raw6(SYS_recvfrom, c.fd, static_cast<long>(b.at + done),
-                    static_cast<long>(b.len - done), b.flags | kDontWait,
-                    static_cast<long>(b.address), static_cast<long>(b.address_len));
+    long r;
+    bool doubt = false, tried = c.received(&r);
+    if (!tried) {
+      c.note();
+      doubt = takes && c.likely_empty();
+      tried = !doubt && !c.known_empty();
+      if (tried) {
+        r = raw6(SYS_recvfrom, c.fd, static_cast<long>(b.at + done), static_cast<long>(b.len - done),
+                 b.flags | kDontWait, static_cast<long>(b.address), static_cast<long>(b.address_len));
+      }
+    }
+    if (tried) {
       if (r > 0) {
         bool all_filled = static_cast<uint64_t>(r) == b.len - done;
         if (takes && all_filled) c.filled();
@@ -120,7 +126,8 @@ int socket_receive(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b)
       }
       c.missed();
     }
-    int w = c.wait(false, doubt);
+    FdRead rest{static_cast<uintptr_t>(b.at + done), b.len - done, b.flags};
+    int w = c.wait(false, doubt, b.address == 0 ? &rest : nullptr);
     if (w == 0) continue;
     if (w == kOfferTrap) return offer_rest(m, c, done);
     return done != 0 ? done_with(m, done) : -w;

@@ -87,7 +87,7 @@ struct Engine {
   int (*open)();  // 0, or an errno: this kernel or container does not allow it
   void (*atfork_child)();
   // -- readiness; null: none --
-  int (*watch)(int fd, uint32_t gen, uint32_t events, uint32_t had);  // EPOLL* bits. 0 or errno
+  int (*watch)(int fd, uint32_t gen, uint32_t events, uint32_t had);  // EPOLL* bits, EPOLLET too. 0 or errno
   void (*unwatch)(int fd);
   // -- completion; null: none --
   int (*submit)(iorequest* io);     // 0; EAGAIN: full, trap instead; EOPNOTSUPP: not this op

@@ -29,7 +29,7 @@ namespace {
 void reset(fdentry* e) {
   store_release(&e->gen, e->gen + 1);
   e->empty = e->full = e->seq[0] - 1;
-  e->guess = 0;
+  e->guess = e->unread = 0;
   e->flags = 0;
   e->kind = FDK_UNKNOWN;
   e->missed = 0;
@@ -314,9 +314,10 @@ int fd_watch(fdentry* e, int fd, uint32_t gen, uint32_t dirs) {
   if ((e->watched & need) == need) return 0;
   if (engine->watch == nullptr) return EOPNOTSUPP;
   uint32_t want = e->watched | need;
-  int error = engine->watch(fd, gen, want, e->watched);
+  int error = engine->watch(fd, gen, want | EPOLLET, e->watched);
   if (error == 0) {
     e->watched = static_cast<uint16_t>(want);
+    e->flags &= ~FDF_LEVEL;  // whoever is parked in doubt: this has asked anew
     used(fd);
   } else if (error == EPERM || error == ELOOP) {
     e->flags |= FDF_UNWATCHABLE;
@@ -324,11 +325,37 @@ int fd_watch(fdentry* e, int fd, uint32_t gen, uint32_t dirs) {
   return error;
 }
 
+namespace {
+
+inline constexpr uint8_t kMostUnread = 3;
+
+// Sees that the kernel tells of `fd` as long as there is something to read. Locked.
+bool tell_level(fdentry* e, int fd) {
+  if ((e->flags & FDF_LEVEL) != 0) return true;
+  if ((e->watched & EPOLLOUT) != 0 || engine->watch(fd, e->gen, e->watched, e->watched) != 0) {
+    e->guess = 0;
+    return false;
+  }
+  e->flags |= FDF_LEVEL;
+  e->unread = 0;
+  return true;
+}
+
+// Back to edges. What there is to read is told of once more.
+void tell_edges(fdentry* e, int fd) {
+  if (engine->watch(fd, e->gen, e->watched | EPOLLET, e->watched) != 0) return;
+  e->flags &= ~FDF_LEVEL;
+  e->guess = 0;
+}
+
+}  // namespace
+
 int fd_link(fdentry* e, fdwaiter* w, uint32_t gen, const uint32_t seen[2], bool block) {
   Guard g(e->lock);
   if (e->gen != gen || (e->flags & FDF_CLOSING) != 0) return EBADF;
   if ((w->dirs & FD_IN) != 0 && e->seq[0] != seen[0]) return EAGAIN;
   if ((w->dirs & FD_OUT) != 0 && e->seq[1] != seen[1]) return EAGAIN;
+  if (w->doubt != 0 && !tell_level(e, w->fd)) return EAGAIN;
   link(e, w);
   if (block) sched_block(w->td);
   return 0;
@@ -362,39 +389,18 @@ void fd_wake_one(fdentry* e) {
 
 namespace {
 
-inline constexpr uint32_t kMostDoubts = 256;
-struct Doubts {
-  pollfd fd[kMostDoubts];
-  uint32_t gen[kMostDoubts];
-};
-Doubts doubts[kMaxCpus];  // c_ndoubt of them; the holder's. In .bss: pages come as they are used
-
-}  // namespace
-
-void fd_doubt(int fd, uint32_t gen) {
-  cpu* c = mycpu();
-  if (c->c_ndoubt == kMostDoubts) fd_settle_doubts(c);
-  Doubts& d = doubts[c->c_id];
-  d.fd[c->c_ndoubt] = {fd, POLLIN | POLLPRI | POLLRDHUP, 0};
-  d.gen[c->c_ndoubt] = gen;
-  c->c_ndoubt++;
-}
-
-bool fd_settle_doubts(cpu* c) {
-  uint32_t n = c->c_ndoubt;
-  if (n == 0) return false;
-  c->c_ndoubt = 0;
-  Doubts& d = doubts[c->c_id];
-  if (raw3(SYS_poll, reinterpret_cast<long>(d.fd), n, 0) == 0) return false;
-  for (uint32_t i = 0; i < n; i++) {
-    // After an error nobody is known to be empty.
-    auto events = static_cast<uint32_t>(d.fd[i].revents);
-    if (events == 0) continue;
-    fd_entry(d.fd[i].fd)->guess = 0;
-    fd_event(d.fd[i].fd, d.gen[i], events);
-  }
+// Receives for w. False: it has to go on waiting. Locked, so the number is still the file's.
+bool receive_for(const fdentry* e, fdwaiter* w, int fd, uint32_t events) {
+  long r = raw6(SYS_recvfrom, fd, static_cast<long>(w->at), w->len, w->flags | MSG_DONTWAIT, 0, 0);
+  // A datagram socket that was shut down says EAGAIN, too, but its sleepers go on.
+  if (r == -EAGAIN) return (events & (EPOLLHUP | EPOLLRDHUP)) != 0;
+  w->result = r;
+  w->seen = e->seq[0];
+  w->received = 1;
   return true;
 }
+
+}  // namespace
 
 void fd_event(int fd, uint32_t gen, uint32_t events) {
   fdentry* e = fd_entry(fd);
@@ -405,6 +411,7 @@ void fd_event(int fd, uint32_t gen, uint32_t events) {
     uint32_t dirs = 0;
     constexpr uint32_t kBoth = EPOLLHUP | EPOLLERR;
     if ((events & (kBoth | EPOLLRDHUP | EPOLLPRI)) != 0) e->flags |= FDF_STICKY;
+    if ((events & (EPOLLHUP | EPOLLRDHUP)) != 0) e->flags |= FDF_HUNGUP;
     if ((events & (kBoth | EPOLLIN | EPOLLRDHUP | EPOLLPRI)) != 0) {
       dirs |= FD_IN;
       store_release(&e->seq[0], e->seq[0] + 1);
@@ -414,15 +421,21 @@ void fd_event(int fd, uint32_t gen, uint32_t events) {
       store_release(&e->seq[1], e->seq[1] + 1);
     }
     fdwaiter** tail = &woken;
-    bool one_woken = false;
+    bool one_woken = false, read_woken = false;
     for (fdwaiter* w = e->waiters; w != nullptr;) {
       fdwaiter* next = w->next;
-      if ((w->dirs & dirs) != 0 && !(w->one != 0 && one_woken)) {
+      bool concerned = (w->dirs & dirs) != 0 && !(w->one != 0 && one_woken);
+      if (concerned && (w->len == 0 || receive_for(e, w, fd, events))) {
         one_woken = one_woken || w->one != 0;
+        read_woken = read_woken || (w->dirs & FD_IN) != 0;
         w->events = events;
         claim(w, &tail);
       }
       w = next;
+    }
+    if ((e->flags & FDF_LEVEL) != 0) {
+      e->unread = read_woken ? 0 : e->unread + 1;
+      if (e->unread > kMostUnread) tell_edges(e, fd);
     }
   }
   wake_claimed(woken);

@@ -20,9 +20,20 @@
 //
 // A read that filled the program's buffer says nothing. But a server whose messages are as long as
 // its buffer would find nothing at every next try: where that was so some times in a row (`guess`)
-// the reader parks in doubt, and what its cpu has in doubt is asked for with one poll before the cpu
-// looks for events, goes idle or hands over long. One trap's share for each message, measured 75 ns, in
-// the place of a try in vain, 225 ns. A wrong guess costs that reader the time until then, once.
+// the reader parks in doubt, and its descriptor is changed from edges to levels for good (FDF_LEVEL):
+// each look of epoll tells of it as long as there is something to read. That costs one trap for the
+// change and less than 100 ns a message, where a try in vain costs 225. A descriptor that is told of again
+// and again while nobody waits to read goes back to edges, and one whose writers wait stays with
+// them. Now and then a try is made all the same: one that finds data ends the guess.
+// (Before, readers in doubt were asked for together by one poll. Where peers answer fast it found the
+// next message before its edge was fetched, so that the guess seemed wrong and the edge woke the reader in
+// vain: of 1,000 connections 1.8 tries to receive for each message, now 1.05.)
+//
+// Receiving for a sleeper. What a parked reader is to receive stands in its fdwaiter, and who is
+// told of data receives it there and then, under the entry's lock: the number can't become another
+// file's, a reader whose data somebody else took is not woken, and the kernel's code for receiving is
+// still in the processor's cache for the next one of a batch. A server of 1,000 connections needs 3 to 5 % less
+// cpu for a message. With 16, 32 and 64 events a look in place of 256 that gain was gone.
 //
 // O_NONBLOCK belongs to the open file description. It is remembered only while no other descriptor
 // here or elsewhere can stand for the same description (FDF_OWN: born here, never duplicated,
@@ -74,6 +85,8 @@ inline constexpr uint32_t FDF_SYNC = 0x800;       // O_SYNC or O_DSYNC: a write 
 inline constexpr uint32_t FDF_NO_NOWAIT = 0x1000; // the file system does not know RWF_NOWAIT
 inline constexpr uint32_t FDF_TERMINAL = 0x2000;  // FDK_FILE: a read mostly sleeps, and only the kernel can wait
 inline constexpr uint32_t FDF_COMM = 0x4000;      // names thread comm_tid (syscalls/threadname.cc)
+inline constexpr uint32_t FDF_LEVEL = 0x8000;     // told of as long as there is something to read
+inline constexpr uint32_t FDF_HUNGUP = 0x10000;   // a hang-up was seen
 
 inline constexpr uint32_t FD_IN = 1, FD_OUT = 2;
 
@@ -87,8 +100,16 @@ struct fdwaiter {
   uint32_t dirs;     // FD_IN, FD_OUT
   uint32_t state;    // WaiterState
   uint32_t events;   // EPOLL* of the edge that claimed it
-  uint16_t one;      // of those that say so, an edge wakes only the first (accept)
-  uint16_t moved;
+  uint8_t one;       // of those that say so, an edge wakes only the first (accept)
+  uint8_t doubt;     // there may be something to read: it must be told as long as there is
+  uint8_t received;  // whoever saw the event has received, too:
+  uint8_t moved;
+  // -- FD_IN, len not 0: what the call is to receive, if nothing but recvfrom is --
+  uint32_t len;
+  int32_t flags;     // MSG_
+  uint32_t seen;     // received: the count of edges before it,
+  uintptr_t at;
+  long result;       // and bytes or -errno
 };
 
 struct alignas(kCacheLine) fdentry {
@@ -107,6 +128,7 @@ struct alignas(kCacheLine) fdentry {
   uint32_t epoch;       // FDF_OPTS_KNOWN holds while this is fd_epoch
   uint32_t full;        // seq[0] when a read filled its buffer; valid if it is equal
   uint32_t users;       // FDF_HIDDEN duplicates: calls that still use it
+  uint8_t unread;       // FDF_LEVEL: how often in a row something was told and nobody waited
   fdwaiter* waiters;
   union {
     uint32_t rcvtimeo_ms; // 0: none
@@ -178,10 +200,6 @@ int fd_link(fdentry* e, fdwaiter* w, uint32_t gen, const uint32_t seen[2], bool 
 bool fd_unlink(fdwaiter* w);
 // Wakes the first of those that wait with `one`.
 void fd_wake_one(fdentry* e);
-// A reader of fd has parked in doubt. By the holder of the cpu it runs on.
-void fd_doubt(int fd, uint32_t gen);
-// Wakes those in doubt on `c` that have something to read. By its holder. True if there were any.
-bool fd_settle_doubts(cpu* c);
 // The end of a use of a hidden duplicate (fdwaiter.moved).
 void fd_hidden_release(int fd);
 

@@ -83,7 +83,7 @@ Ring* ring_of(int id) {
   int error = ring_open(r, kEntries);
   if (error == 0) {
     engine_hide_fd(&r.fd);
-    epoll_watch(r.fd, kRingEvent, EPOLLIN, 0);
+    epoll_watch(r.fd, kRingEvent, EPOLLIN | EPOLLET, 0);
     atomic_add(&nopen, 1u);
   }
   engine_unlock();
@@ -100,7 +100,7 @@ int uring_open() {
     return error;
   }
   engine_hide_fd(&r.fd);
-  epoll_watch(r.fd, kRingEvent, EPOLLIN, 0);
+  epoll_watch(r.fd, kRingEvent, EPOLLIN | EPOLLET, 0);
   nopen = 1;
   return 0;
 }

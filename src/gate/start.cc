@@ -347,7 +347,6 @@ int start(char** envp) {
       [](cpu* c) { return engine->kick(c); },
       [] { return engine->unattended(); },
       [] { return engine->events(); },
-      fd_settle_doubts,
       deadlock_idle_until,
   };
   if (!engine_choose(options.engine)) {

@@ -124,8 +124,7 @@ void give_turn(cpu* c, CpuSeen& s, uint64_t now) {
 bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unattended) {
   give_turn(c, s, now);
   uint32_t state = load_acquire(&c->c_state);
-  bool work = sched_cpu_has_work(c) || queued_elsewhere || ipi_waits(c) ||
-              __atomic_load_n(&c->c_ndoubt, __ATOMIC_RELAXED) != 0;
+  bool work = sched_cpu_has_work(c) || queued_elsewhere || ipi_waits(c);
   uint64_t deadline = sched_hooks.timer_next();
   bool due = deadline <= now;
   if (state == CPU_TRAP) {
@@ -178,11 +177,9 @@ bool look() {
   uint64_t now = clock_monotonic();
   bool global = sched_global_count() != 0;
   bool waiting = global;
-  bool doubts = false;
   bool acted = false, ipis = false;
   for (int i = 0; i < ncpus; i++) {
     waiting = waiting || sched_cpu_has_work(cpus[i]);
-    doubts = doubts || __atomic_load_n(&cpus[i]->c_ndoubt, __ATOMIC_RELAXED) != 0;
     ipis = ipis || ipi_waits(cpus[i]);
   }
   bool unattended = sched_hooks.engine_unattended();
@@ -190,7 +187,7 @@ bool look() {
   for (int i = 0; i < ncpus; i++) {
     acted = look_at(cpus[i], seen[i], now, global, unattended) || acted;
   }
-  return acted || waiting || ipis || unattended || doubts;
+  return acted || waiting || ipis || unattended;
 }
 
 // When the first slice of a spent LWKT ends: where they take turns none should have more than the others.

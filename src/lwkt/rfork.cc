@@ -159,7 +159,6 @@ void idle_main(void*) {
       if (td != nullptr && sched_cpu_has_work(c)) rfork_work_queued(2);
       if (td != nullptr && __builtin_expect(sched_ranked != 0, 0)) rank_settle(td);
     }
-    if (td == nullptr && c->c_ndoubt != 0 && sched_hooks.settle_doubts(c)) continue;
     if (td != nullptr) {
       // While it computes nobody here looks at the timers.
       monitor_poke_timer();
@@ -509,7 +508,6 @@ void sched_atfork_child() {
     c->c_gd = nullptr;
     c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = c->c_look = c->c_period = 0;
     c->c_over = c->c_cut = c->c_turn = c->c_spentrun = 0;
-    c->c_ndoubt = 0;
     c->c_ranked_since = c->c_fair_until = 0;
     c->c_exact = 1;
     c->c_counted = c->c_backoff = c->c_backoffnext = 0;

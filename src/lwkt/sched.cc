@@ -375,7 +375,6 @@ bool lwkt_wake(thread* td, int64_t why) {
 
 void sched_harvest() {
   cpu* c = mycpu();
-  if (c->c_ndoubt != 0) sched_hooks.settle_doubts(c);
   if (c->c_unsubmitted != 0 || sched_hooks.engine_unattended()) sched_hooks.engine_harvest(c);
 }
 

@@ -114,7 +114,6 @@ struct SchedHooks {
   bool (*engine_kick)(cpu*);
   bool (*engine_unattended)();
   bool (*engine_events)();
-  bool (*settle_doubts)(cpu*);     // src/async/fdtable.h
   uint64_t (*idle_until)();        // src/sysport/deadlock.h
 };
 extern SchedHooks sched_hooks;

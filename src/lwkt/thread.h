@@ -202,7 +202,6 @@ struct alignas(kCacheLine) cpu {
   // -- other cpus --
   alignas(kCacheLine) uint32_t c_wake;   // futex word the idle holder sleeps on
   uint32_t c_ipipending;                 // an IPI was queued since the last look
-  uint32_t c_ndoubt;     // the holder's: LWKTs parked here that must be asked for (fdtable.h)
   ipiq* c_ipiq;                          // one inbox ring for each sending cpu
 };
 
