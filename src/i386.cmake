@@ -1,4 +1,4 @@
-# lib/i386-linux-gnu/libcr.so: the same sources for 32-bit programs, compiled beside the others. What
+# lib/i386-linux-gnu/libcr.so and libcr.a: the same sources for 32-bit programs, compiled beside the others. What
 # differs: arch/x86 for arch/x86_64, its own generated tables, and no exported wrappers.
 file(GLOB CR_BELOW_I386 CONFIGURE_DEPENDS
   lwkt/*.cc async/*.cc signal/*.cc sysport/*.cc mem/*.cc
@@ -41,6 +41,10 @@ add_custom_command(OUTPUT ${map}
   DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/libcr-map.cmake)
 add_custom_target(cr_map_i386 DEPENDS ${map})
 
+add_library(cr_static_i386 STATIC ${below} $<TARGET_OBJECTS:cr_above_i386>)
+set_target_properties(cr_static_i386 PROPERTIES OUTPUT_NAME cr LINKER_LANGUAGE C
+  ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/${CR_LIBDIR_I386})
+
 add_library(cr_shared_i386 SHARED ${below} $<TARGET_OBJECTS:cr_above_i386>)
 set_target_properties(cr_shared_i386 PROPERTIES OUTPUT_NAME cr LINKER_LANGUAGE C
   LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/${CR_LIBDIR_I386})
@@ -64,5 +68,6 @@ target_link_options(cr_shim_count_i386 PRIVATE -m32 -nodefaultlibs)
 target_link_libraries(cr_shim_count_i386 PRIVATE cr_warnings cr_shared_i386 c gcc)
 add_dependencies(cr_shim_count_i386 cr_syscalls_generated_i386)
 
-install(TARGETS cr_shared_i386 cr_shim_count_i386 LIBRARY DESTINATION lib/i386-linux-gnu)
+install(TARGETS cr_shared_i386 cr_static_i386 cr_shim_count_i386
+  LIBRARY DESTINATION lib/i386-linux-gnu ARCHIVE DESTINATION lib/i386-linux-gnu)
 install(CODE "file(CREATE_LINK lib/i386-linux-gnu \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/lib32\" SYMBOLIC)")

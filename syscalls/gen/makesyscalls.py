@@ -414,7 +414,7 @@ SYSSEND_HEAD = """\
 """
 
 # Calls served by a function that looks at the trap frame can't be sent; these have no use for it.
-FRAMELESS = {"pselect6", "ppoll", "epoll_pwait", "epoll_pwait2", "unshare"}
+FRAMELESS = {"pselect6", "pselect6_time64", "ppoll", "ppoll_time64", "epoll_pwait", "epoll_pwait2", "unshare"}
 UNSENDABLE = {"ptrace", "restart_syscall"}
 
 

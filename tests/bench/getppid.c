@@ -4,7 +4,8 @@
 //   bench_getppid [calls a round] [rounds]
 //
 // raw_ns      a `syscall` instruction on an anonymous page: no analysis of files can find and
-//             rewrite it, so it stays a bare trap under the preload (unless every trap is caught)
+//             rewrite it, so it stays a bare trap under the preload (unless every trap is caught).
+//             In a 32-bit program a call of the vdso's entry, as libc makes it by its thread block
 // site_ns     getppid as libc itself defines it, looked up in libc's handle and not in the global
 //             scope: under the preload this is the rewritten site
 // wrapper_ns  getppid as the program's symbol resolves: under the preload the exported wrapper
@@ -13,6 +14,7 @@
 // whether the last two differ; natively they are one function.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -23,11 +25,23 @@ typedef pid_t (*getppid_fn)(void);
 enum { kRaw, kSite, kWrapper, kDoors };
 
 static getppid_fn make_raw_trap(void) {
+#ifdef __i386__
+  static uint32_t entry;
+  entry = getauxval(AT_SYSINFO);
+  unsigned char code[] = {
+      0xb8, 0x40, 0x00, 0x00, 0x00,        // mov $64 (getppid), %eax
+      0xff, 0x15, 0x00, 0x00, 0x00, 0x00,  // call *entry
+      0xc3,                                // ret
+  };
+  const uint32_t at = (uint32_t)(uintptr_t)&entry;
+  memcpy(code + 7, &at, sizeof(at));
+#else
   static const unsigned char code[] = {
       0xb8, 0x6e, 0x00, 0x00, 0x00,  // mov $110 (getppid), %eax
       0x0f, 0x05,                    // syscall
       0xc3,                          // ret
   };
+#endif
   void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) {
     bench_fail("mmap", errno);

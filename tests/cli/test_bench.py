@@ -11,6 +11,26 @@ class Bench(cli.Case):
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         self.assertIn("pingpong", result.stdout.splitlines())
 
+    def test_32_bit_programs_have_the_same_table(self):
+        names = self.run_cr("bench", "--list").stdout.splitlines()
+        i386 = self.run_cr("bench", "--arch", "i386", "--list").stdout.splitlines()
+        self.assertLess({"pingpong", "create_join", "getppid", "parked", "echo_1k", "sigmask"}, set(i386))
+        self.assertLess(set(i386), set(names))
+
+    def test_32_bit_programs_get_the_32_bit_library(self):
+        (self.prefix / "bench/i386").mkdir(parents=True)
+        for name, says in (("pingpong", 'echo "{\\"bench\\":\\"pingpong\\",\\"ns_per_op\\":${#LD_PRELOAD}}"'),
+                           ("maps", 'echo "$LD_PRELOAD"')):
+            program = self.prefix / f"bench/i386/bench_{name}"
+            program.write_text(f"#!/bin/sh\n{says}\n")
+            program.chmod(0o755)
+        preload = self.prefix / "lib/i386-linux-gnu/libcr.so"
+        preload.parent.mkdir(exist_ok=True)
+        preload.touch()
+        result = self.run_cr("bench", "--arch", "i386", "--json", "--rounds", "1", "--only", "pingpong")
+        row, = json.loads(result.stdout)
+        self.assertEqual((row["native"]["value"], row["libcr"]["value"]), (0, len(str(preload))), result.stderr)
+
     def test_servers_are_preloaded_and_their_load_generator_is_not(self):
         if len(os.sched_getaffinity(0)) < 2:
             self.skipTest("servers are measured on two cpus")

@@ -2,12 +2,14 @@
 // here: like the vdso it is no text of libcr's.
 #include <catch2/catch.hpp>
 
-#include <elf.h>
+#include <link.h>
+#include <linux/time_types.h>
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/time.h>
 #include <time.h>
 
+#include "../../arch/abi.h"
 #include "../../src/lwkt/clock.h"
 #include "../../src/signal/signal.h"
 #include "live.h"
@@ -22,7 +24,7 @@ bool ran_in_clock;
 void on_alarm(int) { set(handler_ran, 1u); }
 
 // Comes back when the signal has come, be it delivered or kept for later.
-int slow_clock(int, timespec* ts) {
+int slow_clock(int, __kernel_timespec* ts) {
   while (get(handler_ran) == 0 && get(cr::mygd()->gd_ast) == 0) {
   }
   ran_in_clock = get(handler_ran) != 0;
@@ -32,11 +34,11 @@ int slow_clock(int, timespec* ts) {
 
 // The few tables that cr::clock_init reads.
 struct FakeVdso {
-  Elf64_Ehdr eh{};
-  Elf64_Phdr ph[2]{};
-  Elf64_Dyn dyn[3]{};
-  Elf64_Sym sym{};
-  char strings[32] = "\0__vdso_clock_gettime";
+  ElfW(Ehdr) eh{};
+  ElfW(Phdr) ph[2]{};
+  ElfW(Dyn) dyn[3]{};
+  ElfW(Sym) sym{};
+  char strings[32] = "";
 
   FakeVdso() {
     auto at = [&](const void* p) {
@@ -49,8 +51,9 @@ struct FakeVdso {
     ph[1].p_offset = at(dyn);
     dyn[0] = {DT_STRTAB, {at(strings)}};
     dyn[1] = {DT_SYMTAB, {at(&sym)}};
+    __builtin_memcpy(strings + 1, cr::kVdsoClockGettime, sizeof cr::kVdsoClockGettime);
     sym.st_name = 1;
-    sym.st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC);
+    sym.st_info = ELF32_ST_INFO(STB_GLOBAL, STT_FUNC);
     sym.st_shndx = 1;
     sym.st_value = reinterpret_cast<uintptr_t>(&slow_clock) - reinterpret_cast<uintptr_t>(this);
   }

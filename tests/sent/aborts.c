@@ -55,7 +55,11 @@ static void test_sleeping_calls(void) {
   fd_set set;
   FD_ZERO(&set);
   FD_SET(p[0], &set);
+#ifdef __i386__  // where select takes them in memory
+  cr_send__newselect(&m, &port, p[0] + 1, &set, NULL, NULL, NULL);
+#else
   cr_send_select(&m, &port, p[0] + 1, &set, NULL, NULL, NULL);
+#endif
   EXPECT(aborted(&m) == EINTR);
   int ep = epoll_create1(0);
   struct epoll_event ev = {.events = EPOLLIN};

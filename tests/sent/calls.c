@@ -16,6 +16,12 @@
 
 #include "sent.h"
 
+#ifdef __i386__
+enum { kFstatat = SYS_fstatat64, kNoCall = SYS_ulimit };
+#else
+enum { kFstatat = SYS_newfstatat, kNoCall = SYS_tuxcall };
+#endif
+
 // ---- the same results ----------------------------------------------------------------------
 
 // Sends `nr` with the arguments and makes the plain call: the same error, or the same result.
@@ -23,11 +29,11 @@ static void compare(const char *what, long nr, long a, long b, long c, long d) {
   union sysunion m;
   cr_async_init(&m, (uint32_t)nr, &port);
   long args[] = {a, b, c, d};
-  for (int i = 0; i < 4; i++) m.raw.arg[i] = (uint64_t)args[i];
+  for (int i = 0; i < 4; i++) m.raw.arg[i] = (unsigned long)args[i];
   cr_async_send(&m);
   int error = error_of(&m);
   long sent = error != 0 ? -error : m.sm.sm_result;
-  long plain = syscall(nr, a, b, c, d);
+  long plain = syscall(nr, a, b, c, d, 0, 0);
   if (plain == -1) plain = -errno;
   if (sent != plain) {
     fprintf(stderr, "%s: %ld when sent, %ld when called\n", what, sent, plain);
@@ -37,7 +43,7 @@ static void compare(const char *what, long nr, long a, long b, long c, long d) {
 
 static void test_results(int file) {
   char buf[64], path[64];
-  struct stat st;
+  struct stat64 st;
   struct pollfd p = {file, POLLIN, 0};
   struct iovec iov[2] = {{buf, 8}, {buf + 8, 8}};
   struct timespec nothing = {0, 0}, bad = {0, -1}, soon = {0, kMillisecond};
@@ -51,7 +57,7 @@ static void test_results(int file) {
   compare("read of a directory", SYS_read, AT_FDCWD, (long)buf, 8, 0);
   compare("write to a descriptor that can't", SYS_write, -1, (long)buf, 8, 0);
   compare("openat of nothing", SYS_openat, AT_FDCWD, (long)"/nothing/here", O_RDONLY, 0);
-  compare("newfstatat", SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0);
+  compare("fstatat", kFstatat, AT_FDCWD, (long)path, (long)&st, 0);
   compare("lseek", SYS_lseek, file, 5, SEEK_SET, 0);
   compare("fsync", SYS_fsync, file, 0, 0, 0);
   compare("poll", SYS_poll, (long)&p, 1, -1, 0);
@@ -65,9 +71,9 @@ static void test_results(int file) {
   compare("gettid", SYS_gettid, 0, 0, 0, 0);
   compare("fcntl", SYS_fcntl, file, F_GETFL, 0, 0);
   compare("wait4 without children", SYS_wait4, -1, 0, 0, 0);
-  compare("accept on a file", SYS_accept, file, 0, 0, 0);
+  compare("accept4 on a file", SYS_accept4, file, 0, 0, 0);
   compare("no such number", 100000, 0, 0, 0, 0);
-  compare("no such number in the table", SYS_tuxcall, 0, 0, 0, 0);
+  compare("no such number in the table", kNoCall, 0, 0, 0, 0);
 }
 
 static void *send_later(void *arg) {
@@ -177,7 +183,8 @@ static void test_refused(void) {
     cr_async_send(&m);
     EXPECT(error_of(&m) == EOPNOTSUPP);
   }
-  uint64_t none = 0, packed[2] = {(uint64_t)&none, 8};
+  uint64_t none = 0;
+  unsigned long packed[2] = {(unsigned long)&none, 8};
   union sysunion m;
   cr_send_pselect6(&m, &port, 0, NULL, NULL, NULL, NULL, packed);
   EXPECT(error_of(&m) == EOPNOTSUPP);

@@ -62,9 +62,9 @@ bool fail(const std::string& text) {
   return false;
 }
 
-std::vector<const Case*> chosen_cases(const std::vector<std::string>& only) {
+std::vector<const Case*> chosen_cases(bool i386, const std::vector<std::string>& only) {
   std::vector<const Case*> chosen;
-  for (const Case& each : all_cases()) {
+  for (const Case& each : all_cases(i386)) {
     const auto is_wanted = [&](const std::string& wanted) {
       return wanted == each.name || wanted == each.group;
     };
@@ -75,9 +75,9 @@ std::vector<const Case*> chosen_cases(const std::vector<std::string>& only) {
 
 bool check_options(const BenchOptions& options) {
   for (const std::string& wanted : options.only) {
-    if (!chosen_cases({wanted}).empty()) continue;
+    if (!chosen_cases(options.i386, {wanted}).empty()) continue;
     std::string known;
-    for (const std::string& name : bench_names()) known += " " + name;
+    for (const std::string& name : bench_names(options.i386)) known += " " + name;
     return fail("no benchmark is called '" + wanted + "'. There are:" + known);
   }
   if (options.cpu && !is_usable(*options.cpu)) {
@@ -90,16 +90,20 @@ bool check_options(const BenchOptions& options) {
 Setting make_setting(const BenchOptions& options, const ScratchDir& scratch) {
   const Prefix prefix = find_prefix();
   Setting setting{
-      .bench_dir = options.bench_dir.empty() ? prefix.root + "/bench" : options.bench_dir,
-      .preload = options.preload.empty() ? prefix.preload()
-                                         : std::filesystem::absolute(options.preload).string(),
+      .bench_dir = (options.bench_dir.empty() ? prefix.root + "/bench" : options.bench_dir) +
+                   (options.i386 ? "/i386" : ""),
+      .preload = !options.preload.empty() ? std::filesystem::absolute(options.preload).string()
+                 : options.i386           ? prefix.preload_i386()
+                                          : prefix.preload(),
       .preload_fault = "",
       .scratch = scratch.path().string(),
       .pin_cpu = options.cpu.value_or(last_usable_cpu()),
       .cpus = usable_cpus(),
       .rounds = options.rounds,
       .quick = options.quick};
-  setting.preload_fault = find_preload_fault(setting.preload);
+  const std::string shows_maps = setting.bench_dir + "/bench_maps";
+  setting.preload_fault = find_preload_fault(
+      setting.preload, options.i386 ? std::vector{shows_maps} : std::vector<std::string>{"cat", "/proc/self/maps"});
   if (!setting.preload_fault.empty()) fail(setting.preload_fault + "; measuring native alone");
   return setting;
 }
@@ -123,7 +127,7 @@ int run_cases(const BenchOptions& options) {
   std::vector<Row> rows;
   {
     ProgressLine line(options.progress);
-    const std::vector<const Case*> cases = chosen_cases(options.only);
+    const std::vector<const Case*> cases = chosen_cases(options.i386, options.only);
     for (size_t i = 0; i < cases.size() && !interrupted(); i++) {
       line.begin_case(i + 1, cases.size(), cases[i]->name);
       const BothSeries both = run_rounds(
@@ -157,9 +161,9 @@ int run_bench(const BenchOptions& options) {
   }
 }
 
-std::vector<std::string> bench_names() {
+std::vector<std::string> bench_names(bool i386) {
   std::vector<std::string> names;
-  for (const Case& each : all_cases()) names.push_back(each.name);
+  for (const Case& each : all_cases(i386)) names.push_back(each.name);
   return names;
 }
 

@@ -18,6 +18,7 @@ struct BenchOptions {
   bool progress = false;          // report progress on stderr even if it is no terminal
   int rounds = 0;                 // rounds a case; 0: what each case asks for
   std::vector<std::string> only;  // names of cases and groups; empty: all
+  bool i386 = false;              // 32-bit programs
   std::optional<int> cpu;         // where to pin; default: the last cpu this process may use
   std::string bench_dir;  // the programs of tests/bench; empty: bench/ beside bin/cr's folder
   std::string preload;    // libcr.so, a plain path; empty: the one that goes with this cr
@@ -29,6 +30,6 @@ struct BenchOptions {
 int run_bench(const BenchOptions& options);
 
 // The cases in the order of the table. `only` accepts these, and the groups base and async.
-std::vector<std::string> bench_names();
+std::vector<std::string> bench_names(bool i386);
 
 }  // namespace cr::tool

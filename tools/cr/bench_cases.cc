@@ -143,9 +143,10 @@ std::vector<Case> make_cases() {
 
 }  // namespace
 
-const std::vector<Case>& all_cases() {
+const std::vector<Case>& all_cases(bool i386) {
   static const std::vector<Case> cases = make_cases();
-  return cases;
+  static const std::vector<Case> cases_i386 = make_i386_cases(cases);
+  return i386 ? cases_i386 : cases;
 }
 
 }  // namespace cr::bench

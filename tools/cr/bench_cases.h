@@ -47,7 +47,7 @@ struct Case {
   std::string name;
   std::string group;  // several cases at once for --only
   CaseKind kind;
-  std::vector<std::string> argv;        // {scratch} and {threads} are replaced
+  std::vector<std::string> argv;        // {scratch}, {bench} and {threads} are replaced
   std::vector<std::string> quick_argv;  // in place of argv with --quick; empty: the same
   bool pinned;                          // to one cpu, and LIBCR_CPUS=1
   int rounds;                           // unless --rounds says otherwise
@@ -62,10 +62,14 @@ struct Case {
   bool small_tls = false;  // both sides with the tunables of cr run --small-tls
 };
 
-const std::vector<Case>& all_cases();
+// Of 64-bit programs, or of 32-bit ones.
+const std::vector<Case>& all_cases(bool i386);
 
 // The cases about blocking calls that become messages: group `async`.
 void append_async_cases(std::vector<Case>& cases);
+
+// The table for 32-bit programs, made of the other.
+std::vector<Case> make_i386_cases(const std::vector<Case>& others);
 
 // The cases about sharing a cpu and about signals: group `posix`.
 void append_posix_cases(std::vector<Case>& cases);

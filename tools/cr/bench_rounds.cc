@@ -88,6 +88,7 @@ std::vector<std::string> make_argv(const Case& test, Side side, const Setting& s
   }
   for (std::string& argument : argv) {
     replace_all(argument, "{scratch}", setting.scratch);
+    replace_all(argument, "{bench}", setting.bench_dir);
     if (test.threads != 0) {
       replace_all(argument, "{threads}", std::to_string(threads_that_fit(test.threads, side)));
     }
@@ -187,17 +188,17 @@ BothSeries run_rounds(const Case& test, const Setting& setting, const Progress& 
   return both;
 }
 
-std::string find_preload_fault(const std::string& preload) {
+std::string find_preload_fault(const std::string& preload, const std::vector<std::string>& shows_maps) {
   if (access(preload.c_str(), R_OK) != 0) return "no preload at " + preload;
   std::vector<std::string> environment = {"LD_PRELOAD=" + preload};
   for (char** entry = environ; *entry != nullptr; entry++) {
     if (strncmp(*entry, "LD_PRELOAD=", 11) != 0) environment.emplace_back(*entry);
   }
-  const ChildResult run = run_child({.argv = {"cat", "/proc/self/maps"},
+  const ChildResult run = run_child({.argv = shows_maps,
                                      .environment = environment,
                                      .timeout = std::chrono::seconds(30),
                                      .discard_stdout = false});
-  if (!run.failure.empty()) return "cat under " + preload + ": " + run.failure;
+  if (!run.failure.empty()) return shows_maps[0] + " under " + preload + ": " + run.failure;
   std::error_code ignored;
   const std::string real = std::filesystem::canonical(preload, ignored).string();
   if (run.out.find(real) == std::string::npos) return "the dynamic linker did not load " + preload;

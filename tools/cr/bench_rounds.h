@@ -52,7 +52,8 @@ struct BothSeries {
 BothSeries run_rounds(const Case& test, const Setting& setting, const Progress& progress);
 
 // Why programs can't be run under this preload, or "". Besides a missing file: the dynamic linker
-// ignores what it can't load, and every number would be native's under libcr's name.
-std::string find_preload_fault(const std::string& preload);
+// ignores what it can't load, and every number would be native's under libcr's name. `shows_maps` prints
+// its /proc/self/maps.
+std::string find_preload_fault(const std::string& preload, const std::vector<std::string>& shows_maps);
 
 }  // namespace cr::bench

@@ -25,6 +25,7 @@ CR = BUILD / "bin/cr"
 PYTHON = "/usr/bin/python3"
 TIMEOUT = 180  # seconds; a run takes a few
 PARKED = 100_000
+PARKED_I386 = 60_000  # in 4 GB, with stacks of 16 KB
 
 
 @dataclasses.dataclass
@@ -84,6 +85,9 @@ def programs(directory):
                 operation),
         Program("pthread_create + join*", pinned(bench / "bench_create_join", 20000), operation),
         Program(f"{PARKED:,} live threads, each", [bench / "bench_parked", PARKED, 64], parked, 1),
+        Program("32-bit program: one hand-over*", pinned(bench / "i386/bench_pingpong", 200000), operation),
+        Program(f"32-bit program: {PARKED_I386:,} live threads, each",
+                [bench / "i386/bench_parked", PARKED_I386, 16], parked, 1),
     ]
 
 
