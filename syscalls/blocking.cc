@@ -20,10 +20,7 @@ namespace {
 inline constexpr uint64_t kMostForOther = 16 * 1024;
 }
 
-bool blocking_interrupted(thread* td) {
-  sig_recalc(td);
-  return (td->td_ast & AST_SIGNAL) != 0;
-}
+bool blocking_interrupted(thread* td) { return sig_interrupts(td); }
 
 bool fd_mode(fdentry* e, int fd, bool* nonblock) {
   bool own = fd_own(e);
@@ -129,8 +126,24 @@ int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
   return timed_ ? -EINTR : -ERESTARTSYS;
 }
 
+namespace {
+// While there is one LWKT nobody has asked what the descriptor is.
+bool may_be_terminal(union sysunion* m) {
+  if (!sched_others()) return true;
+  const fdentry* e = fd_entry(static_cast<int>(m->raw.arg[0]));
+  return e != nullptr && (e->flags & FDF_TERMINAL) != 0;
+}
+
+int trap_by_mask(union sysunion* m, bool at_once) {
+  if (__builtin_expect((curthread()->td_sigmask & kTerminalSignals) != 0, 0) && may_be_terminal(m)) {
+    return sysport_trap_terminal(m, at_once);
+  }
+  return at_once ? sysport_trap_sleep(m) : sysport_trap_block(m);
+}
+}  // namespace
+
 int blocking_trap(union sysunion* m, bool at_once) {
-  int error = at_once ? sysport_trap_sleep(m) : sysport_trap_block(m);
+  int error = trap_by_mask(m, at_once);
   if (__builtin_expect(error != ERESTARTSYS, 1)) return error;
   struct stat st;
   bool disk = raw2(kSysFstat, static_cast<long>(m->raw.arg[0]), reinterpret_cast<long>(&st)) == 0 &&

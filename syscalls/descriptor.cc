@@ -108,9 +108,16 @@ int sys_fcntl(union sysunion* m) {
   }
 }
 
+namespace {
+inline constexpr uint32_t kTerminalRequests = 'T';  // FIONBIO is one of them by its number
+}
+
 int sys_ioctl(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  if (static_cast<uint32_t>(a[1]) != FIONBIO) return sysport_trap_block(m);
+  auto request = static_cast<uint32_t>(a[1]);
+  if (request != FIONBIO) {
+    return request >> 8 == kTerminalRequests ? sysport_trap_terminal(m, false) : sysport_trap_block(m);
+  }
   int error = sysport_trap(m);
   uint32_t on = 0;
   if (error == 0 && user_load32(&on, reinterpret_cast<const uint32_t*>(a[2])) == 0) {

@@ -20,6 +20,7 @@
 #include "../src/lwkt/clock.h"
 #include "../src/lwkt/sched.h"
 #include "../src/mem/shared.h"
+#include "../src/signal/signal.h"
 #include "../src/sysport/deadlock.h"
 #include "../src/sysport/sysport.h"
 #include "futex_internal.h"
@@ -103,18 +104,22 @@ int wait(uint64_t addr, uint32_t value, uint32_t mask, uint64_t deadline) {
   if (mask == 0) return EINVAL;
   thread* td = curthread();
   Bucket* b = bucket_of(addr);
-  b->lock.lock();
-  uint32_t seen;
-  if (user_load32(&seen, reinterpret_cast<const uint32_t*>(addr)) != 0) {
-    b->lock.unlock();
-    return EFAULT;
+  for (;;) {
+    b->lock.lock();
+    uint32_t seen;
+    if (user_load32(&seen, reinterpret_cast<const uint32_t*>(addr)) != 0) {
+      b->lock.unlock();
+      return EFAULT;
+    }
+    if (seen != value) {
+      b->lock.unlock();
+      return EAGAIN;
+    }
+    int error = futex_sleep(td, b, addr, mask, deadline);
+    if (__builtin_expect(error != EINTR, 1)) return error;
+    if (deadline == kNever) return ERESTARTSYS;
+    if (sig_interrupts(td)) return EINTR;
   }
-  if (seen != value) {
-    b->lock.unlock();
-    return EAGAIN;
-  }
-  int error = futex_sleep(td, b, addr, mask, deadline);
-  return error == EINTR ? (deadline == kNever ? ERESTARTSYS : EINTR) : error;
 }
 
 // The only LWKT waits without end. Where nothing can ever end it, a deadlock is said after a while.

@@ -145,7 +145,11 @@ int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, lo
   } else if (others) {
     timer_slack_take();
   }
-  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
+  if (r == 0) {
+    sig_kernel_mask_restore();  // its rfork is the first one now
+  } else {
+    raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
+  }
   return sysport_result(m, r);
 }
 

@@ -76,9 +76,7 @@ int sleep_through(uint64_t deadline) {
   for (;;) {
     int error = sleep_until(deadline);
     if (error != EINTR) return error;
-    thread* td = curthread();
-    sig_recalc(td);
-    if ((td->td_ast & AST_SIGNAL) != 0) return EINTR;
+    if (sig_interrupts(curthread())) return EINTR;
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "../../arch/rawcall.h"
 #include "../lwkt/rfork.h"
+#include "../sysport/sysport.h"
 #include "../sysport/tid.h"
 #include "broadcast.h"
 #include "signal.h"
@@ -25,6 +26,9 @@ uint64_t installed;  // libcr's handler is the kernel's
 uint64_t captured;   // ... even where the program's is the default
 uint64_t kept;       // ... whatever the program's is
 uint64_t kmask;      // blocked in the kernel on every rfork
+// SIGTSTP and SIGCONT undo each other by the order in which they come, which two kernel threads would not keep:
+// the first takes both. (Not SIGTTIN and SIGTTOU: blocking those has a meaning for terminals.)
+inline constexpr uint64_t kFirstTakes = sigbit(SIGTSTP) | sigbit(SIGCONT);
 uint64_t settled;    // sig_capture has nothing to do for these
 uint64_t left;       // blocked in the kernel because a signalfd reads them there
 
@@ -123,7 +127,7 @@ void sig_drop_held(int sig) {
 
 void sig_set_rfork_mask() {
   sig_held = 0;
-  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&kmask), 0, 8);
+  sig_kernel_mask_set(sig_kernel_mask());
 }
 
 void sig_kernel_mask_set(uint64_t mask) {
@@ -132,7 +136,8 @@ void sig_kernel_mask_set(uint64_t mask) {
 
 void sig_kernel_mask_restore() { sig_set_rfork_mask(); }
 
-uint64_t sig_kernel_mask() { return kmask; }
+// The first rfork is the last of the list.
+uint64_t sig_kernel_mask() { return kmask | (mygd()->gd_next != nullptr ? kFirstTakes : 0); }
 
 int sig_action(int sig, const ksigaction* act, ksigaction* old) {
   if (sig < 1 || sig > kNsig) return EINVAL;
@@ -165,8 +170,13 @@ void sig_capture(uint64_t set) {
   Guard g(siglock);
   settled |= set;
   set &= ~(kUnblockable | kSynchronous | sigbit(kIpiSignal));
-  uint64_t block = set & kIgnoredByDefault & ~kmask & ~installed;
-  uint64_t take = set & ~kIgnoredByDefault & ~captured;
+  uint64_t held = kIgnoredByDefault;
+  if ((set & kStopsByDefault) != 0) {
+    held &= ~sigbit(SIGCONT);
+    set |= sigbit(SIGCONT);
+  }
+  uint64_t block = set & held & ~kmask & ~installed;
+  uint64_t take = set & ~held & ~captured;
   for (int sig = 1; sig <= kNsig; sig++) {
     if ((take & sigbit(sig)) == 0) continue;
     learn(sig);
@@ -175,6 +185,7 @@ void sig_capture(uint64_t set) {
       install(sig, sigactions[sig].flags);
     }
   }
+  if ((take & ~left & kmask) != 0) unblock_in_kernel(take & ~left);
   if (block != 0) {
     kmask |= block;
     apply_kmask();
@@ -196,6 +207,14 @@ void sig_drop_ignored(uint64_t set) {
     if (raw_failed(sig)) return;
     // Taking a timer's sets it going again, and a fast one sends faster than this could take.
     if (sig_is_timers(&info)) set &= ~sigbit(static_cast<int>(sig));
+  }
+}
+
+void sig_discard_in_kernel(uint64_t set) {
+  set &= __atomic_load_n(&kmask, __ATOMIC_RELAXED);
+  if (set == 0) return;
+  timespec none{};
+  while (raw4(SYS_rt_sigtimedwait, reinterpret_cast<long>(&set), 0, reinterpret_cast<long>(&none), 8) > 0) {
   }
 }
 
@@ -268,6 +287,7 @@ void sig_init(thread* td) {
     learn(sig);
     install(sig, 0);
   }
+  if ((inherited & kTerminalSignals) != 0) sysport_terminal_masked();
   if (inherited != 0) {
     sig_capture(inherited);
     sig_set_rfork_mask();

@@ -48,7 +48,6 @@ void usercopy_fault();
 namespace cr {
 
 void sig_kernel_default(int sig);
-uint64_t sig_kernel_mask();
 
 namespace {
 
@@ -119,7 +118,7 @@ void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
   if (blocked || ours || sigactions[sig].handler <= 1) {
     // The kernel ends the process with the genuine context when the instruction is run again. An
     // int3 is behind us and would not be.
-    if (sig == SIGTRAP) sig_default_action(td, sig);
+    if (sig == SIGTRAP) sig_default_action(sig);
     sig_kernel_default(sig);
     return;
   }

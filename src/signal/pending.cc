@@ -6,6 +6,7 @@
 #include "../../arch/rawcall.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
+#include "../sysport/sysport.h"
 #include "../sysport/tid.h"
 #include "signal.h"
 
@@ -16,6 +17,8 @@ namespace {
 sigqueue_entry* inbox;        // lock-free stack, newest first
 uint64_t process_pend;        // siglock
 sigqueue_entry* process_q;    // siglock
+uint32_t continues;           // siglock: SIGCONTs that came
+uint32_t stop_taken_at;       // siglock: their count when a stop signal was taken last
 
 bool is_realtime(int sig) { return sig >= 32; }
 
@@ -40,10 +43,42 @@ bool take_from(uint64_t* pend, sigqueue_entry** q, int sig, siginfo_t* info) {
   if (!more) *pend &= ~sigbit(sig);
   if (!more && !is_realtime(sig)) sig_drop_held(sig);
   if (e == nullptr) return false;
+  if ((kStopsByDefault & sigbit(sig)) != 0) stop_taken_at = continues;
   if (sig_is_timers(&e->info)) sig_timer_taken(e);
   *info = e->info;
   sigqueue_free(e);
   return true;
+}
+
+// siglock held.
+void discard(uint64_t set) {
+  auto drop = [](uint64_t* pend, sigqueue_entry** q, uint64_t drop_set) {
+    siginfo_t info;
+    for (uint64_t left = *pend & drop_set; left != 0; left &= left - 1) {
+      while (take_from(pend, q, __builtin_ctzll(left) + 1, &info)) {
+      }
+    }
+  };
+  drop(&process_pend, &process_q, set);
+  tid_each([&](thread* td) {
+    drop(&td->td_sigpend, &td->td_sigq, set);
+    return false;
+  });
+}
+
+// siglock held. Stopping and continuing undo each other when they are sent, whoever blocks, ignores
+// or catches them. `own`: the kernel did not see this one.
+void undo_opposite(int sig, bool own) {
+  uint64_t opposite = 0;
+  if (sig == SIGCONT) {
+    continues++;
+    opposite = kStopsByDefault;
+  } else if ((kStopsByDefault & sigbit(sig)) != 0) {
+    opposite = sigbit(SIGCONT);
+  }
+  if (opposite == 0) return;
+  discard(opposite);
+  if (own) sig_discard_in_kernel(opposite);
 }
 
 // A signal that SIG_IGN or a default "ignore" would drop, unless it is blocked (then it waits,
@@ -138,6 +173,7 @@ namespace {
 // siglock held. False: e is not queued.
 bool route(sigqueue_entry* e) {
   int sig = e->info.si_signo;
+  undo_opposite(sig, false);
   thread* target = nullptr;
   if (sig_is_timers(&e->info) && sig_timer_expired(e, &target) != 0) return false;
   thread* td = target != nullptr ? target : sig_choose(sig);
@@ -176,6 +212,7 @@ namespace {
 
 // siglock held.
 int post(thread* td, int sig, const siginfo_t* info) {
+  undo_opposite(sig, true);
   thread* to = td != nullptr ? td : sig_choose(sig);
   bool blocked = to == nullptr || (to->td_sigmask & sigbit(sig)) != 0;
   if (dropped(sig, blocked)) return 0;
@@ -221,6 +258,17 @@ bool sig_take(thread* td, uint64_t set, siginfo_t* info) {
   return false;
 }
 
+void sig_discard(uint64_t set) {
+  Guard g(siglock);
+  discard(set);
+}
+
+bool sig_continued() {
+  if (!sig_inbox_empty()) sig_route();
+  Guard g(siglock);
+  return continues != stop_taken_at;
+}
+
 uint64_t sig_pending_for(thread* td) {
   if (!sig_inbox_empty()) sig_route();
   Guard g(siglock);
@@ -233,6 +281,25 @@ void sig_recalc(thread* td) {
     __atomic_or_fetch(&td->td_ast, AST_SIGNAL, __ATOMIC_SEQ_CST);
   } else {
     __atomic_and_fetch(&td->td_ast, ~AST_SIGNAL, __ATOMIC_SEQ_CST);
+  }
+}
+
+bool sig_interrupts(thread* td) {
+  for (;;) {
+    sig_recalc(td);
+    if (__builtin_expect((td->td_ast & AST_SIGNAL) == 0, 1)) return false;
+    uint64_t stops = ~td->td_sigmask & kStopsByDefault;
+    {
+      Guard g(siglock);
+      stops &= td->td_sigpend | process_pend;
+      for (uint64_t left = stops; left != 0; left &= left - 1) {
+        int sig = __builtin_ctzll(left) + 1;
+        if (sigactions[sig].handler != 0) stops &= ~sigbit(sig);
+      }
+    }
+    if (stops == 0) return true;
+    siginfo_t info;
+    if (sig_take(td, stops, &info)) sig_default_action(info.si_signo);
   }
 }
 
@@ -254,7 +321,10 @@ void sig_setmask(thread* td, uint64_t mask) {
   uint64_t removed = td->td_sigmask & ~mask;
   if (added != 0) {
     sig_capture(added);
-    if ((added & kIgnoredByDefault) != 0 && (mask & kNptlSignals) == 0) sig_drop_ignored(added);
+    if ((mask & kNptlSignals) == 0) {
+      if ((added & kIgnoredByDefault) != 0) sig_drop_ignored(added);
+      if ((added & kTerminalSignals) != 0) sysport_terminal_masked();
+    }
   }
   td->td_sigmask = mask;
   if (__builtin_expect((sig_held & removed) != 0, 0)) sig_release(removed);

@@ -8,7 +8,8 @@
 //     is installed) the first time any LWKT blocks it; if it comes while blocked it waits here,
 //     and when it is unblocked with the default action still set it is raised again for real;
 //   - a signal that is ignored by default is blocked in the kernel the first time an LWKT
-//     blocks it, and stays so until it is caught or waited for.
+//     blocks it, and stays so until it is caught or waited for; but SIGCONT is captured together with the
+//     stop signals: it discards those that wait here, and they discard it.
 // So rt_sigprocmask needs no trap, which pthread_create calls twice.
 //
 // A signal from the kernel becomes an entry in the inbox (lock-free: the handler may have
@@ -43,6 +44,8 @@ inline constexpr uint64_t kIgnoredByDefault = sigbit(SIGCHLD) | sigbit(SIGURG) |
 // has any of them is libc's, for a moment in pthread_create or for the rest of a thread that ends.
 inline constexpr uint64_t kNptlSignals = sigbit(32) | sigbit(33);
 inline constexpr uint64_t kStopsByDefault = sigbit(SIGTSTP) | sigbit(SIGTTIN) | sigbit(SIGTTOU);
+// What the kernel sends, or not, by the mask of who uses the terminal (sysport_trap_terminal).
+inline constexpr uint64_t kTerminalSignals = sigbit(SIGTTIN) | sigbit(SIGTTOU);
 
 // The kernel's struct sigaction.
 struct ksigaction {
@@ -63,7 +66,8 @@ void sig_atfork_child(thread* td);
 // back.
 void sig_kernel_mask_set(uint64_t mask);
 void sig_kernel_mask_restore();
-void sig_set_rfork_mask();  // the mask that every rfork has
+void sig_set_rfork_mask();
+uint64_t sig_kernel_mask();  // what this rfork blocks in the kernel while it runs LWKTs
 // exec: LWKT's mask and what is pending go into the kernel.
 void sig_prepare_exec(thread* td);
 void sig_unprepare_exec();
@@ -93,6 +97,8 @@ void sig_reset_to_default(int sig);  // SA_RESETHAND
 bool sig_comes_here(int sig);
 // Drops what the kernel holds back of these: for an LWKT that has not blocked them they were ignored.
 void sig_drop_ignored(uint64_t set);
+// Drops what the kernel holds of these, also for a signalfd.
+void sig_discard_in_kernel(uint64_t set);
 // Some site is an int3 (rule X): libcr's handler takes SIGTRAP from now on, whatever the program's
 // disposition, and no mask that the kernel knows may hold it.
 void sig_keep_sigtrap();
@@ -112,12 +118,19 @@ bool sig_take(thread* td, uint64_t set, siginfo_t* info);
 void sig_route();
 void sig_inbox_put(const siginfo_t* info);  // async-signal-safe
 bool sig_inbox_empty();
+// What waits of these anywhere is gone: the process went on after a stop.
+void sig_discard(uint64_t set);
+// Whether a SIGCONT has been seen since the last stop signal was taken: then that must not stop anybody.
+bool sig_continued();
 // Makes the call of a worker (src/sysport/worker.h) end early, as a signal for it would, until `end`.
 // It is one: SIGKILL, which nobody else has pending, since the kernel keeps it to itself.
 void sig_interrupt(thread* td);
 void sig_interrupt_end(thread* td);
 // Recomputes AST_SIGNAL for the current LWKT.
 void sig_recalc(thread* td);
+// Whether a signal ends the wait of td, the current LWKT. One whose default action stops the process does not: it is
+// carried out here, and the wait goes on.
+bool sig_interrupts(thread* td);
 // td is dead: gives up its tid, and what the process got while td might have taken it goes to
 // another. After this nobody holds td who found it by its tid or in sig_choose.
 void sig_thread_gone(thread* td);
@@ -147,7 +160,7 @@ void sig_unqueue(sigqueue_entry* e);
 bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info);
 // Delivers what is pending at the gate. May not return.
 void sig_deliver_at_gate(thread* td, trapframe* tf);
-void sig_default_action(thread* td, int sig);
+void sig_default_action(int sig);
 extern uint32_t sig_stopping;  // 1 while an LWKT stops the process
 // Pushes a frame that runs the preemption on td's own stack.
 void sig_push_preempt(thread* td, kucontext* uc);

@@ -94,8 +94,7 @@ void route_signals() {
 // what counts is the inbox and not gd_ast.
 bool interrupted_for_us(thread* td) {
   route_signals();
-  sig_recalc(td);
-  return (td->td_ast & AST_SIGNAL) != 0;
+  return sig_interrupts(td);
 }
 
 enum class Offer { kWhenAsked, kAtOnce };
@@ -126,6 +125,29 @@ int trap_block(union sysunion* m, Offer offer) {
 
 int sysport_trap_block(union sysunion* m) { return trap_block(m, Offer::kWhenAsked); }
 int sysport_trap_sleep(union sysunion* m) { return trap_block(m, Offer::kAtOnce); }
+
+int sysport_trap_terminal(union sysunion* m, bool at_once) {
+  thread* td = curthread();
+  uint64_t own = td->td_sigmask & kTerminalSignals;
+  if (own == 0) return at_once ? sysport_trap_sleep(m) : sysport_trap_block(m);
+  for (;;) {
+    bool offered = sched_others();
+    if (offered) at_once ? sched_trap_enter_handoff(mygd()) : sched_trap_enter(mygd());
+    sig_kernel_mask_set(sig_kernel_mask() | own);
+    long r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+    sig_kernel_mask_restore();  // before the LWKT may go on upon another rfork
+    if (offered) sched_trap_leave();
+    if (r == -EINTR && !interrupted_for_us(td)) continue;
+    return r == -ERESTARTSYS ? ERESTARTSYS : sysport_result(m, r);
+  }
+}
+
+void sysport_terminal_masked() {
+  constexpr int kCalls[] = {SYS_read, SYS_write, SYS_readv, SYS_writev};
+  for (int nr : kCalls) {
+    if (kSysEnt[nr].serve == Serve::async) store_release(&doors_alone[nr], door(kSysEnt[nr], false));
+  }
+}
 
 int sysport_trap_undisturbed(union sysunion* m) {
   sig_kernel_mask_set(~0ull);

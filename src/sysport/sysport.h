@@ -38,6 +38,12 @@ int sysport_trap(union sysunion* m);
 int sysport_trap_block(union sysunion* m);
 // The same with the cpu given away at once if others want it: the call will sleep.
 int sysport_trap_sleep(union sysunion* m);
+// The same, or _block, on a terminal. The kernel answers these by the caller's mask: a process in the background that
+// blocks SIGTTOU may change the terminal, one that blocks SIGTTIN reads EIO, and else its group gets the
+// signal. So the LWKT's mask of these two is the kernel's for the time of the trap.
+int sysport_trap_terminal(union sysunion* m, bool at_once);
+// The program blocks one of them: from now on its reads and writes come to their handlers, also while it has one LWKT.
+void sysport_terminal_masked();
 // The same on this very kernel thread: interrupted, by whomever, it is not made again (EINTR or
 // ERESTARTSYS), since the LWKT may be on another one by then.
 int sysport_trap_sleep_once(union sysunion* m);

@@ -234,6 +234,68 @@ static void a_read_from_the_background_stops_the_process_until_it_is_in_front(vo
   wait_for(session);
 }
 
+/* A job of two processes in the background; one blocks what the kernel would send the whole job for using the terminal. */
+static void tell_pending(const char* what, int r) {
+  sigset_t set;
+  int error = errno;
+  CHECK(sigpending(&set) == 0);
+  printf("%s: %d %s%s%s\n", what, r, r < 0 ? strerror(error) : "", sigismember(&set, SIGTTIN) ? " ttin" : "",
+         sigismember(&set, SIGTTOU) ? " ttou" : "");
+}
+static void use_the_terminal_from_behind(void) {
+  struct termios t;
+  char c;
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTTIN);
+  sigaddset(&set, SIGTTOU);
+  CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+  CHECK(tcgetattr(slave, &t) == 0);
+  t.c_lflag |= TOSTOP;
+  tell_pending("set", tcsetattr(slave, TCSANOW, &t));
+  tell_pending("read", (int)read(slave, &c, 1));
+  struct iovec iov = {&c, 1};
+  tell_pending("readv", (int)readv(slave, &iov, 1));
+  tell_pending("write", (int)write(slave, "x", 1));
+  tell_pending("drain", tcflush(slave, TCIFLUSH));
+  tell_pending("take", tcsetpgrp(slave, getpgrp()));
+  tell_pending("is mine", tcgetpgrp(slave) == getpgrp());
+  CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+  fflush(stdout);
+}
+static void a_job_that_blocks_the_signals_uses_the_terminal_from_behind(void) {
+  int status;
+  alarm(50);
+  open_terminal();
+  for (int threads = 0; threads < 2; threads++) {
+    pid_t session = fork();
+    if (session == 0) {
+      CHECK(setsid() > 0 && ioctl(slave, TIOCSCTTY, 0) == 0);
+      pid_t other = fork();
+      if (other == 0) {
+        setpgid(0, 0);
+        for (;;) pause();
+      }
+      CHECK(setpgid(other, other) == 0);
+      pid_t job = fork();
+      if (job == 0) {
+        CHECK(setpgid(0, other) == 0);
+        if (threads != 0) pthread_detach(start(nap, NULL));
+        use_the_terminal_from_behind();
+        _exit(7);
+      }
+      CHECK(waitpid(job, &status, WUNTRACED) == job);
+      printf("job %x\n", (unsigned)status);
+      printf("other stopped: %d\n", waitpid(other, &status, WUNTRACED | WNOHANG) != 0);
+      kill(other, SIGKILL);
+      fflush(stdout);
+      signal(SIGHUP, SIG_IGN);
+      _exit(0);
+    }
+    wait_for(session);
+  }
+}
+
 static const struct test_case cases[] = {
     CASE(a_line_comes_when_it_is_whole),
     CASE(a_timed_read_ends_with_nothing),
@@ -245,5 +307,6 @@ static const struct test_case cases[] = {
     CASE(a_writer_waits_for_room),
     CASE(signals_interrupt_or_do_not),
     CASE(a_read_from_the_background_stops_the_process_until_it_is_in_front),
+    CASE(a_job_that_blocks_the_signals_uses_the_terminal_from_behind),
 };
 CASE_MAIN(cases)
