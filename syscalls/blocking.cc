@@ -56,25 +56,7 @@ int FdCall::give_away(union sysunion* m) {
   return sysport_trap_sleep(m);
 }
 
-int FdCall::wait(bool one, bool doubt, const FdRead* read) {
-  if (!asked_) {
-    int r = ask();
-    if (r == -EAGAIN && dir_ == FD_IN && !tried_) {
-      must_try_ = true;
-      return 0;
-    }
-    if (r != 0) return r;
-  }
-  if (expired_) return -EAGAIN;
-  if (!timed_ && sched_alone()) return kOfferTrap;
-  // A reader that sleeps when a datagram socket is shut down gets 0; a try is told to wait for ever.
-  bool datagrams = e->kind == FDK_DGRAM || e->kind == FDK_LOCAL;
-  if (dir_ == FD_IN && datagrams && (e->flags & FDF_HUNGUP) != 0) return kOfferTrap;
-  if (!engine_open() || fd_watch(e, fd, gen_, dir_) != 0) return kOfferTrap;
-  return sleep(one, doubt, read);
-}
-
-int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
+inline int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
   thread* td = curthread();
   fdwaiter w{};
   w.td = td;
@@ -124,6 +106,24 @@ int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
   }
   if (!blocking_interrupted(td)) return 0;
   return timed_ ? -EINTR : -ERESTARTSYS;
+}
+
+int FdCall::wait(bool one, bool doubt, const FdRead* read) {
+  if (!asked_ && !plain()) {
+    int r = ask();
+    if (r == -EAGAIN && dir_ == FD_IN && !tried_) {
+      must_try_ = true;
+      return 0;
+    }
+    if (r != 0) return r;
+  }
+  if (expired_) return -EAGAIN;
+  if (!timed_ && !sched_wanted(mycpu())) return kOfferTrap;
+  // A reader that sleeps when a datagram socket is shut down gets 0; a try is told to wait for ever.
+  bool datagrams = e->kind == FDK_DGRAM || e->kind == FDK_LOCAL;
+  if (dir_ == FD_IN && datagrams && (e->flags & FDF_HUNGUP) != 0) return kOfferTrap;
+  if (!engine_open() || (!fd_watched(e, gen_, dir_) && fd_watch(e, fd, gen_, dir_) != 0)) return kOfferTrap;
+  return sleep(one, doubt, read);
 }
 
 namespace {

@@ -118,7 +118,14 @@ class FdCall {
     return sysport_trap_block(m);
   }
   int ask();
-  int sleep(bool one, bool doubt, const FdRead* read);
+  // Known to be blocking and without a time-out: there is nothing to ask.
+  bool plain() const {
+    constexpr uint32_t kKnown = FDF_OWN | FDF_MODE_KNOWN | FDF_OPTS_KNOWN;
+    return (e->flags & (kKnown | FDF_NONBLOCK)) == kKnown && fd_own(e) &&
+           e->epoch == __atomic_load_n(&fd_epoch, __ATOMIC_SEQ_CST) &&
+           (dir_ == FD_IN ? e->rcvtimeo_ms : e->sndtimeo_ms) == 0;
+  }
+  [[gnu::always_inline]] int sleep(bool one, bool doubt, const FdRead* read);
   static constexpr uint8_t kSure = 4;   // tries in vain before the next one is spared,
   static constexpr uint8_t kRely = 32;  // and how often until one is made again
 
@@ -140,9 +147,11 @@ class FdCall {
 bool blocking_interrupted(thread* td);
 
 // A socket whose SO_RCVLOWAT makes the kernel wait for more than poll waits for. Asks once.
+inline bool fd_no_low_water(const fdentry* e) {
+  return (e->flags & (FDF_OPTS_KNOWN | FDF_LOWAT)) == FDF_OPTS_KNOWN;
+}
 inline bool fd_low_water(fdentry* e, int fd) {
-  constexpr uint32_t kBoth = FDF_OPTS_KNOWN | FDF_LOWAT;
-  if (__builtin_expect((e->flags & kBoth) == FDF_OPTS_KNOWN, 1)) return false;
+  if (__builtin_expect(fd_no_low_water(e), 1)) return false;
   fd_ask_options(e, fd);
   return (e->flags & FDF_LOWAT) != 0;
 }

@@ -95,10 +95,11 @@ void mark_passed(const kmsghdr& msg) {
 
 }  // namespace
 
-int socket_receive(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
-  bool takes = (b.flags & kTakesNone) == 0;
-  bool all = (b.flags & MSG_WAITALL) != 0 && is_stream(e);
-  FdCall c(fd, e, FD_IN);
+int socket_receive(union sysunion* m, fdentry* e, int flags, uint64_t address, uint64_t address_len) {
+  const uint64_t at = m->raw.arg[1], len = m->raw.arg[2];
+  bool takes = (flags & kTakesNone) == 0;
+  bool all = (flags & MSG_WAITALL) != 0 && is_stream(e);
+  FdCall c(static_cast<int>(m->raw.arg[0]), e, FD_IN);
   for (uint64_t done = 0;;) {
     long r;
     bool doubt = false, tried = c.received(&r);
@@ -107,17 +108,17 @@ int socket_receive(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b)
       doubt = takes && c.likely_empty();
       tried = !doubt && !c.known_empty();
       if (tried) {
-        r = raw6(SYS_recvfrom, c.fd, static_cast<long>(b.at + done), static_cast<long>(b.len - done),
-                 b.flags | kDontWait, static_cast<long>(b.address), static_cast<long>(b.address_len));
+        r = raw6(SYS_recvfrom, c.fd, static_cast<long>(at + done), static_cast<long>(len - done),
+                 flags | kDontWait, static_cast<long>(address), static_cast<long>(address_len));
       }
     }
     if (tried) {
       if (r > 0) {
-        bool all_filled = static_cast<uint64_t>(r) == b.len - done;
+        bool all_filled = static_cast<uint64_t>(r) == len - done;
         if (takes && all_filled) c.filled();
         if (takes && !all_filled && e->kind == FDK_TCP) c.emptied();
         done += static_cast<uint64_t>(r);
-        if (!all || done >= b.len) return done_with(m, done);
+        if (!all || done >= len) return done_with(m, done);
         continue;
       }
       if (r != -EAGAIN) {
@@ -126,8 +127,8 @@ int socket_receive(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b)
       }
       c.missed();
     }
-    FdRead rest{static_cast<uintptr_t>(b.at + done), b.len - done, b.flags};
-    int w = c.wait(false, doubt, b.address == 0 ? &rest : nullptr);
+    FdRead rest{static_cast<uintptr_t>(at + done), len - done, flags};
+    int w = c.wait(false, doubt, address == 0 ? &rest : nullptr);
     if (w == 0) continue;
     if (w == kOfferTrap) return offer_rest(m, c, done);
     return done != 0 ? done_with(m, done) : -w;
@@ -152,23 +153,28 @@ bool broke_off(union sysunion* m, const FdCall& c, uint64_t done, int* answer) {
   return done != 0 || *answer != 0;
 }
 
-int socket_send(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
-  FdCall c(fd, e, FD_OUT);
-  for (uint64_t done = 0;;) {
+namespace {
+
+// What the first try, of which `done` bytes were sent, left.
+[[gnu::noinline]] int send_rest(union sysunion* m, fdentry* e, int flags, uint64_t address, uint64_t address_len,
+                                uint64_t done) {
+  const uint64_t at = m->raw.arg[1], len = m->raw.arg[2];
+  FdCall c(static_cast<int>(m->raw.arg[0]), e, FD_OUT);
+  for (;;) {
     c.note();
-    long r = raw6(SYS_sendto, c.fd, static_cast<long>(b.at + done), static_cast<long>(b.len - done),
-                  b.flags | kDontWait | (done != 0 ? MSG_NOSIGNAL : 0), static_cast<long>(b.address),
-                  static_cast<long>(b.address_len));
+    long r = raw6(SYS_sendto, c.fd, static_cast<long>(at + done), static_cast<long>(len - done),
+                  flags | kDontWait | (done != 0 ? MSG_NOSIGNAL : 0), static_cast<long>(address),
+                  static_cast<long>(address_len));
     if (r > 0) {
       done += static_cast<uint64_t>(r);
-      if (done >= b.len) return done_with(m, done);
+      if (done >= len) return done_with(m, done);
       continue;
     }
     if (r != -EAGAIN) {
       if (done != 0) return done_with(m, done);
       return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
     }
-    if (b.address != 0 && e->kind == FDK_LOCAL) return c.give_away(m);
+    if (address != 0 && e->kind == FDK_LOCAL) return c.give_away(m);
     int w = c.wait();
     if (w == 0) {
       int answer;
@@ -178,6 +184,18 @@ int socket_send(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b) {
     if (w == kOfferTrap) return offer_rest(m, c, done);
     return done != 0 ? done_with(m, done) : -w;
   }
+}
+
+}  // namespace
+
+// A send that has to wait tries once more than it must, having noted the count of edges.
+int socket_send(union sysunion* m, fdentry* e, int flags, uint64_t address, uint64_t address_len) {
+  const uint64_t* a = m->raw.arg;
+  long r = raw6(SYS_sendto, static_cast<long>(a[0]), static_cast<long>(a[1]), static_cast<long>(a[2]),
+                flags | kDontWait, static_cast<long>(address), static_cast<long>(address_len));
+  if (__builtin_expect(r >= 0 && static_cast<uint64_t>(r) >= a[2], 1)) return done_with(m, static_cast<uint64_t>(r));
+  if (r < 0 && r != -EAGAIN) return stale(r, e) ? sysport_trap_block(m) : sysport_result(m, r);
+  return send_rest(m, e, flags, address, address_len, r > 0 ? static_cast<uint64_t>(r) : 0);
 }
 
 int socket_receive_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg) {
@@ -307,7 +325,7 @@ int sys_recvfrom(union sysunion* m) {
   if ((flags & MSG_WAITALL) != 0 && (e->kind == FDK_SOCKET || (is_stream(e) && (flags & MSG_PEEK) != 0))) {
     return receive_rest_in_kernel(m, e, fd, a[2]);
   }
-  return socket_receive(m, e, fd, {a[1], a[2], flags, a[4], a[5]});
+  return socket_receive(m, e, flags, a[4], a[5]);
 }
 
 int sys_sendto(union sysunion* m) {
@@ -320,7 +338,7 @@ int sys_sendto(union sysunion* m) {
   FdKind k = e == nullptr ? FDK_FILE : fd_kind(e, fd);
   if (k < FDK_TCP || k > FDK_LOCAL || (flags & kSendWhole) != 0) return sysport_trap_block(m);
   if (fd_known_nonblock(e)) return sysport_trap(m);
-  return socket_send(m, e, fd, {a[1], a[2], flags, a[4], a[5]});
+  return socket_send(m, e, flags, a[4], a[5]);
 }
 
 int sys_recvmsg(union sysunion* m) {

@@ -20,17 +20,11 @@ struct kmmsghdr {
   uint32_t len;
 };
 
-struct SocketBuffer {
-  uint64_t at;
-  uint64_t len;
-  int flags;         // MSG_
-  uint64_t address;  // sendto's and recvfrom's, 0 otherwise
-  uint64_t address_len;
-};
-
-// m is the call as the program made it: what can't wait here is trapped as it is.
-int socket_receive(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b);
-int socket_send(union sysunion* m, fdentry* e, int fd, const SocketBuffer& b);
+// m is the call as the program made it, its second and third argument the buffer and its length: what can't
+// wait here is trapped as it is. `address`: sendto's and recvfrom's, 0 otherwise. By registers and for tail
+// calls: after a trap the processor predicts no return, and a waiting thread's stack is not in the cache.
+int socket_receive(union sysunion* m, fdentry* e, int flags, uint64_t address, uint64_t address_len);
+int socket_send(union sysunion* m, fdentry* e, int flags, uint64_t address, uint64_t address_len);
 // readv and writev: `msg` is ours, m the call.
 int socket_receive_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg);
 int socket_send_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg, int flags);

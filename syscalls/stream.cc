@@ -109,24 +109,29 @@ int read_file(union sysunion* m) {
 
 }  // namespace
 
-int sys_read(union sysunion* m) {
+namespace {
+
+// The calls on sockets, known as such, are told from the others first, and by functions of few registers.
+bool is_known_socket(const union sysunion* m, const fdentry* e, FdKind last) {
+  return e != nullptr && e->kind >= FDK_TCP && e->kind <= last && m->raw.arg[2] != 0 && sched_others();
+}
+
+[[gnu::noinline]] int read_from(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  if (blocking_on_disk(fd_entry(static_cast<int>(a[0])))) return blocking_disk_trap(m);
   FdKind kind;
   fdentry* e = served(m, &kind);
   if (e == nullptr) return read_file(m);
   auto fd = static_cast<int>(a[0]);
   if (fd_known_nonblock(e)) return blocking_never(m, e);
   if (fd_is_socket(kind) && fd_low_water(e, fd)) return blocking_low_water(m, e, fd, a[2]);
-  if (fd_is_socket(kind)) return socket_receive(m, e, fd, {a[1], a[2], 0, 0, 0});
+  if (fd_is_socket(kind)) return socket_receive(m, e, 0, 0, 0);
   if (kind == FDK_POLL) return blocking_by_poll(m, e, fd, FD_IN);
   kiovec iov{static_cast<uintptr_t>(a[1]), static_cast<size_t>(a[2])};
   return nowait_read(m, e, fd, &iov, 1);
 }
 
-int sys_write(union sysunion* m) {
+[[gnu::noinline]] int write_to(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  if (blocking_on_disk(fd_entry(static_cast<int>(a[0])))) return blocking_disk_trap(m);
   FdKind kind;
   fdentry* e = served(m, &kind);
   if (e == nullptr || kind == FDK_SOCKET) {
@@ -136,11 +141,29 @@ int sys_write(union sysunion* m) {
   }
   auto fd = static_cast<int>(a[0]);
   if (fd_known_nonblock(e)) return sysport_trap(m);
-  if (fd_is_socket(kind)) return socket_send(m, e, fd, {a[1], a[2], 0, 0, 0});
+  if (fd_is_socket(kind)) return socket_send(m, e, 0, 0, 0);
   if (kind == FDK_POLL) return blocking_by_poll(m, e, fd, FD_OUT);
   IovCopy iov;
   iov.set(a[1], a[2]);
   return nowait_write(m, e, fd, iov);
+}
+
+}  // namespace
+
+int sys_read(union sysunion* m) {
+  fdentry* e = fd_entry(static_cast<int>(m->raw.arg[0]));
+  if (blocking_on_disk(e)) return blocking_disk_trap(m);
+  if (is_known_socket(m, e, FDK_SOCKET) && !fd_known_nonblock(e) && fd_no_low_water(e)) {
+    return socket_receive(m, e, 0, 0, 0);
+  }
+  return read_from(m);
+}
+
+int sys_write(union sysunion* m) {
+  fdentry* e = fd_entry(static_cast<int>(m->raw.arg[0]));
+  if (blocking_on_disk(e)) return blocking_disk_trap(m);
+  if (is_known_socket(m, e, FDK_LOCAL) && !fd_known_nonblock(e)) return socket_send(m, e, 0, 0, 0);
+  return write_to(m);
 }
 
 int sys_readv(union sysunion* m) {

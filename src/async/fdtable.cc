@@ -305,9 +305,8 @@ void fd_hidden_release(int fd) {
 }
 
 int fd_watch(fdentry* e, int fd, uint32_t gen, uint32_t dirs) {
-  uint32_t need = ((dirs & FD_IN) != 0 ? EPOLLIN | EPOLLRDHUP | EPOLLPRI : 0u) |
-                  ((dirs & FD_OUT) != 0 ? EPOLLOUT : 0u);
-  if (__builtin_expect((e->watched & need) == need && e->gen == gen, 1)) return 0;
+  uint32_t need = fd_events(dirs);
+  if (fd_watched(e, gen, dirs)) return 0;
   Guard g(e->lock);
   if (e->gen != gen || (e->flags & FDF_CLOSING) != 0) return EBADF;
   if ((e->flags & FDF_UNWATCHABLE) != 0) return EPERM;

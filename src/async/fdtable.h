@@ -192,6 +192,13 @@ void fd_event(int fd, uint32_t gen, uint32_t events);
 // Sees that the engine tells of `dirs` of fd. 0, EBADF (not the life that gen names), or the
 // engine's errno: there is nothing to wait for that way.
 int fd_watch(fdentry* e, int fd, uint32_t gen, uint32_t dirs);
+inline uint32_t fd_events(uint32_t dirs) {
+  return ((dirs & FD_IN) != 0 ? EPOLLIN | EPOLLRDHUP | EPOLLPRI : 0u) | ((dirs & FD_OUT) != 0 ? EPOLLOUT : 0u);
+}
+inline bool fd_watched(const fdentry* e, uint32_t gen, uint32_t dirs) {
+  uint32_t need = fd_events(dirs);
+  return (e->watched & need) == need && e->gen == gen;
+}
 // Links w (td, fd and dirs filled in) if no edge has come since the counts were `seen`, and calls
 // sched_block the first time (`block`). 0, EAGAIN (an edge came) or EBADF (another life). Whoever
 // has linked must unlink, after the sleep or instead of it.
