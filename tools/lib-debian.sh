@@ -6,7 +6,7 @@
 # Building libcr. catch2 is among them because the tests are configured with the rest; g++-multilib makes
 # the library for 32-bit programs.
 readonly BUILD_PACKAGES=(g++ g++-multilib cmake ninja-build python3 binutils libzydis-dev libzycore-dev
-  libcli11-dev catch2 liburing-dev libunwind-dev)
+  libcli11-dev catch2 liburing-dev libdw-dev)
 
 # What the tests run under libcr or look at it with. A Rust compiler is used if there is one, but is
 # not worth its download.

@@ -24,6 +24,21 @@ struct switchframe {
   uint32_t bp;
 };
 
+// For cr backtrace: where the caller is.
+template <typename Registers>
+[[gnu::always_inline]] inline void capture_registers(Registers* to) {
+  uint32_t pc, sp, bp;
+  asm volatile(
+      "call 0f\n"
+      "0:\tpopl %0\n\t"
+      "movl %%esp, %1\n\t"
+      "movl %%ebp, %2"
+      : "=r"(pc), "=r"(sp), "=r"(bp)
+      :
+      : "memory");
+  to->pc = pc, to->sp = sp, to->bp = bp;
+}
+
 // A context at `top` (16-byte aligned) that runs fn(arg) and then lwkt_exit.
 inline uint64_t context_function(uint64_t top, void (*fn)(void*), void* arg) {
   struct Start {

@@ -134,7 +134,6 @@ percpu_arch percpu_arch_passthru();  // of a vfork child
 
 inline constexpr uint8_t kElfClass = 1;     // ELFCLASS32
 inline constexpr uint16_t kElfMachine = 3;  // EM_386
-inline constexpr bool kBacktraces = false;  // cr backtrace knows x86_64's registers alone
 // Where the library for programs of the other class lies.
 inline constexpr char kOtherLibrary[] = "lib/x86_64-linux-gnu";
 

@@ -33,9 +33,6 @@ struct ArchStart {
 };
 // Before anything else: finds the kernel's entry and the descriptors.
 void arch_init(const ArchStart& s);
-// For cr backtrace, which has no use for them here.
-template <typename Registers>
-inline void capture_registers(Registers*) {}
 
 // libc's calls go to the gate from now on.
 void arch_open_gate();

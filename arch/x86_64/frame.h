@@ -124,7 +124,6 @@ inline percpu_arch percpu_arch_passthru() { return {}; }
 
 inline constexpr uint8_t kElfClass = 2;      // ELFCLASS64
 inline constexpr uint16_t kElfMachine = 62;  // EM_X86_64
-inline constexpr bool kBacktraces = true;  // cr backtrace knows these registers
 // Where the library for programs of the other class lies.
 inline constexpr char kOtherLibrary[] = "lib/i386-linux-gnu";
 

@@ -65,3 +65,15 @@ add_test(NAME i386_mixed
          COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/mixed.py $<TARGET_FILE:cr>
                  $<TARGET_FILE:runtime_class> $<TARGET_FILE:runtime_i386_class>)
 set_tests_properties(i386_mixed PROPERTIES TIMEOUT 120)
+# What is said of a deadlock, through 32-bit frames; what is none is told in the same way by both.
+add_executable(runtime_i386_deadlock deadlock.c)
+target_compile_options(runtime_i386_deadlock PRIVATE -m32 -msse2 -O1 -pthread -w -fno-optimize-sibling-calls)
+target_link_options(runtime_i386_deadlock PRIVATE -m32 -pthread)
+set_target_properties(runtime_i386_deadlock PROPERTIES OUTPUT_NAME runtime_deadlock
+  RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/runtime/i386)
+add_test(NAME i386_deadlock
+         COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/deadlock.py $<TARGET_FILE:cr>
+                 $<TARGET_FILE:runtime_i386_deadlock> Deadlock.test_two_locks Deadlock.test_join
+                 Deadlock.test_a_crowd_at_one_place Deadlock.test_a_program_without_threads)
+set_tests_properties(i386_deadlock PROPERTIES TIMEOUT 120
+  ENVIRONMENT "CR_TEST_PRELOAD=${PROJECT_BINARY_DIR}/${CR_LIBDIR_I386}/libcr.so")

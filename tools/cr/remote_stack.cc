@@ -1,64 +1,112 @@
-// libunwind-ptrace finds the unwind tables and the symbols by /proc/PID/maps and the files themselves. Its
-// accesses by ptrace(2) are replaced: they would have to stop the process.
+// libdwfl finds the unwind tables and the symbols by /proc/PID/maps and the files themselves. Its ways to a
+// live process would stop it: so memory and registers are given to it by functions here.
 #include "remote_stack.h"
 
-#include <libunwind-ptrace.h>
+#include <dwarf.h>
+#include <elf.h>
+#include <elfutils/libdwfl.h>
 #include <sys/uio.h>
 
 #include <fstream>
 #include <sstream>
 
 namespace cr::tool {
+
+struct RemoteProcess::Walk {
+  const RemoteProcess* process;
+  const Registers* registers;
+  std::vector<StackFrame>* frames;
+  size_t most;
+
+  void add(Dwfl_Frame* frame, Dwfl* dwfl) {
+    Dwarf_Addr pc;
+    bool exact = true;
+    if (!dwfl_frame_pc(frame, &pc, &exact) || pc == 0) return;
+    StackFrame found{pc, "", 0, process->object_at(pc)};
+    // A call that is a function's last instruction goes on in the next function.
+    const Dwarf_Addr inside = exact ? pc : pc - 1;
+    GElf_Off offset;
+    GElf_Sym symbol;
+    Dwfl_Module* module = dwfl_addrmodule(dwfl, inside);
+    const char* name =
+        module == nullptr ? nullptr
+                          : dwfl_module_addrinfo(module, inside, &offset, &symbol, nullptr, nullptr, nullptr);
+    // A stripped library names few of its functions: one that ends before is not meant.
+    if (name != nullptr && offset < symbol.st_size) {
+      found.function = name;
+      found.offset = offset + (pc - inside);
+    }
+    frames->push_back(found);
+  }
+};
+
 namespace {
 
-// The accessors' argument is libunwind-ptrace's own, which it also hands to those that are ours. So
-// what ours need is here, set by the stack() that runs.
-const RemoteProcess* current_process;
-const Registers* current_registers;
-
-int no_dynamic_info(unw_addr_space_t, unw_word_t*, void*) { return -UNW_ENOINFO; }
-
-int access_memory(unw_addr_space_t, unw_word_t address, unw_word_t* value, int write, void*) {
-  if (write != 0 || !current_process->read(address, value, sizeof *value)) return -UNW_EINVAL;
-  return 0;
+int no_debug_files(Dwfl_Module*, void**, const char*, Dwarf_Addr, const char*, const char*, GElf_Word, char**) {
+  return -1;
 }
 
-int access_register(unw_addr_space_t, unw_regnum_t number, unw_word_t* value, int write, void*) {
-  const Registers& r = *current_registers;
-  if (write != 0) return -UNW_EREADONLYREG;
-  switch (number) {
-    case UNW_X86_64_RIP: *value = r.pc; return 0;
-    case UNW_X86_64_RSP: *value = r.sp; return 0;
-    case UNW_X86_64_RBP: *value = r.bp; return 0;
-    case UNW_X86_64_RBX: *value = r.bx; return 0;
-    case UNW_X86_64_R12: *value = r.r12; return 0;
-    case UNW_X86_64_R13: *value = r.r13; return 0;
-    case UNW_X86_64_R14: *value = r.r14; return 0;
-    case UNW_X86_64_R15: *value = r.r15; return 0;
-    default: return -UNW_EBADREG;
-  }
-}
-
-int access_fp_register(unw_addr_space_t, unw_regnum_t, unw_fpreg_t*, int, void*) { return -UNW_EBADREG; }
-int resume(unw_addr_space_t, unw_cursor_t*, void*) { return -UNW_EINVAL; }
-
-unw_accessors_t accessors = {
-    .find_proc_info = _UPT_find_proc_info,
-    .put_unwind_info = _UPT_put_unwind_info,
-    .get_dyn_info_list_addr = no_dynamic_info,
-    .access_mem = access_memory,
-    .access_reg = access_register,
-    .access_fpreg = access_fp_register,
-    .resume = resume,
-    .get_proc_name = _UPT_get_proc_name,
-};
+const Dwfl_Callbacks kFiles = {dwfl_linux_proc_find_elf, no_debug_files, nullptr, nullptr};
 
 }  // namespace
 
-RemoteProcess::RemoteProcess(pid_t pid)
-    : pid_(pid), space_(unw_create_addr_space(&accessors, 0)), info_(_UPT_create(pid)) {
-  unw_set_caching_policy(static_cast<unw_addr_space_t>(space_), UNW_CACHE_GLOBAL);
-  std::ifstream maps("/proc/" + std::to_string(pid) + "/maps");
+// The one thread that libdwfl is told of: the one whose stack is wanted.
+struct RemoteProcess::Dwarf {
+  static constexpr pid_t kThread = 1;
+
+  static pid_t next_thread(Dwfl*, void* argument, void** thread) {
+    if (*thread != nullptr) return 0;
+    *thread = argument;
+    return kThread;
+  }
+
+  static bool read_word(Dwfl*, Dwarf_Addr address, Dwarf_Word* word, void* argument) {
+    const auto& process = *static_cast<const RemoteProcess*>(argument);
+    *word = 0;
+    return process.read(address, word, process.is_32_bit_ ? 4 : 8);
+  }
+
+  static bool set_registers(Dwfl_Thread* thread, void* argument) {
+    const auto& process = *static_cast<const RemoteProcess*>(argument);
+    const Registers& r = *process.walk_->registers;
+    // By their numbers in the System V ABI's supplements.
+    struct Known {
+      int number;
+      Dwarf_Word value;
+    };
+    const std::vector<Known> known =
+        process.is_32_bit_ ? std::vector<Known>{{4, r.sp}, {5, r.bp}}
+                           : std::vector<Known>{{3, r.bx}, {6, r.bp}, {7, r.sp}, {12, r.r12}, {13, r.r13},
+                                                {14, r.r14}, {15, r.r15}};
+    for (const Known& each : known) {
+      if (!dwfl_thread_state_registers(thread, each.number, 1, &each.value)) return false;
+    }
+    dwfl_thread_state_register_pc(thread, r.pc);
+    return true;
+  }
+
+  static int note_frame(Dwfl_Frame* frame, void* argument) {
+    auto& walk = *static_cast<Walk*>(argument);
+    walk.add(frame, walk.process->dwfl_);
+    return walk.frames->size() < walk.most ? DWARF_CB_OK : DWARF_CB_ABORT;
+  }
+
+  static constexpr Dwfl_Thread_Callbacks kThreads = {.next_thread = next_thread,
+                                                     .get_thread = nullptr,
+                                                     .memory_read = read_word,
+                                                     .set_initial_registers = set_registers,
+                                                     .detach = nullptr,
+                                                     .thread_detach = nullptr};
+};
+
+RemoteProcess::RemoteProcess(pid_t pid) : pid_(pid), is_32_bit_(false), dwfl_(dwfl_begin(&kFiles)), walk_(nullptr) {
+  const std::string place = "/proc/" + std::to_string(pid);
+  std::ifstream program(place + "/exe", std::ios::binary);
+  char ident[EI_NIDENT] = {};
+  program.read(ident, sizeof ident);
+  is_32_bit_ = ident[EI_CLASS] == ELFCLASS32;
+
+  std::ifstream maps(place + "/maps");
   for (std::string line; std::getline(maps, line);) {
     std::istringstream words(line);
     uint64_t begin, end;
@@ -68,11 +116,16 @@ RemoteProcess::RemoteProcess(pid_t pid)
     std::getline(words, path);
     if (path.starts_with('/')) objects_[begin] = {end, path};
   }
+  if (dwfl_ == nullptr) return;
+  if (dwfl_linux_proc_report(dwfl_, pid) != 0 || dwfl_report_end(dwfl_, nullptr, nullptr) != 0 ||
+      !dwfl_attach_state(dwfl_, nullptr, pid, &Dwarf::kThreads, this)) {
+    dwfl_end(dwfl_);
+    dwfl_ = nullptr;
+  }
 }
 
 RemoteProcess::~RemoteProcess() {
-  _UPT_destroy(info_);
-  unw_destroy_addr_space(static_cast<unw_addr_space_t>(space_));
+  if (dwfl_ != nullptr) dwfl_end(dwfl_);
 }
 
 bool RemoteProcess::read(uint64_t address, void* to, size_t size) const {
@@ -90,21 +143,11 @@ std::string RemoteProcess::object_at(uint64_t address) const {
 
 std::vector<StackFrame> RemoteProcess::stack(const Registers& registers, int most) {
   std::vector<StackFrame> frames;
-  current_process = this;
-  current_registers = &registers;
-  unw_cursor_t cursor;
-  if (unw_init_remote(&cursor, static_cast<unw_addr_space_t>(space_), info_) != 0) return frames;
-  do {
-    unw_word_t pc = 0, offset = 0;
-    if (unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0) break;
-    char name[512];
-    // A stripped library names few of its functions, and the one before would be taken for them: the
-    // unwind table knows where each begins.
-    unw_proc_info_t info;
-    const bool known = unw_get_proc_name(&cursor, name, sizeof name, &offset) == 0 &&
-                       unw_get_proc_info(&cursor, &info) == 0 && info.start_ip == pc - offset;
-    frames.push_back({pc, known ? name : "", known ? offset : 0, object_at(pc)});
-  } while (static_cast<int>(frames.size()) < most && unw_step(&cursor) > 0);
+  if (dwfl_ == nullptr) return frames;
+  Walk walk{this, &registers, &frames, static_cast<size_t>(most)};
+  walk_ = &walk;
+  dwfl_getthread_frames(dwfl_, Dwarf::kThread, Dwarf::note_frame, &walk);
+  walk_ = nullptr;
   return frames;
 }
 

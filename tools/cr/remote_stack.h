@@ -1,4 +1,4 @@
-// The stacks of another process's threads, by libunwind: memory through process_vm_readv, the
+// The stacks of another process's threads, 64-bit or 32-bit, by elfutils' libdw: memory through process_vm_readv, the
 // registers where each thread is parked from whoever knows them. The process is not stopped; its
 // threads must stand still by themselves.
 #pragma once
@@ -10,9 +10,11 @@
 #include <string>
 #include <vector>
 
+typedef struct Dwfl Dwfl;
+
 namespace cr::tool {
 
-// What the callee-saved registers of x86_64 hold at `pc`.
+// What the callee-saved registers hold at `pc`; of i386's sp and bp alone are asked for.
 struct Registers {
   uint64_t pc, sp, bp, bx, r12, r13, r14, r15;
 };
@@ -44,12 +46,15 @@ class RemoteProcess {
     uint64_t end;
     std::string path;
   };
+  struct Walk;
+  struct Dwarf;
   std::string object_at(uint64_t address) const;
 
   pid_t pid_;
   std::map<uint64_t, Range> objects_;  // file mappings by their beginning
-  void* space_;                        // unw_addr_space_t
-  void* info_;                         // libunwind-ptrace's: it finds the unwind tables
+  bool is_32_bit_;
+  Dwfl* dwfl_;                         // null: no stacks can be had
+  Walk* walk_;                         // of the stack() that runs
 };
 
 }  // namespace cr::tool
