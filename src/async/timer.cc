@@ -27,7 +27,7 @@ inline constexpr int32_t kBatch = 32;
 inline constexpr uint64_t kWindow = 10'000'000;  // ns over which wakes are counted
 inline constexpr uint32_t kCrowded = 400;        // wakes in a window: the slack grows,
 inline constexpr uint32_t kSparse = 200;         // and shrinks again
-inline constexpr uint64_t kCrowdedSlack = 5;
+inline constexpr uint64_t kCrowdedSlack = 6;
 
 struct Node {
   uint64_t latest;  // deadline and slack
@@ -70,14 +70,32 @@ void sift_up(int32_t i, Node n) {
   place(i, n);
 }
 
+// The least of the four from `c` on: without branches, of which a processor could predict none.
+int32_t least_of_four(int32_t c) {
+  const Node* k = heap + kPad + c;
+  int32_t a = k[1].latest < k[0].latest;
+  int32_t b = 2 + (k[3].latest < k[2].latest);
+  int32_t second = -static_cast<int32_t>(k[b].latest < k[a].latest);
+  return c + (a ^ ((a ^ b) & second));
+}
+
 void sift_down(int32_t i, Node n) {
   for (;;) {
     int32_t child = kFanout * i + 1;
     if (child >= count) break;
     int32_t end = child + kFanout < count ? child + kFanout : count;
+    // Four lines, one of which is read next: what the sleepers touch drives the heap out of the near caches.
+    int32_t grandchild = kFanout * child + 1;
+    if (grandchild < count) {
+      for (int32_t c = 0; c < kFanout; c++) cpu_prefetch(&heap[kPad + grandchild + kFanout * c]);
+    }
     int32_t least = child;
-    for (int32_t c = child + 1; c < end; c++) {
-      if (heap[kPad + c].latest < heap[kPad + least].latest) least = c;
+    if (__builtin_expect(end - child == kFanout, 1)) {
+      least = least_of_four(child);
+    } else {
+      for (int32_t c = child + 1; c < end; c++) {
+        if (heap[kPad + c].latest < heap[kPad + least].latest) least = c;
+      }
     }
     if (heap[kPad + least].latest >= n.latest) break;
     place(i, heap[kPad + least]);
@@ -193,7 +211,8 @@ bool timer_expire(uint64_t now) {
       const Node& soonest = heap[kPad];
       if (soonest.latest - soonest.slack > now) break;
       due[n] = remove(soonest.handle);
-      cpu_prefetch(due[n++]);
+      cpu_prefetch(due[n]);
+      cpu_prefetch(&due[n++]->td_timer);
     }
     publish();
     for (int32_t i = 0; i < n; i++) {

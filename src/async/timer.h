@@ -11,11 +11,11 @@
 // whose deadline has passed: so one wake-up of an idle cpu serves all that fall into one slack.
 // The rforks' own slack in the kernel is nothing: their sleeps end when timer_next says.
 //
-// When deadlines crowd (more than 40,000 a second) the slack counts five times. A wake-up of an
-// idle cpu costs 5 to 10 us here (the kernel's timer, a sleep, an interrupt in a virtual machine)
-// and the LWKT's own part of a wake 0.4 us: at 100,000 deadlines a second 50 us hold five, and the
-// wake-ups would cost three times what they serve. Natively that rate costs 77 % of a cpu and the
-// 99th percentile comes 570 us late; 250 us stay well below it. A slack that the program made
+// When deadlines crowd (more than 40,000 a second) the slack counts six times. A wake-up of an
+// idle cpu costs 10 to 20 us here (the kernel's timer, a sleep, an interrupt in a virtual machine)
+// and the LWKT's own part of a wake 0.25 us: at 100,000 deadlines a second 50 us hold five, and the
+// wake-ups would cost ten times what they serve. Natively that rate costs 77 % of a cpu and the
+// 99th percentile comes 400 to 600 us late; 300 us stay below it. A slack that the program made
 // small stays small.
 #pragma once
 
