@@ -1,8 +1,12 @@
 // The table of `cr bench --arch i386`: the other table's cases, by programs of tests/bench that were built
 // as 32-bit ones, with the targets of the project's job for i386. What that job says nothing of has none in
 // group `base`; blocking calls, fairness and signals have the other table's. Left out: commands of the
-// system, which are 64-bit programs, and what they would measure with --small-tls.
+// system, which are 64-bit programs, servers with liburing, which is a 64-bit library, and what would
+// be measured with --small-tls.
 #include "bench_cases.h"
+
+#include <algorithm>
+
 #include "bench_targets.h"
 
 namespace cr::bench {
@@ -38,6 +42,15 @@ bool use_own_program(Case& test) {
   return true;
 }
 
+bool by_liburing(const std::string& server) { return server == "uring" || server == "multishot"; }
+
+void leave_out_liburing(Case& test) {
+  for (auto* argv : {&test.argv, &test.quick_argv}) std::erase_if(*argv, by_liburing);
+  std::erase_if(test.measures, [](const Measure& measure) {
+    return by_liburing(measure.native_field.substr(0, measure.native_field.find('_')));
+  });
+}
+
 }  // namespace
 
 std::vector<Case> make_i386_cases(const std::vector<Case>& others) {
@@ -48,6 +61,7 @@ std::vector<Case> make_i386_cases(const std::vector<Case>& others) {
     if (test.group == "base") {
       for (Measure& measure : test.measures) measure.target = goal_of(test, measure);
     }
+    leave_out_liburing(test);
     if (test.name == "getppid") test.measures.pop_back();  // no wrapper is exported
     if (test.name == "parked") {
       test.argv = {"bench_parked", "{threads}", "16"};
