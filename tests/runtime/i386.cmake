@@ -16,7 +16,7 @@ foreach(name IN LISTS programs_i386 engine_programs_i386)
   set_target_properties(runtime_i386_${name} PROPERTIES OUTPUT_NAME runtime_${name}
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/runtime/i386)
   set(arguments --cpus 1,2)
-  if(name MATCHES "sharedlocks|sockets|pipes|polls|descriptors|file_sharing|timers|openfiles|transfers|posix")
+  if(name MATCHES "sharedlocks|sockets|pipes|polls|descriptors|file_sharing|timers|openfiles|transfers|posix|kernelwaits|identity")
     set(arguments --cpus 2)  # they take long
   elseif(name STREQUAL "interrupts")
     set(arguments --cpus 2 -k handler_ends)  # a minute and more, all of it
@@ -73,7 +73,7 @@ set_target_properties(runtime_i386_deadlock PROPERTIES OUTPUT_NAME runtime_deadl
   RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/runtime/i386)
 add_test(NAME i386_deadlock
          COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/deadlock.py $<TARGET_FILE:cr>
-                 $<TARGET_FILE:runtime_i386_deadlock> Deadlock.test_two_locks Deadlock.test_join
+                 $<TARGET_FILE:runtime_i386_deadlock> Deadlock.test_two_locks
                  Deadlock.test_a_crowd_at_one_place Deadlock.test_a_program_without_threads)
 set_tests_properties(i386_deadlock PROPERTIES TIMEOUT 120
   ENVIRONMENT "CR_TEST_PRELOAD=${PROJECT_BINARY_DIR}/${CR_LIBDIR_I386}/libcr.so")
