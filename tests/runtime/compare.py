@@ -10,6 +10,7 @@ native result is taken once. A case that outlives the timeout is killed and fail
 runs in a session of its own.
 """
 import argparse
+import difflib
 import os
 import signal
 import subprocess
@@ -60,6 +61,14 @@ def describe(result):
     return text
 
 
+def differing(native, under):
+    """Both results, and where their stdout differs; what is said of a long one may leave that out."""
+    lines = [r[0].decode(errors="replace").splitlines() for r in (native, under)]
+    diff = list(difflib.unified_diff(*lines, "native", "libcr", lineterm="", n=1))
+    text = f"  native:\n{describe(native)}  libcr:\n{describe(under)}"
+    return text + "".join(f"  {line}\n" for line in diff[:40])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
@@ -89,8 +98,7 @@ def main():
                 attached = b"libcr: no system call site" not in under[2]
                 if under[:2] != native[:2] or not attached:
                     bad += 1
-                    print(f"FAIL {name} with {cpus} cpus {engine}\n  native:\n{describe(native)}"
-                          f"  libcr:\n{describe(under)}", flush=True)
+                    print(f"FAIL {name} with {cpus} cpus {engine}\n{differing(native, under)}", flush=True)
     print(f"{len(names)} cases, {runs} runs under libcr, {bad} failed")
     return 1 if bad or not names else 0
 
