@@ -551,6 +551,11 @@ cr_call_reenter:
 	.hidden	cr_call_check, cr_call_last
 	.set	cr_call_check, gate_fast_check
 	.set	cr_call_last, gate_fast_check
+	.globl	cr_call_window, cr_call_insn, cr_call_long
+	.hidden	cr_call_window, cr_call_insn, cr_call_long
+	.set	cr_call_window, gate_sleep_window
+	.set	cr_call_insn, gate_sleep_insn
+	.set	cr_call_long, gate_long
 
 // The kernel's own frames, on an rfork's alternate stack, end here.
 	.globl	cr_kernel_restorer

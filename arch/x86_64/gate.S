@@ -246,6 +246,7 @@ gate_sleep_insn:
 	movq	%rax, TD_MSG_RESULT(%rcx)
 	cmpq	$-4, %rax		// EINTR: whose signal was it?
 	jne	gate_fast_result
+gate_sleep_interrupt:
 	movl	TD_MSG_NR(%rcx), %eax
 	popq	%r11
 	leaq	136(%rsp), %rcx
@@ -547,7 +548,7 @@ cr_trap_interrupted:
 // result. Clobbers %rcx, %r11 and the flags, as a trap does (arch/x86_64/call.h, wrappers.c: a jump
 // from inline assembly, so that no argument goes by the stack and nothing returns twice after a trap:
 // many kernels leave the processor's stack of return addresses empty, and each return costs 3 ns
-// then). What is no plain trap goes through gate_entry, so that a signal or a fork finds the same
+// then). What is neither a plain trap nor one that may sleep beside no other LWKT goes through gate_entry, so that a signal or a fork finds the same
 // frame everywhere.
 	.globl	cr_call
 	.hidden	cr_call
@@ -562,9 +563,28 @@ cr_call:
 	jae	cr_call_long
 	movl	%eax, %ecx
 	movq	cr_doors(%rip), %r11
-	cmpq	$DOOR_PLAIN, (%r11, %rcx, 8)
+	movq	(%r11, %rcx, 8), %r11
+	cmpq	$DOOR_PLAIN, %r11
+	je	cr_call_plain
+	cmpq	$DOOR_SLEEP, %r11
 	jne	cr_call_long
-	PLAIN_TRAP
+	leaq	gate_entry(%rip), %r11
+	cmpq	%r11, %gs:GD_GATE	// a vfork's child has no calls of its own to interrupt
+	jne	cr_call_long
+	FILL_MESSAGE
+	.globl	cr_call_window, cr_call_insn
+	.hidden	cr_call_window, cr_call_insn
+cr_call_window:			// as gate_sleep_window, but a signal moves to cr_call_long
+	cmpl	$0, TD_AST(%rcx)
+	jne	cr_call_long
+	cmpl	$0, %gs:GD_AST
+	jne	cr_call_long
+cr_call_insn:
+	syscall
+	movq	%gs:GD_CURTHREAD, %rcx
+	movq	%rax, TD_MSG_RESULT(%rcx)
+	cmpq	$-4, %rax		// EINTR
+	je	cr_call_interrupted
 	.globl	cr_call_check, cr_call_last
 	.hidden	cr_call_check, cr_call_last
 cr_call_check:
@@ -575,12 +595,23 @@ cr_call_check:
 	jne	cr_call_ast
 cr_call_last:
 	jmp	*%rbx
+cr_call_plain:
+	PLAIN_TRAP
+	jmp	cr_call_check
+cr_call_interrupted:
+	leaq	wrapper_desc(%rip), %r11
+	leaq	-128(%rsp), %rsp
+	pushfq
+	pushq	%r11
+	jmp	gate_sleep_interrupt
 cr_call_ast:
 	leaq	wrapper_desc(%rip), %r11
 	leaq	-128(%rsp), %rsp
 	pushfq
 	pushq	%r11
 	jmp	gate_fast_ast
+	.globl	cr_call_long
+	.hidden	cr_call_long
 cr_call_long:
 	leaq	wrapper_desc(%rip), %r11
 	cmpb	$0, cr_gate_ready(%rip)

@@ -6,7 +6,7 @@
 //   program text     nothing of libcr is held: route and deliver right away;
 //   the gate's exit  the frame is whole: roll back to the check (gate.S);
 //   before a trap    make the call return "interrupted" (cr_trap_check), or go the long way
-//                    (gate_sleep_window);
+//                    (gate_sleep_window, cr_call_window);
 //   libcr, a shim, the idle thread, a stub
 //                    the signal stays in the inbox; gd_ast makes the way out look.
 //
@@ -33,6 +33,9 @@ void gate_fast_last();
 void gate_long();
 void gate_sleep_window();
 void gate_sleep_insn();
+void cr_call_window();
+void cr_call_insn();
+void cr_call_long();
 void cr_call_check();
 void cr_call_last();
 void cr_trap_window();
@@ -86,6 +89,8 @@ bool settle(thread* td, kucontext* uc) {
       pc = addr(gate_fast_check);
     } else if (pc >= addr(gate_sleep_window) && pc <= addr(gate_sleep_insn)) {
       pc = addr(gate_long);
+    } else if (pc >= addr(cr_call_window) && pc <= addr(cr_call_insn)) {
+      pc = addr(cr_call_long);
     } else if (pc >= addr(cr_call_check) && pc <= addr(cr_call_last)) {
       pc = addr(cr_call_check);
     } else if (pc >= addr(cr_sigreturn_check) && pc <= addr(cr_sigreturn_insn)) {
