@@ -20,7 +20,10 @@
 //
 // Readiness stays epoll's: arming a recv in the ring, and completing it, costs what EAGAIN, an
 // edge-triggered event and a second try cost (1,860 ns against 1,800 in batches of 64), and the
-// program's own view of partial transfers, time-outs and close() would have to be built anew.
+// program's own view of partial transfers, time-outs and close() would have to be built anew. Nor do
+// the receives that a look at epoll has found ready (fdtable.h) gain by the ring: an echo server by hand for 1,000
+// connections that submits them in one batch takes 0.98 of the cpu of epoll's usual loop, and 0.96 where each is
+// a trap; receives by the ring and sends by traps 1.03 to 1.05 (medians of four and three).
 //
 // Fork: the child forgets the rings, which hold the parent's requests; it opens its own when it first
 // needs them. exec closes them (close-on-exec), and the kernel cancels what is in flight.
