@@ -386,7 +386,7 @@ static void* hit_then_feed(void* arg) {
   sleep_ms(40);
   pthread_kill(victim, SIGUSR1);
   sleep_ms(40);
-  if (arg != NULL) CHECK(write(*(int*)arg, "x", 1) == 1);
+  CHECK(write(*(int*)arg, "x", 1) == 1);
   return NULL;
 }
 static void interrupted_reads(int flags) {
@@ -415,12 +415,22 @@ static void timed_read_is_not_restarted(void) {
   report("read", read(p.b, &c, 1));
   finish(t);
 }
+static void* hit_once_begun(void* arg) {
+  int there = 0;
+  while (there == 0) {
+    sleep_ms(1);
+    CHECK(ioctl(*(int*)arg, FIONREAD, &there) == 0);
+  }
+  sleep_ms(40);
+  pthread_kill(victim, SIGUSR1);
+  return NULL;
+}
 static void write_interrupted_in_the_middle(void) {
   struct pair kinds[3] = {tcp_pair(), unix_pair(), pipe_pair()};
   victim = pthread_self();
   handle_usr1(SA_RESTART);
   for (int i = 0; i < 3; i++) {
-    pthread_t t = start(hit_then_feed, NULL);
+    pthread_t t = start(hit_once_begun, &kinds[i].b);
     ssize_t n = write(kinds[i].a, bulk, BULK);
     printf("a part %d\n", n > 0 && n < BULK);
     finish(t);
