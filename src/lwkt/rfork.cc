@@ -524,6 +524,7 @@ void sched_atfork_child() {
   hold(gd, c);
   cputime_atfork_child(gd, gd->gd_curthread);
   gd->gd_leaving = nullptr;
+  gd->gd_senders = 0;  // whoever was about to send it a signal is not here
   gd->gd_next = nullptr;
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
   rforks = gd;

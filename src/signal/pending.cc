@@ -145,13 +145,16 @@ bool sig_inbox_empty() { return __atomic_load_n(&inbox, __ATOMIC_ACQUIRE) == nul
 namespace {
 
 // siglock held. A signal of the process that every LWKT blocks and a signalfd reads belongs to the
-// kernel, where that looks. False: it does not.
-bool give_to_kernel(thread* to, const siginfo_t* info) {
+// kernel, where that looks. False: it does not. *full: the kernel has no room for it, and it is lost.
+bool give_to_kernel(thread* to, const siginfo_t* info, bool* full) {
   int sig = info->si_signo;
+  *full = false;
   if (to != nullptr || !sig_is_left(sig)) return false;
   // Only the first kernel thread of a process may send codes of the kernel's and of kill.
   long pid = raw0(SYS_getpid);
-  if (raw3(SYS_rt_sigqueueinfo, pid, sig, reinterpret_cast<long>(info)) != 0) raw2(SYS_kill, pid, sig);
+  long r = raw3(SYS_rt_sigqueueinfo, pid, sig, reinterpret_cast<long>(info));
+  *full = r == -EAGAIN && is_realtime(sig) && info->si_code != SI_USER;
+  if (r != 0 && !*full) raw2(SYS_kill, pid, sig);
   return true;
 }
 
@@ -163,7 +166,8 @@ void sig_pass_on_left() {
     siginfo_t info;
     while (sig_is_left(sig) && (process_pend & sigbit(sig)) != 0 && sig_choose(sig) == nullptr &&
            take_from(&process_pend, &process_q, sig, &info)) {
-      give_to_kernel(nullptr, &info);
+      bool full;
+      give_to_kernel(nullptr, &info, &full);
     }
   }
 }
@@ -177,9 +181,9 @@ bool route(sigqueue_entry* e) {
   thread* target = nullptr;
   if (sig_is_timers(&e->info) && sig_timer_expired(e, &target) != 0) return false;
   thread* td = target != nullptr ? target : sig_choose(sig);
-  bool waits = td == nullptr || !eligible(td, sig);
+  bool waits = td == nullptr || !eligible(td, sig), full;
   if (dropped(sig, waits || (td->td_sigwait & sigbit(sig)) != 0) ||
-      (target == nullptr && give_to_kernel(td, &e->info))) {
+      (target == nullptr && give_to_kernel(td, &e->info, &full))) {
     if (sig_is_timers(&e->info)) sig_timer_taken(e);
     return false;
   }
@@ -216,7 +220,8 @@ int post(thread* td, int sig, const siginfo_t* info) {
   thread* to = td != nullptr ? td : sig_choose(sig);
   bool blocked = to == nullptr || (to->td_sigmask & sigbit(sig)) != 0;
   if (dropped(sig, blocked)) return 0;
-  if (td == nullptr && give_to_kernel(to, info)) return 0;
+  bool full;
+  if (td == nullptr && give_to_kernel(to, info, &full)) return full ? EAGAIN : 0;
   sigqueue_entry* e = sigqueue_alloc();
   if (e == nullptr) return EAGAIN;
   e->info = *info;

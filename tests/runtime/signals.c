@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -666,6 +667,17 @@ static void signals_wake_an_idle_process(void) {
   puts("ok");
 }
 
+static void sigqueue_says_when_there_is_no_room_for_a_signalfd(void) {
+  sigset_t set;
+  struct rlimit none = {0, 0};
+  sigemptyset(&set);
+  sigaddset(&set, SIGRTMIN + 5);
+  CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0 && signalfd(-1, &set, 0) >= 0);
+  CHECK(setrlimit(RLIMIT_SIGPENDING, &none) == 0);
+  int r = sigqueue(getpid(), SIGRTMIN + 5, (union sigval){0});
+  printf("%d %s\n", r, r < 0 ? strerror(errno) : "");
+}
+
 static const struct test_case cases[] = {
     CASE(kill_self_with_info), CASE(blocked_then_unblocked), CASE(realtime_signals_queue),
     CASE(read_restarts), CASE(read_says_eintr), CASE(read_restarts_alone),
@@ -680,5 +692,6 @@ static const struct test_case cases[] = {
     CASE(signalfd_reads), CASE(kill_ends_sleeping_threads), CASE(print_inherited),
     CASE(exec_keeps_mask_and_ignored), CASE(exec_keeps_pending), CASE(exec_keeps_pending_body), CASE(child_inherits_ignored_and_mask), CASE(stop_and_continue),
     CASE(vectors_survive_handlers), CASE(signals_wake_an_idle_process),
+    CASE(sigqueue_says_when_there_is_no_room_for_a_signalfd),
 };
 CASE_MAIN(cases)
