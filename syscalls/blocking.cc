@@ -20,8 +20,6 @@ namespace {
 inline constexpr uint64_t kMostForOther = 16 * 1024;
 }
 
-bool blocking_interrupted(thread* td) { return sig_interrupts(td); }
-
 bool fd_mode(fdentry* e, int fd, bool* nonblock) {
   bool own = fd_own(e);
   if (own && (e->flags & FDF_MODE_KNOWN) != 0) {
@@ -104,7 +102,7 @@ inline int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
     expired_ = must_try_ = true;
     return 0;  // one last try
   }
-  if (!blocking_interrupted(td)) return 0;
+  if (!sig_interrupts(td)) return 0;
   return timed_ ? -EINTR : -ERESTARTSYS;
 }
 
@@ -157,7 +155,7 @@ int FdCall::offer_rest(union sysunion* m) {
     if (error != ERESTARTSYS) return error;
     thread* td = curthread();
     if (mygd()->gd_ast != 0) sched_hooks.ast();
-    if (blocking_interrupted(td)) return error;
+    if (sig_interrupts(td)) return error;
     if ((td->td_ast & AST_RESCHED) != 0) {
       __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
       sched_yield_cpu();

@@ -143,9 +143,6 @@ class FdCall {
   long result_ = 0;
 };
 
-// After a sleep that a signal ended: does the signal concern td? If not the sleep goes on.
-bool blocking_interrupted(thread* td);
-
 // A socket whose SO_RCVLOWAT makes the kernel wait for more than poll waits for. Asks once.
 inline bool fd_no_low_water(const fdentry* e) {
   return (e->flags & (FDF_OPTS_KNOWN | FDF_LOWAT)) == FDF_OPTS_KNOWN;

@@ -27,6 +27,7 @@
 #include <sys/syscall.h>
 
 #include "../arch/usercopy.h"
+#include "../src/signal/signal.h"
 #include "blocking.h"
 #include "sysent.h"
 
@@ -85,7 +86,7 @@ int by_ring(union sysunion* m, fdentry* e, int fd, uint32_t gen) {
     case -ECANCELED:
     case -EINTR:
       if (deadline != kNever && clock_monotonic() >= deadline) return EINPROGRESS;
-      if (blocking_interrupted(curthread())) return deadline == kNever ? ERESTARTSYS : EINTR;
+      if (sig_interrupts(curthread())) return deadline == kNever ? ERESTARTSYS : EINTR;
       // The signal was another LWKT's: the kernel waits on. What is EALREADY to it has begun in
       // this call.
       if (int error = sysport_trap_sleep(m); error != EALREADY) return error;

@@ -179,7 +179,7 @@ class PollSet {
       *expired = true;
       return 0;
     }
-    return blocking_interrupted(td) ? -ERESTARTNOHAND : 0;
+    return sig_interrupts(td) ? -ERESTARTNOHAND : 0;
   }
 
   // True if an edge had woken it.

@@ -21,6 +21,7 @@
 #include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
+#include "../src/signal/signal.h"
 #include "blocking.h"
 #include "sysent.h"
 
@@ -64,7 +65,7 @@ bool send_piece(union sysunion* m, FdCall& c, uint64_t count, uint64_t* done, in
   if (*error != 0) return false;
   auto sent = static_cast<uint64_t>(m->sm.sm_result);
   *done += sent;
-  return sent == count || (sent != 0 && !blocking_interrupted(curthread()) && has_data(m));
+  return sent == count || (sent != 0 && !sig_interrupts(curthread()) && has_data(m));
 }
 
 int in_pieces(union sysunion* m, fdentry* e, int fd, uint64_t count) {

@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 
 #include "../arch/usercopy.h"
+#include "../src/signal/signal.h"
 #include "blocking.h"
 #include "sysent.h"
 
@@ -97,7 +98,7 @@ int wait_for(union sysunion* m, const Wait& w) {
     if (interrupted) return ERESTARTSYS;
     int64_t r = ring_wait(w);
     if (r == -ECANCELED || r == -EINTR) {
-      interrupted = blocking_interrupted(curthread());
+      interrupted = sig_interrupts(curthread());
     } else if (r < 0) {
       return sysport_trap_sleep(m);
     }

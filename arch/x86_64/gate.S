@@ -88,6 +88,25 @@
 	movq	%rax, TD_MSG_RESULT(%rcx)
 	.endm
 
+// A trap that may sleep beside no other LWKT, with its message. A signal before the instruction moves the program
+// counter from \name\()_window to \long (src/signal/kernel.cc), the general way. The flags say whether it was EINTR;
+// the result is in %rax, the thread in %rcx.
+	.macro SLEEPING_TRAP name, long
+	FILL_MESSAGE
+	.globl	\name\()_window, \name\()_insn
+	.hidden	\name\()_window, \name\()_insn
+\name\()_window:
+	cmpl	$0, TD_AST(%rcx)
+	jne	\long
+	cmpl	$0, %gs:GD_AST
+	jne	\long
+\name\()_insn:
+	syscall
+	movq	%gs:GD_CURTHREAD, %rcx
+	movq	%rax, TD_MSG_RESULT(%rcx)
+	cmpq	$-4, %rax
+	.endm
+
 	.macro SAVE_XMM
 	movups	%xmm0, (%rsp)
 	movups	%xmm1, 16(%rsp)
@@ -232,21 +251,9 @@ gate_trap:
 	PLAIN_TRAP
 	jmp	gate_fast_result
 gate_sleep:
-	FILL_MESSAGE
-	.globl	gate_sleep_window, gate_sleep_insn
-	.hidden	gate_sleep_window, gate_sleep_insn
-gate_sleep_window:
-	cmpl	$0, TD_AST(%rcx)
-	jne	gate_long
-	cmpl	$0, %gs:GD_AST
-	jne	gate_long
-gate_sleep_insn:
-	syscall
-	movq	%gs:GD_CURTHREAD, %rcx
-	movq	%rax, TD_MSG_RESULT(%rcx)
-	cmpq	$-4, %rax		// EINTR: whose signal was it?
+	SLEEPING_TRAP gate_sleep, gate_long
 	jne	gate_fast_result
-gate_sleep_interrupt:
+gate_sleep_interrupt:			// EINTR: whose signal was it?
 	movl	TD_MSG_NR(%rcx), %eax
 	popq	%r11
 	leaq	136(%rsp), %rcx
@@ -548,8 +555,8 @@ cr_trap_interrupted:
 // result. Clobbers %rcx, %r11 and the flags, as a trap does (arch/x86_64/call.h, wrappers.c: a jump
 // from inline assembly, so that no argument goes by the stack and nothing returns twice after a trap:
 // many kernels leave the processor's stack of return addresses empty, and each return costs 3 ns
-// then). What is neither a plain trap nor one that may sleep beside no other LWKT goes through gate_entry, so that a signal or a fork finds the same
-// frame everywhere.
+// then). What is neither a plain trap nor one that may sleep beside no other LWKT goes through gate_entry, so that a
+// signal or a fork finds the same frame everywhere.
 	.globl	cr_call
 	.hidden	cr_call
 	.type	cr_call, @function
@@ -571,19 +578,7 @@ cr_call:
 	leaq	gate_entry(%rip), %r11
 	cmpq	%r11, %gs:GD_GATE	// a vfork's child has no calls of its own to interrupt
 	jne	cr_call_long
-	FILL_MESSAGE
-	.globl	cr_call_window, cr_call_insn
-	.hidden	cr_call_window, cr_call_insn
-cr_call_window:			// as gate_sleep_window, but a signal moves to cr_call_long
-	cmpl	$0, TD_AST(%rcx)
-	jne	cr_call_long
-	cmpl	$0, %gs:GD_AST
-	jne	cr_call_long
-cr_call_insn:
-	syscall
-	movq	%gs:GD_CURTHREAD, %rcx
-	movq	%rax, TD_MSG_RESULT(%rcx)
-	cmpq	$-4, %rax		// EINTR
+	SLEEPING_TRAP cr_call, cr_call_long
 	je	cr_call_interrupted
 	.globl	cr_call_check, cr_call_last
 	.hidden	cr_call_check, cr_call_last

@@ -75,6 +75,7 @@ struct ThreadList {
     head = td;
     if (tail == nullptr) tail = td;
   }
+  void put(thread* td, bool first) { first ? push_first(td) : push(td); }
   thread* pop() {
     thread* td = head;
     if (td == nullptr) return nullptr;
@@ -109,11 +110,7 @@ void global_push(thread* td, bool first = false) {
   Guard g(globalq.lock);
   int rank = td->td_rank;
   if (__builtin_expect(rank != 0, 0)) {
-    if (first) {
-      globalq.ranked[rank].push_first(td);
-    } else {
-      globalq.ranked[rank].push(td);
-    }
+    globalq.ranked[rank].put(td, first);
     if (rank > globalq.highest) globalq.highest = rank;
     globalq.nranked++;
   } else {
@@ -349,11 +346,7 @@ namespace {
 void enqueue_spent(thread* td, bool first) {
   {
     Guard g(globalq.lock);
-    if (first) {
-      globalq.spent.push_first(td);
-    } else {
-      globalq.spent.push(td);
-    }
+    globalq.spent.put(td, first);
     __atomic_store_n(&globalq.nspent, globalq.nspent + 1, __ATOMIC_RELAXED);
     count_global(1);
   }
@@ -567,6 +560,15 @@ namespace {
 // before them to have the rest.
 enum class Slice { kNew, kOver, kCut };
 
+// Slices are for those without a rank.
+void requeue(thread* td, Slice slice) {
+  if (slice != Slice::kNew && td->td_rank == 0) {
+    enqueue_spent(td, slice == Slice::kCut);
+  } else {
+    sched_enqueue(td);
+  }
+}
+
 // A yield once there are ranks: those below the caller's don't get its cpu. `forced`: it didn't ask, and
 // in SCHED_FIFO keeps its place before its equals.
 [[gnu::noinline]] bool yield_ranked(globaldata* gd, bool forced, Slice slice) {
@@ -590,10 +592,8 @@ enum class Slice { kNew, kOver, kCut };
   td->td_state = TDS_RUNNABLE;
   if (stays) {
     enqueue_ranked(td, true);
-  } else if (slice != Slice::kNew && mine == 0) {
-    enqueue_spent(td, slice == Slice::kCut);
   } else {
-    sched_enqueue(td);
+    requeue(td, slice);
   }
   sched_switch_to(next);
   return true;
@@ -617,11 +617,7 @@ enum class Slice { kNew, kOver, kCut };
   if (next == nullptr) return false;
   thread* td = gd->gd_curthread;
   td->td_state = TDS_RUNNABLE;
-  if (slice != Slice::kNew) {
-    enqueue_spent(td, slice == Slice::kCut);
-  } else {
-    sched_enqueue(td);
-  }
+  requeue(td, slice);
   sched_switch_to(next);
   return true;
 }

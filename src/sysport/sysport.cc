@@ -99,22 +99,31 @@ bool interrupted_for_us(thread* td) {
 
 enum class Offer { kWhenAsked, kAtOnce };
 
-inline long trap_once(union sysunion* m, thread* td, Offer offer) {
-  if (!sched_others()) return cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+// `masked`: what this kernel thread blocks for the time of the trap, beside what every rfork does.
+inline long trap_masked(union sysunion* m, thread* td, uint64_t masked) {
+  if (masked == 0) return cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+  sig_kernel_mask_set(sig_kernel_mask() | masked);
+  long r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+  sig_kernel_mask_restore();  // before the LWKT may go on upon another rfork
+  return r;
+}
+
+inline long trap_once(union sysunion* m, thread* td, Offer offer, uint64_t masked = 0) {
+  if (!sched_others()) return trap_masked(m, td, masked);
   if (offer == Offer::kAtOnce) {
     sched_trap_enter_handoff(mygd());
   } else {
     sched_trap_enter(mygd());
   }
-  long r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
+  long r = trap_masked(m, td, masked);
   sched_trap_leave();
   return r;
 }
 
-int trap_block(union sysunion* m, Offer offer) {
+int trap_block(union sysunion* m, Offer offer, uint64_t masked = 0) {
   thread* td = curthread();
   for (;;) {
-    long r = trap_once(m, td, offer);
+    long r = trap_once(m, td, offer, masked);
     if (__builtin_expect(r == -EINTR, 0) && !interrupted_for_us(td)) continue;
     if (__builtin_expect(r == -ERESTARTSYS, 0)) return ERESTARTSYS;
     return sysport_result(m, r);
@@ -127,19 +136,7 @@ int sysport_trap_block(union sysunion* m) { return trap_block(m, Offer::kWhenAsk
 int sysport_trap_sleep(union sysunion* m) { return trap_block(m, Offer::kAtOnce); }
 
 int sysport_trap_terminal(union sysunion* m, bool at_once) {
-  thread* td = curthread();
-  uint64_t own = td->td_sigmask & kTerminalSignals;
-  if (own == 0) return at_once ? sysport_trap_sleep(m) : sysport_trap_block(m);
-  for (;;) {
-    bool offered = sched_others();
-    if (offered) at_once ? sched_trap_enter_handoff(mygd()) : sched_trap_enter(mygd());
-    sig_kernel_mask_set(sig_kernel_mask() | own);
-    long r = cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
-    sig_kernel_mask_restore();  // before the LWKT may go on upon another rfork
-    if (offered) sched_trap_leave();
-    if (r == -EINTR && !interrupted_for_us(td)) continue;
-    return r == -ERESTARTSYS ? ERESTARTSYS : sysport_result(m, r);
-  }
+  return trap_block(m, at_once ? Offer::kAtOnce : Offer::kWhenAsked, curthread()->td_sigmask & kTerminalSignals);
 }
 
 void sysport_terminal_masked() {
