@@ -367,7 +367,7 @@ int start(char** envp) {
   arena_init(options.no_guard);
   clone_init();
   sysport_init();
-  sig_init(&main_td);
+  sig_init(&main_td, sysport_terminal_masked);
   set_default_stack();
   if (options.shims != nullptr || options.stats) report_open();
   if (options.shims != nullptr && !shim_load_all(options.shims)) _exit(126);

@@ -6,7 +6,6 @@
 
 #include "../../arch/rawcall.h"
 #include "../lwkt/rfork.h"
-#include "../sysport/sysport.h"
 #include "../sysport/tid.h"
 #include "broadcast.h"
 #include "signal.h"
@@ -276,7 +275,10 @@ void sig_threads_start() {
   install(kIpiSignal, 0);
 }
 
-void sig_init(thread* td) {
+void (*sig_terminal_masked)();
+
+void sig_init(thread* td, void (*terminal_masked)()) {
+  sig_terminal_masked = terminal_masked;
   sigframe_init();
   sigqueue_init();
   uint64_t inherited = 0;
@@ -287,7 +289,7 @@ void sig_init(thread* td) {
     learn(sig);
     install(sig, 0);
   }
-  if ((inherited & kTerminalSignals) != 0) sysport_terminal_masked();
+  if ((inherited & kTerminalSignals) != 0) sig_terminal_masked();
   if (inherited != 0) {
     sig_capture(inherited);
     sig_set_rfork_mask();

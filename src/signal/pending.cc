@@ -6,7 +6,6 @@
 #include "../../arch/rawcall.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
-#include "../sysport/sysport.h"
 #include "../sysport/tid.h"
 #include "signal.h"
 
@@ -145,17 +144,17 @@ bool sig_inbox_empty() { return __atomic_load_n(&inbox, __ATOMIC_ACQUIRE) == nul
 namespace {
 
 // siglock held. A signal of the process that every LWKT blocks and a signalfd reads belongs to the
-// kernel, where that looks. False: it does not. *full: the kernel has no room for it, and it is lost.
-bool give_to_kernel(thread* to, const siginfo_t* info, bool* full) {
+// kernel, where that looks. kFull: the kernel has no room for it, and it is lost.
+enum class Given { kNo, kYes, kFull };
+Given give_to_kernel(thread* to, const siginfo_t* info) {
   int sig = info->si_signo;
-  *full = false;
-  if (to != nullptr || !sig_is_left(sig)) return false;
+  if (to != nullptr || !sig_is_left(sig)) return Given::kNo;
   // Only the first kernel thread of a process may send codes of the kernel's and of kill.
   long pid = raw0(SYS_getpid);
   long r = raw3(SYS_rt_sigqueueinfo, pid, sig, reinterpret_cast<long>(info));
-  *full = r == -EAGAIN && is_realtime(sig) && info->si_code != SI_USER;
-  if (r != 0 && !*full) raw2(SYS_kill, pid, sig);
-  return true;
+  if (r == -EAGAIN && is_realtime(sig) && info->si_code != SI_USER) return Given::kFull;
+  if (r != 0) raw2(SYS_kill, pid, sig);
+  return Given::kYes;
 }
 
 }  // namespace
@@ -166,8 +165,7 @@ void sig_pass_on_left() {
     siginfo_t info;
     while (sig_is_left(sig) && (process_pend & sigbit(sig)) != 0 && sig_choose(sig) == nullptr &&
            take_from(&process_pend, &process_q, sig, &info)) {
-      bool full;
-      give_to_kernel(nullptr, &info, &full);
+      give_to_kernel(nullptr, &info);
     }
   }
 }
@@ -181,9 +179,9 @@ bool route(sigqueue_entry* e) {
   thread* target = nullptr;
   if (sig_is_timers(&e->info) && sig_timer_expired(e, &target) != 0) return false;
   thread* td = target != nullptr ? target : sig_choose(sig);
-  bool waits = td == nullptr || !eligible(td, sig), full;
+  bool waits = td == nullptr || !eligible(td, sig);
   if (dropped(sig, waits || (td->td_sigwait & sigbit(sig)) != 0) ||
-      (target == nullptr && give_to_kernel(td, &e->info, &full))) {
+      (target == nullptr && give_to_kernel(td, &e->info) != Given::kNo)) {
     if (sig_is_timers(&e->info)) sig_timer_taken(e);
     return false;
   }
@@ -220,8 +218,8 @@ int post(thread* td, int sig, const siginfo_t* info) {
   thread* to = td != nullptr ? td : sig_choose(sig);
   bool blocked = to == nullptr || (to->td_sigmask & sigbit(sig)) != 0;
   if (dropped(sig, blocked)) return 0;
-  bool full;
-  if (td == nullptr && give_to_kernel(to, info, &full)) return full ? EAGAIN : 0;
+  Given given = td == nullptr ? give_to_kernel(to, info) : Given::kNo;
+  if (given != Given::kNo) return given == Given::kFull ? EAGAIN : 0;
   sigqueue_entry* e = sigqueue_alloc();
   if (e == nullptr) return EAGAIN;
   e->info = *info;
@@ -328,7 +326,7 @@ void sig_setmask(thread* td, uint64_t mask) {
     sig_capture(added);
     if ((mask & kNptlSignals) == 0) {
       if ((added & kIgnoredByDefault) != 0) sig_drop_ignored(added);
-      if ((added & kTerminalSignals) != 0) sysport_terminal_masked();
+      if ((added & kTerminalSignals) != 0) sig_terminal_masked();
     }
   }
   td->td_sigmask = mask;

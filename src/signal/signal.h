@@ -59,7 +59,9 @@ extern GlobalLock siglock;
 extern ksigaction sigactions[kNsig + 1];
 
 // ---- start, rforks, fork -------------------------------------------------------------------
-void sig_init(thread* main_td);
+// `terminal_masked` is called when the program blocks one of kTerminalSignals (the terminal's calls are sysport's).
+void sig_init(thread* main_td, void (*terminal_masked)());
+extern void (*sig_terminal_masked)();
 void sig_threads_start();   // before the second rfork: the IPI signal's handler
 void sig_atfork_child(thread* td);
 // Before exec or a vfork child: the kernel's mask of this rfork becomes the LWKT's own; and
