@@ -42,7 +42,6 @@ bool take_from(uint64_t* pend, sigqueue_entry** q, int sig, siginfo_t* info) {
   if (!more) *pend &= ~sigbit(sig);
   if (!more && !is_realtime(sig)) sig_drop_held(sig);
   if (e == nullptr) return false;
-  if ((kStopsByDefault & sigbit(sig)) != 0) stop_taken_at = continues;
   if (sig_is_timers(&e->info)) sig_timer_taken(e);
   *info = e->info;
   sigqueue_free(e);
@@ -253,8 +252,10 @@ bool sig_take(thread* td, uint64_t set, siginfo_t* info) {
   for (uint64_t pick : order) {
     while (pick != 0) {
       int sig = __builtin_ctzll(pick) + 1;
-      if (take_from(&td->td_sigpend, &td->td_sigq, sig, info)) return true;
-      if (take_from(&process_pend, &process_q, sig, info)) return true;
+      if (take_from(&td->td_sigpend, &td->td_sigq, sig, info) || take_from(&process_pend, &process_q, sig, info)) {
+        if ((kStopsByDefault & sigbit(sig)) != 0) stop_taken_at = continues;
+        return true;
+      }
       pick &= pick - 1;
     }
   }
