@@ -50,7 +50,7 @@ void unhang(thread* td) {
 }  // namespace
 
 void append_ranked(Bucket* b, thread* td) {
-  if (b->tail == nullptr || b->head == nullptr) b->tail = &b->head;
+  if (b->head == nullptr) b->tail = &b->head;
   thread** at = &b->head;
   while (*at != nullptr && (*at)->td_rank >= td->td_rank) at = &(*at)->td_wnext;
   td->td_wnext = *at;
@@ -122,6 +122,85 @@ int wait(uint64_t addr, uint32_t value, uint32_t mask, uint64_t deadline) {
   }
 }
 
+[[gnu::noinline]] int wait_ended(int64_t why) {
+  unhang(curthread());
+  return why == -EINTR ? ERESTARTSYS : static_cast<int>(-why);
+}
+
+// Hangs the caller in the word's bucket, to sleep there: 0, or why not.
+[[gnu::always_inline]] inline int hang_locked(union sysunion* m, thread* td, Bucket* b, uint32_t mask) {
+  uint64_t addr = m->raw.arg[0];
+  int64_t seen = user_fetch32(reinterpret_cast<const uint32_t*>(addr));
+  if (__builtin_expect(seen != static_cast<uint32_t>(m->raw.arg[2]), 0)) return seen < 0 ? EFAULT : EAGAIN;
+  td->td_waddr = addr;
+  td->td_wmask = mask;
+  append(b, td);
+  sched_block(td);
+  return 0;
+}
+
+[[gnu::noinline]] int hang_beside_cpus(union sysunion* m, uint32_t mask) {
+  Bucket* b = bucket_of(m->raw.arg[0]);
+  Guard g(b->lock);
+  return hang_locked(m, curthread(), b, mask);
+}
+
+// wait() without a timeout, in as little stack as can be: most threads that wait do it here.
+[[gnu::noinline]] int wait_for_ever(union sysunion* m, uint32_t mask) {
+  thread* td = curthread();
+  m->sm.sm_result = 0;
+  // On one cpu nobody takes the bucket's lock meanwhile.
+  int error = smp || td->td_rank != 0 ? hang_beside_cpus(m, mask)
+                                      : hang_locked(m, td, bucket_of(m->raw.arg[0]), mask);
+  if (__builtin_expect(error != 0, 0)) return error;
+  int64_t why = sched_sleep_interruptible();
+  return __builtin_expect(why == 0, 1) ? 0 : wait_ended(why);
+}
+
+// After a wake-up: what the monitor wants the waker to leave the cpu for, if it does.
+[[gnu::always_inline]] inline void give_way_if_asked() {
+  cpu* c = mycpu();
+  if (__builtin_expect(c->c_yield == 0, 1)) return;
+  c->c_yield = 0;
+  __atomic_or_fetch(&curthread()->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);
+}
+
+[[gnu::noinline]] int wake_some(union sysunion* m, uint32_t mask) {
+  const uint64_t* a = m->raw.arg;
+  int n = static_cast<int>(a[2]);
+  Bucket* b = bucket_of(a[0]);
+  int woken;
+  {
+    Guard g(b->lock);
+    woken = wake_locked(b, a[0], n < 1 ? 1 : n, mask);
+  }
+  m->sm.sm_result = woken;
+  if (woken > 0) give_way_if_asked();
+  return 0;
+}
+
+// td is the first in its bucket, and meant.
+[[gnu::noinline]] int wake_first(union sysunion* m, thread* td, uint32_t mask) {
+  unlink(bucket_of(td->td_waddr), td);
+  if (__builtin_expect(!lwkt_wake(td, 0), 0)) return wake_some(m, mask);  // it timed out just now and does not count
+  m->sm.sm_result = 1;
+  give_way_if_asked();
+  return 0;
+}
+
+// On one cpu nobody takes the bucket's lock meanwhile, and mostly nobody waits or the first one is meant.
+[[gnu::always_inline]] inline int wake(union sysunion* m, uint32_t mask) {
+  const Bucket* b = bucket_of(m->raw.arg[0]);
+  if (smp || b->several != nullptr) return wake_some(m, mask);
+  thread* td = b->head;
+  if (td == nullptr) {
+    m->sm.sm_result = 0;
+    return 0;
+  }
+  if (m->raw.arg[2] != 1 || td->td_waddr != m->raw.arg[0] || (td->td_wmask & mask) == 0) return wake_some(m, mask);
+  return wake_first(m, td, mask);
+}
+
 // The only LWKT waits without end. Where nothing can ever end it, a deadlock is said after a while.
 int wait_alone(union sysunion* m, uint32_t cmd) {
   uint64_t* a = m->raw.arg;
@@ -178,7 +257,9 @@ void futex_atfork_child() {
   for (uint64_t i = done; i < sizeof buckets; i++) bytes[i] = 0;
 }
 
-int sys_futex(union sysunion* m) {
+namespace {
+
+[[gnu::noinline]] int futex_any(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   uint64_t addr = a[0];
   auto op = static_cast<uint32_t>(a[1]);
@@ -210,21 +291,10 @@ int sys_futex(union sysunion* m) {
       if (error == 0) error = wait(addr, value, static_cast<uint32_t>(a[5]), deadline);
       break;
     case FUTEX_WAKE:
+      return wake_some(m, FUTEX_BITSET_MATCH_ANY);
     case FUTEX_WAKE_BITSET: {
-      uint32_t mask = cmd == FUTEX_WAKE ? FUTEX_BITSET_MATCH_ANY : static_cast<uint32_t>(a[5]);
-      if (mask == 0) return EINVAL;
-      Bucket* b = bucket_of(addr);
-      int n = static_cast<int>(value);
-      {
-        Guard g(b->lock);
-        result = wake_locked(b, addr, n < 1 ? 1 : n, mask);
-      }
-      cpu* c = mycpu();
-      if (__builtin_expect(c->c_yield != 0, 0) && result > 0) {
-        c->c_yield = 0;
-        __atomic_or_fetch(&curthread()->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);
-      }
-      break;
+      auto mask = static_cast<uint32_t>(a[5]);
+      return mask == 0 ? EINVAL : wake_some(m, mask);
     }
     case FUTEX_REQUEUE:
     case FUTEX_CMP_REQUEUE: {
@@ -264,6 +334,31 @@ int sys_futex(union sysunion* m) {
   }
   m->sm.sm_result = result;
   return error;
+}
+
+// The waits and wakes that locks, condition variables and joins consist of, told apart before all others. They
+// leave nothing on the stack here.
+[[gnu::always_inline]] inline int futex_private(union sysunion* m, uint32_t op) {
+  if (op == FUTEX_WAKE_PRIVATE) return wake(m, FUTEX_BITSET_MATCH_ANY);
+  if (m->raw.arg[3] == 0) {
+    if (op == FUTEX_WAIT_PRIVATE) return wait_for_ever(m, FUTEX_BITSET_MATCH_ANY);
+    auto mask = static_cast<uint32_t>(m->raw.arg[5]);
+    bool by_mask = (op & ~static_cast<uint32_t>(FUTEX_CLOCK_REALTIME)) == FUTEX_WAIT_BITSET_PRIVATE;
+    if (by_mask && mask != 0) return wait_for_ever(m, mask);
+  }
+  return futex_any(m);
+}
+
+[[gnu::noinline]] int futex_unmarked(union sysunion* m, uint32_t op) {
+  return shared_contains(m->raw.arg[0]) ? futex_any(m) : futex_private(m, op | FUTEX_PRIVATE_FLAG);
+}
+
+}  // namespace
+
+int sys_futex(union sysunion* m) {
+  auto op = static_cast<uint32_t>(m->raw.arg[1]);
+  if ((m->raw.arg[0] & 3) != 0 || load_acquire(&nthreads) == 1) return futex_any(m);
+  return (op & FUTEX_PRIVATE_FLAG) != 0 ? futex_private(m, op) : futex_unmarked(m, op);
 }
 
 }  // namespace cr

@@ -33,7 +33,7 @@ inline constexpr uint32_t kBuckets = 1u << 16;
 struct Bucket {
   SpinLock lock;
   thread* head = nullptr;
-  thread** tail = nullptr;         // null while the bucket was never used
+  thread** tail = nullptr;         // of an empty bucket: anything
   WaitvRecord* several = nullptr;  // of those that wait on several words (futex_waitv.cc)
 };
 extern Bucket buckets[kBuckets];
@@ -48,7 +48,7 @@ void append_ranked(Bucket* b, thread* td);
 
 inline void append(Bucket* b, thread* td) {
   if (__builtin_expect(td->td_rank != 0, 0)) return append_ranked(b, td);
-  if (b->tail == nullptr || b->head == nullptr) b->tail = &b->head;
+  if (b->head == nullptr) b->tail = &b->head;
   td->td_wnext = nullptr;
   td->td_wprev = b->tail;
   *b->tail = td;

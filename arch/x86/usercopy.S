@@ -4,6 +4,7 @@
 // with nothing on the stack; what needs %esi and %edi keeps them in registers that a call destroys.
 //
 //   int user_load32(uint32_t* out, const uint32_t* from)
+//   user_fetch32_entry: usercopy.h's user_fetch32
 //   int user_load64(uint64_t* out, const uint64_t* from)
 //   int user_store32(uint32_t* to, uint32_t value)
 //   int user_cas32(uint32_t* at, uint32_t* expect, uint32_t desired)   1: done, 0: *expect updated
@@ -28,6 +29,10 @@ FUNC user_load32
 	movl	4(%esp), %ecx
 	movl	%eax, (%ecx)
 	xorl	%eax, %eax
+	ret
+FUNC user_fetch32_entry
+	movl	(%eax), %eax
+	xorl	%edx, %edx
 	ret
 FUNC user_load64
 	movl	8(%esp), %ecx
@@ -81,6 +86,7 @@ FUNC user_copy
 usercopy_end:
 usercopy_fault:
 	movl	$-14, %eax		// -EFAULT
+	movl	$-1, %edx
 	ret
 	.cfi_endproc
 

@@ -3,6 +3,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// The value, or -EFAULT. The call leaves all other registers alone.
+[[gnu::always_inline]] inline int64_t user_fetch32(const uint32_t* from) {
+  int64_t seen;
+  asm volatile("call user_fetch32_entry" : "=A"(seen) : "a"(from) : "memory", "cc");
+  return seen;
+}
+
 extern "C" {
 // 0, or -EFAULT where the kernel would say so.
 int user_load32(uint32_t* out, const uint32_t* from);

@@ -107,11 +107,22 @@
 	cmpq	$-4, %rax
 	.endm
 
-	.macro SAVE_XMM
+	.macro SAVE_FEW
 	movups	%xmm0, (%rsp)
 	movups	%xmm1, 16(%rsp)
 	movups	%xmm2, 32(%rsp)
 	movups	%xmm3, 48(%rsp)
+	.endm
+
+	.macro RESTORE_FEW
+	movups	(%rsp), %xmm0
+	movups	16(%rsp), %xmm1
+	movups	32(%rsp), %xmm2
+	movups	48(%rsp), %xmm3
+	.endm
+
+	.macro SAVE_XMM
+	SAVE_FEW
 	movups	%xmm4, 64(%rsp)
 	movups	%xmm5, 80(%rsp)
 	movups	%xmm6, 96(%rsp)
@@ -127,10 +138,7 @@
 	.endm
 
 	.macro RESTORE_XMM
-	movups	(%rsp), %xmm0
-	movups	16(%rsp), %xmm1
-	movups	32(%rsp), %xmm2
-	movups	48(%rsp), %xmm3
+	RESTORE_FEW
 	movups	64(%rsp), %xmm4
 	movups	80(%rsp), %xmm5
 	movups	96(%rsp), %xmm6
@@ -275,6 +283,8 @@ gate_quick_error:
 	jmp	gate_quick_registers
 
 gate_quick_vector:
+	cmpb	$3, SD_VECTOR(%rcx)
+	je	gate_quick_few
 	cmpb	$1, SD_VECTOR(%rcx)
 	jne	gate_long
 	subq	$56, %rsp
@@ -288,6 +298,19 @@ gate_quick_vector:
 	.cfi_restore_state
 	RESTORE_XMM
 	addq	$256, %rsp
+	jmp	gate_quick_done
+gate_quick_few:
+	subq	$56, %rsp
+	QUICK_SAVE
+	subq	$64, %rsp
+	SAVE_FEW
+	.cfi_remember_state
+	.cfi_def_cfa %rsp, 144 + 56 + 64
+	.cfi_escape DW_CFA_expression, 16, 6, 0x77, 0xf8, 0x00, 0x06, 0x23, SD_UNWINDPC
+	call	*%r11
+	.cfi_restore_state
+	RESTORE_FEW
+	addq	$64, %rsp
 	jmp	gate_quick_done
 
 // Something is pending after a fast call: go out the long way.

@@ -370,7 +370,8 @@ Site choose_site(std::span<const Insn> insns, size_t at, const TargetSet& target
 
 SiteVector vector_class(VectorSet live) {
   if (live & ~kVectorXmm) return SiteVector::kXsave;
-  return live ? SiteVector::kSse : SiteVector::kNone;
+  if (live & ~kVectorFew) return SiteVector::kSse;
+  return live ? SiteVector::kFew : SiteVector::kNone;
 }
 
 }  // namespace cr

@@ -31,6 +31,7 @@ inline constexpr VectorSet kVectorXmm = 0xffff;
 inline constexpr VectorSet kVectorUpper = 0xffff0000;
 inline constexpr VectorSet kVectorArgs = 0xff;  // xmm0-7
 inline constexpr VectorSet kVectorReturn = 3;   // xmm0-1
+inline constexpr VectorSet kVectorFew = 0xf;    // xmm0-3: SiteVector::kFew
 inline constexpr VectorSet kVectorAll = (1ull << 56) - 1;
 
 // Whose code it is.

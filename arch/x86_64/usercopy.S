@@ -4,6 +4,7 @@
 // functions that push nothing.
 //
 //   int user_load32(uint32_t* out, const uint32_t* from)
+//   user_fetch32_entry: usercopy.h's user_fetch32
 //   int user_load64(uint64_t* out, const uint64_t* from)
 //   int user_store32(uint32_t* to, uint32_t value)
 //   int user_cas32(uint32_t* at, uint32_t* expect, uint32_t desired)   1: done, 0: *expect updated
@@ -27,6 +28,9 @@ FUNC user_load32
 	movl	(%rsi), %eax
 	movl	%eax, (%rdi)
 	xorl	%eax, %eax
+	ret
+FUNC user_fetch32_entry
+	movl	(%rdi), %eax
 	ret
 FUNC user_load64
 	movq	(%rsi), %rax
@@ -64,7 +68,7 @@ FUNC user_copy
 	ret
 usercopy_end:
 usercopy_fault:
-	movl	$-14, %eax		// -EFAULT
+	movq	$-14, %rax		// -EFAULT
 	ret
 	.cfi_endproc
 

@@ -13,7 +13,7 @@
 namespace cr {
 
 inline constexpr uint32_t kSiteTableMagic = 0x54535243;  // "CRST"
-inline constexpr uint16_t kSiteTableVersion = 4;
+inline constexpr uint16_t kSiteTableVersion = 5;
 inline constexpr uint32_t kMaxWindow = 48;  // longest window, in bytes, that a rule may claim
 
 enum class SiteRule : uint8_t {
@@ -28,6 +28,7 @@ enum class SiteVector : uint8_t {
   kNone = 0,   // no vector register is live across the trap
   kSse = 1,    // xmm0-15 may be live
   kXsave = 2,  // wider state (ymm, zmm, mask) may be live
+  kFew = 3,    // xmm0-3 may be live: what most calls of local functions leave in doubt
 };
 
 enum class TrapKind : uint8_t {

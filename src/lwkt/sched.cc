@@ -311,35 +311,30 @@ void interrupt_lower(const thread* td) {
 
 }  // namespace
 
-void sched_enqueue(thread* td) {
-  KASSERT(td->td_state == TDS_RUNNABLE);
-  if (__builtin_expect(td->td_rank != 0, 0)) {
-    enqueue_ranked(td);
-    return;
-  }
-  cpu* c = mygd()->gd_cpu;
-  if (__builtin_expect(c != nullptr, 1)) {
-    uint32_t t = c->c_tail;
-    uint32_t n = t - load_acquire(&c->c_head);
-    if (__builtin_expect(n < kRunqSize, 1)) {
-      c->c_ring[t % kRunqSize] = td;
-      store_release(&c->c_tail, t + 1);
-      if (__builtin_expect(ncpus > 1, 0)) {
-        rfork_work_queued(n + 1);
-      } else {
-        monitor_poke(MONITOR_SLOW);  // or one that computes for ever would keep td waiting for ever
-      }
-      return;
-    }
-  }
-  global_push(td);
-  rfork_work_queued(kRunqSize);
-}
-
 void sched_enqueue_global(thread* td) {
   global_push(td);
   rfork_work_queued(kRunqSize);
 }
+
+namespace {
+
+[[gnu::always_inline]] inline void enqueue(thread* td) {
+  KASSERT(td->td_state == TDS_RUNNABLE);
+  if (__builtin_expect(td->td_rank != 0, 0)) return enqueue_ranked(td);
+  cpu* c = mygd()->gd_cpu;
+  if (__builtin_expect(c == nullptr, 0)) return sched_enqueue_global(td);
+  uint32_t t = c->c_tail;
+  uint32_t n = t - load_acquire(&c->c_head);
+  if (__builtin_expect(n >= kRunqSize, 0)) return sched_enqueue_global(td);
+  c->c_ring[t % kRunqSize] = td;
+  store_release(&c->c_tail, t + 1);
+  if (__builtin_expect(ncpus > 1, 0)) return rfork_work_queued(n + 1);
+  monitor_poke(MONITOR_SLOW);  // or one that computes for ever would keep td waiting for ever
+}
+
+}  // namespace
+
+void sched_enqueue(thread* td) { enqueue(td); }
 
 namespace {
 
@@ -362,7 +357,7 @@ void enqueue_spent(thread* td, bool first) {
 bool lwkt_wake(thread* td, int64_t why) {
   if (!atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNABLE)) return false;
   td->td_wakeval = why;
-  sched_enqueue(td);
+  enqueue(td);
   return true;
 }
 
@@ -493,10 +488,10 @@ namespace {
 // Runs on the new LWKT's stack after every switch: ends what could not end on the old one.
 extern "C" void cr_switch_return() { switch_return(); }
 
-void sched_switch_to(thread* next) {
-  globaldata* gd = mygd();
-  thread* td = gd->gd_curthread;
-  if (next == td) {
+namespace {
+
+[[gnu::always_inline]] inline void leave_for(globaldata* gd, thread* td, thread* next) {
+  if (__builtin_expect(next == td, 0)) {
     td->td_state = TDS_RUNNING;
     return;
   }
@@ -504,38 +499,73 @@ void sched_switch_to(thread* next) {
   switch_return();
 }
 
-void sched_switch() {
-  globaldata* gd = mygd();
-  thread* next = sched_pick(gd->gd_cpu);
-  if (next == nullptr) {
-    next = gd->gd_idle;
-    if (next == gd->gd_curthread) return;
-  }
-  sched_switch_to(next);
+// sched_pick, whose usual way on one cpu is short.
+[[gnu::always_inline]] inline thread* pick(cpu* c) {
+  uint32_t h = c->c_head, t = c->c_tail;
+  bool usual = !smp && h != t && load_acquire(&c->c_ipipending) == 0 && c->c_nswitch < c->c_look;
+  if (__builtin_expect(!usual, 0)) return sched_pick(c);
+  thread* next = c->c_ring[h % kRunqSize];
+  c->c_head = h + 1;
+  prefetch_next(c, h, t);
+  return next;
 }
 
-int64_t sched_sleep() {
-  thread* td = curthread();
-  bool tokens = __builtin_expect(td->td_toks != nullptr, 0);
-  if (tokens) token_switch_out(td);
-  sched_switch();
+[[gnu::always_inline]] inline void leave(globaldata* gd, thread* td) {
+  thread* next = pick(gd->gd_cpu);
+  if (next == nullptr) {
+    next = gd->gd_idle;
+    if (next == td) return;
+  }
+  leave_for(gd, td, next);
+}
+
+[[gnu::noinline]] int64_t sleep_with_tokens(thread* td) {
+  token_switch_out(td);
+  leave(mygd(), td);
   KASSERT(td->td_state == TDS_RUNNING);
   int64_t why = td->td_wakeval;
-  if (tokens) token_resume(td);
+  token_resume(td);
   return why;
 }
 
+// One frame from here to the switch: that is what lies on the stack of an LWKT that waits.
+[[gnu::always_inline]] inline int64_t sleep(globaldata* gd, thread* td) {
+  if (__builtin_expect(td->td_toks != nullptr, 0)) return sleep_with_tokens(td);
+  leave(gd, td);
+  td = curthread();
+  KASSERT(td->td_state == TDS_RUNNING);
+  return td->td_wakeval;
+}
+
+}  // namespace
+
+void sched_switch_to(thread* next) {
+  globaldata* gd = mygd();
+  leave_for(gd, gd->gd_curthread, next);
+}
+
+void sched_switch() {
+  globaldata* gd = mygd();
+  leave(gd, gd->gd_curthread);
+}
+
+int64_t sched_sleep() {
+  globaldata* gd = mygd();
+  return sleep(gd, gd->gd_curthread);
+}
+
 int64_t sched_sleep_interruptible() {
-  thread* td = curthread();
+  globaldata* gd = mygd();
+  thread* td = gd->gd_curthread;
   // The poster sets AST_SIGNAL, then looks at the state: one of the two sees the other.
   if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);
   // gd_ast alone says only that some signal hit this rfork, a preemption among them: whose it is
   // comes out here. It may wake td itself.
-  if (mygd()->gd_ast != 0) sched_hooks.ast();
-  if ((load_acquire(&td->td_ast) & AST_SIGNAL) != 0) {
+  if (__builtin_expect(gd->gd_ast != 0, 0)) sched_hooks.ast();
+  if (__builtin_expect((load_acquire(&td->td_ast) & AST_SIGNAL) != 0, 0)) {
     if (atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) return -EINTR;
   }
-  return sched_sleep();
+  return sleep(gd, td);
 }
 
 int64_t sched_sleep_until(bool interruptible, uint64_t deadline) {

@@ -119,7 +119,7 @@ TEST_CASE("vector registers that live across a trap are seen") {
   CHECK(vec("xmm_dead") == cr::SiteVector::kNone);
   CHECK(vec("ymm_live") == cr::SiteVector::kXsave);
   CHECK(vec("mask_live") == cr::SiteVector::kXsave);
-  CHECK(vec("returned_double") == cr::SiteVector::kSse);
+  CHECK(vec("returned_double") == cr::SiteVector::kFew);
 }
 
 TEST_CASE("a caller compiled with -fipa-ra keeps xmm over a local callee's trap") {

@@ -67,6 +67,7 @@ const char* vector_name(uint8_t vector) {
     case SiteVector::kNone: return "none";
     case SiteVector::kSse: return "sse";
     case SiteVector::kXsave: return "xsave";
+    case SiteVector::kFew: return "few";
   }
   return "?";
 }
