@@ -25,6 +25,7 @@
 #include "../src/sysport/tid.h"
 #include "../src/sysport/worker.h"
 #include "futex.h"
+#include "futex_inherit.h"
 #include "nproc.h"
 #include "process.h"
 #include "robust.h"
@@ -115,6 +116,7 @@ void reap(thread* td) {
   robust_walk(td);
   uint64_t clear = td->td_cleartid;
   sig_thread_gone(td);
+  inherit_thread_gone(td);
   if (clear != 0) {
     user_store32(reinterpret_cast<uint32_t*>(clear), 0);
     // A joiner of a thread whose stack the program put into shared memory waits in the kernel.

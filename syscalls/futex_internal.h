@@ -4,6 +4,7 @@
 //   futex.cc          the buckets, wait and wake, and the call's dispatch
 //   futex_requeue.cc  the operations on two words: REQUEUE, CMP_REQUEUE, WAKE_OP
 //   futex_pi.cc       the priority-inheritance locks
+//   futex_inherit.cc  what their owners inherit
 //   futex_waitv.cc    waiting on several words
 //   futex2.cc         the calls of Linux 6.7 that do the same as FUTEX_WAIT, _WAKE and _REQUEUE
 //   futex_shared.cc   words that other processes see

@@ -36,6 +36,7 @@
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
 #include "futex.h"
+#include "futex_inherit.h"
 #include "futex_internal.h"
 #include "robust.h"
 
@@ -114,7 +115,7 @@ enum class Step { kAgain, kDone };
 // One look at the lock. kDone: *error is the answer. kAgain: the word has changed, or the caller
 // has slept until it may have.
 Step try_lock(union sysunion* m, uint64_t addr, uint64_t deadline, Pause& look, Pause& patience,
-              uint32_t& bits, int* error) {
+              uint32_t& bits, PiWait* w, int* error) {
   thread* td = curthread();
   auto* word = reinterpret_cast<uint32_t*>(addr);
   bool try_only = (m->raw.arg[1] & FUTEX_CMD_MASK) == FUTEX_TRYLOCK_PI;
@@ -155,6 +156,8 @@ Step try_lock(union sysunion* m, uint64_t addr, uint64_t deadline, Pause& look, 
   if (user_load32(&now, word) != 0) return Step::kDone;
   if (now != seen) return Step::kAgain;
   bits = FUTEX_WAITERS;  // once asleep, one does not know who else is
+  *error = EDEADLK;
+  if (!inherit_begin_shared(w, owner)) return Step::kDone;
   Pause& pause = tid_is_virtual(owner) ? patience : look;
   *error = kernel_wait(reinterpret_cast<uintptr_t>(bell), rings, FUTEX_BITSET_MATCH_ANY,
                        pause.until(deadline));
@@ -183,9 +186,11 @@ int lock_pi(union sysunion* m, uint32_t cmd) {
   if (error != 0) return error;
   Pause look = kLookAtWord, patience = kLookAtProcess;
   uint32_t bits = 0;
+  PiWait w{.waiter = curthread(), .lock = a[0], .in_kernel = true};
   m->sm.sm_result = 0;
-  while (try_lock(m, a[0], deadline, look, patience, bits, &error) == Step::kAgain) {
+  while (try_lock(m, a[0], deadline, look, patience, bits, &w, &error) == Step::kAgain) {
   }
+  if (w.waiter->td_piwait != nullptr) inherit_end_shared(&w);
   return error;
 }
 
@@ -209,6 +214,7 @@ int unlock_pi(union sysunion* m) {
   } else {
     error = sysport_result(m, broadcast_to(td->td_tid, SYS_futex, m->raw.arg));
   }
+  if (td->td_lenders != nullptr) inherit_unlocked_shared(addr);
   peers_ring(td->td_tid);
   return error;
 }

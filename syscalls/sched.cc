@@ -21,6 +21,7 @@
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
 #include "cred.h"
+#include "futex_inherit.h"
 #include "sysent.h"
 #include "threadname.h"
 #include "threadsched.h"
@@ -250,12 +251,19 @@ int class_of(const union sysunion* m, int* policy, int* priority) {
   return error == ESRCH && tid < kTidBase ? EAGAIN : error;
 }
 
+int change_class(int32_t tid, int policy, int priority) {
+  int base = rank_base;
+  int error = schedclass_set(tid, policy, priority);
+  if (sched_ranked != 0) inherit_class_changed(tid, rank_base != base);
+  return error;
+}
+
 int set_class(union sysunion* m, int policy, uint64_t param_at) {
   sched_param p;
   if (param_at == 0) return EINVAL;
   if (user_copy(&p, reinterpret_cast<const void*>(param_at), sizeof p) != 0) return EFAULT;
   m->sm.sm_result = 0;
-  return schedclass_set(first_tid(m), policy, p.sched_priority);
+  return change_class(first_tid(m), policy, p.sched_priority);
 }
 
 struct SchedAttr {  // the kernel's struct sched_attr, its first version
@@ -330,8 +338,8 @@ int sys_sched_setattr(union sysunion* m) {
   error = sysport_trap(m);  // checks the rest, and sets the nice value
   if (error != 0) return error;
   bool reset = (a.flags & kResetOnFork) != 0;
-  return schedclass_set(tid, static_cast<int>(a.policy) | (reset ? kPolicyReset : 0),
-                        static_cast<int>(a.priority));
+  return change_class(tid, static_cast<int>(a.policy) | (reset ? kPolicyReset : 0),
+                      static_cast<int>(a.priority));
 }
 
 int sys_sched_getattr(union sysunion* m) {
@@ -416,11 +424,13 @@ void apply_here(int32_t nice, const uint64_t* mask) {
 }  // namespace
 
 void threadsched_lend(const thread* td) {
+  if (__builtin_expect(td->td_boost != 0, 0)) rank_settle_own(td);
   const threadsched* r = td->td_sched;
   if (process.known) apply_here(nice_of(td), r != nullptr && r->has_mask ? r->mask : process.mask);
 }
 
 void threadsched_take() {
+  if (__builtin_expect(sched_ranked != 0, 0)) rank_settle(curthread());
   if (process.known) apply_here(process.nice, process.all);
 }
 

@@ -53,11 +53,11 @@
 #define TD_RUNNING 24
 
 // struct thread's td_sysmsg
-#define TD_MSG 0xe4
-#define TD_MSG_RESULT 0x104
-#define TD_MSG_NR 0x10c
-#define TD_MSG_FRAME 0x114
-#define TD_MSG_ARGS 0x118
+#define TD_MSG 0xe0
+#define TD_MSG_RESULT 0x100
+#define TD_MSG_NR 0x108
+#define TD_MSG_FRAME 0x110
+#define TD_MSG_ARGS 0x114
 
 // Call numbers below this have a door (gate.S).
 #define GATE_DOORS 512

@@ -13,10 +13,33 @@
 namespace cr {
 
 uint32_t sched_ranked;
+int rank_base;
+SpinLock ranklock;
 
 namespace {
+
 inline constexpr int kTop = 99;
+
+struct Class {
+  int policy, priority;
+};
+
+Class class_of(const thread* td, int boost) {
+  int policy = td->td_policy & ~TDP_RESET, priority = td->td_priority;
+  if (boost > priority) {
+    priority = boost;
+    if (policy != SCHED_RR) policy = SCHED_FIFO;
+  }
+  return {(td->td_policy & TDP_RESET) != 0 ? policy | SCHED_RESET_ON_FORK : policy, priority};
 }
+
+// Of a kernel thread that runs td, or nobody.
+Class class_for(const thread* td) {
+  bool nobody = td == nullptr || (td->td_flags & TDF_IDLE) != 0;
+  return nobody ? Class{SCHED_FIFO, kTop} : class_of(td, td->td_boost);
+}
+
+}  // namespace
 
 long rank_set_kernel(int32_t ktid, int policy, int priority) {
   sched_param p{};
@@ -32,20 +55,51 @@ void rank_begin() {
   monitor_rank(kTop);
 }
 
-void rank_atfork_child() { sched_ranked = 0; }
+void rank_atfork_child() {
+  sched_ranked = 0;
+  ranklock = SpinLock{};
+}
+
+bool rank_reckon(thread* td) {
+  int boost = 0;
+  bool owns = (td->td_flags & (TDF_NPTL | TDF_MAIN)) != 0;
+  for (const PiWait* w = owns ? td->td_lenders : nullptr; w != nullptr; w = w->next) {
+    if (w->waiter->td_rank > boost) boost = w->waiter->td_rank;
+  }
+  int own = td->td_priority > rank_base ? td->td_priority : 0;
+  auto rank = static_cast<uint8_t>(boost > own ? boost : own);
+  td->td_boost = static_cast<uint8_t>(boost);
+  if (td->td_rank == rank) return false;
+  __atomic_store_n(&td->td_rank, rank, __ATOMIC_SEQ_CST);
+  return true;
+}
+
+void rank_settle_other(globaldata* gd) {
+  if (gd == nullptr || gd->gd_ktid <= 0) return;
+  // It can't do so itself: the kernel may not let it run before its class is another one.
+  const thread* td;
+  do {
+    td = __atomic_load_n(&gd->gd_curthread, __ATOMIC_ACQUIRE);
+    Class c = class_for(td);
+    rank_set_kernel(gd->gd_ktid, c.policy, c.priority);
+    __atomic_store_n(&gd->gd_class, kClassUnknown, __ATOMIC_SEQ_CST);
+  } while (__atomic_load_n(&gd->gd_curthread, __ATOMIC_ACQUIRE) != td);
+  rfork_send_signal(gd, kIpiSignal);
+}
 
 void rank_settle(const thread* td) {
   globaldata* gd = mygd();
-  int policy = SCHED_FIFO, priority = kTop;
-  if (td != nullptr) {
-    policy = td->td_policy & ~TDP_RESET;
-    if ((td->td_policy & TDP_RESET) != 0) policy |= SCHED_RESET_ON_FORK;
-    priority = td->td_priority;
-  }
+  auto [policy, priority] = class_for(td);
   uint32_t want = rank_class(policy, priority);
   if (gd->gd_class == want) return;
   gd->gd_class = want;  // refused or not: it is not asked again for the same
   rank_set_kernel(0, policy, priority);
+}
+
+void rank_settle_own(const thread* td) {
+  Class c = class_of(td, 0);
+  mygd()->gd_class = rank_class(c.policy, c.priority);
+  rank_set_kernel(0, c.policy, c.priority);
 }
 
 }  // namespace cr

@@ -84,6 +84,17 @@ struct ThreadList {
     td->td_qnext = nullptr;
     return td;
   }
+  bool remove(thread* td) {
+    thread* before = nullptr;
+    for (thread* at = head; at != nullptr; before = at, at = at->td_qnext) {
+      if (at != td) continue;
+      (before != nullptr ? before->td_qnext : head) = td->td_qnext;
+      if (tail == td) tail = before;
+      td->td_qnext = nullptr;
+      return true;
+    }
+    return false;
+  }
 };
 
 struct GlobalQueue {
@@ -619,7 +630,8 @@ void requeue(thread* td, Slice slice) {
   }
   // Its class first: an idle cpu that the queueing wakes runs td at once, before this one has switched.
   rank_settle(next);
-  td->td_state = TDS_RUNNABLE;
+  // Who changes its rank sees it running, or it is queued by the new one.
+  __atomic_store_n(&td->td_state, TDS_RUNNABLE, __ATOMIC_SEQ_CST);
   if (stays) {
     enqueue_ranked(td, true);
   } else {
@@ -713,6 +725,61 @@ void sched_resort() {
       if (td == nullptr) break;
       sched_enqueue(td);
     }
+  }
+}
+
+namespace {
+
+bool take_from_global(thread* td) {
+  Guard g(globalq.lock);
+  bool ranked = false, spent = false;
+  for (int rank = globalq.highest; rank > 0 && !ranked; rank--) ranked = globalq.ranked[rank].remove(td);
+  if (!ranked) spent = globalq.spent.remove(td);
+  if (!ranked && !spent && !globalq.plain.remove(td)) return false;
+  if (ranked) globalq.nranked--;
+  if (spent) globalq.nspent--;
+  count_global(-1);
+  return true;
+}
+
+// Those before it go to the caller's.
+bool take_from_ring(cpu* c, const thread* td) {
+  uint32_t h = load_acquire(&c->c_head), n = load_acquire(&c->c_tail) - h;
+  bool there = false;
+  for (uint32_t i = 0; i < n && n <= kRunqSize; i++) there = there || c->c_ring[(h + i) % kRunqSize] == td;
+  for (; there && n > 0; n--) {
+    thread* first = ring_pop(c);
+    if (first == nullptr) break;
+    if (first == td) return true;
+    sched_enqueue(first);
+  }
+  return false;
+}
+
+bool take_queued(thread* td) {
+  if (take_from_global(td)) return true;
+  for (int i = 0; i < ncpus; i++) {
+    if (take_from_ring(cpus[i], td)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void sched_rank_changed(thread* td) {
+  if (td == curthread()) {
+    __atomic_or_fetch(&td->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);
+    return;
+  }
+  // It may be on its way into a queue, which it was given by its old rank.
+  constexpr int kTries = 10 * kSpinLimit;
+  for (int i = 1; i <= kTries; i++) {
+    uint32_t state = __atomic_load_n(&td->td_state, __ATOMIC_SEQ_CST);
+    if (state == TDS_BLOCKED || state == TDS_DEAD) return;
+    if (state == TDS_RUNNING) return rank_settle_other(td->td_gd);
+    if (take_queued(td)) return sched_enqueue(td);
+    cpu_pause();
+    if (i % kSpinLimit == 0) spin_yield();
   }
 }
 

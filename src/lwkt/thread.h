@@ -32,6 +32,7 @@ using ::thread;
 struct cpu;
 struct sigqueue_entry;
 struct threadsched;
+struct PiWait;
 
 inline constexpr uint32_t kCacheLine = 64;
 inline constexpr uint64_t kDefaultSlack = 50'000;  // ns of timer slack, the kernel's default
@@ -116,11 +117,14 @@ struct thread {
       void* td_stack;
       uint64_t td_stacksize;
     };
-    uint64_t td_cputime;  // the others': ns until it was last noted (cputime.h)
+    struct {  // the others'
+      uint64_t td_cputime;  // ns until it was last noted (cputime.h)
+      cr::PiWait* td_lenders;  // that lend it their rank (rank.h)
+    };
   };
   // -- waiting, what few do --
   uint64_t td_slackdef;  // what PR_SET_TIMERSLACK 0 goes back to: its maker's
-  uint64_t td_wtarget;   // FUTEX_WAIT_REQUEUE_PI: the lock it is to be moved to, 0 once it was
+  cr::PiWait* td_piwait; // while it waits for a priority-inheritance lock (rank.h)
   // -- life --
   thread* td_joiner;
   union {
@@ -134,6 +138,7 @@ struct thread {
   int32_t td_migrate;  // cpu that a migrating LWKT goes to
   uint8_t td_policy;   // SCHED_, and TDP_RESET for SCHED_RESET_ON_FORK (src/sysport/schedclass.h)
   uint8_t td_priority; // of its real-time class, or 0
+  uint8_t td_boost;    // the highest rank that it is lent
 };
 
 // A slab class of whole cache lines, eight to a page: a parked thread's budget counts on it.

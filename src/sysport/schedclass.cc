@@ -18,14 +18,7 @@ namespace cr {
 
 namespace {
 
-// Under siglock, which keeps an LWKT that was found by its tid, are td_policy, td_priority, td_rank and
-int base;  // the lowest priority of any LWKT so far: those that have it have no rank
-bool own;
-
-void rank(thread* td) {
-  int r = td->td_priority > base ? td->td_priority : 0;
-  __atomic_store_n(&td->td_rank, static_cast<uint8_t>(r), __ATOMIC_RELAXED);
-}
+bool own;  // td_policy and td_priority, which are under siglock, say it
 
 void note(thread* td, int policy, int priority) {
   int bits = policy & ~SCHED_RESET_ON_FORK;
@@ -34,11 +27,12 @@ void note(thread* td, int policy, int priority) {
   td->td_priority = static_cast<uint8_t>(priority);
 }
 
+// ranklock and siglock are held.
 void lower_base(int priority) {
-  if (priority >= base) return;
-  base = priority;
+  if (priority >= rank_base) return;
+  rank_base = priority;
   tid_each([](thread* td) {
-    rank(td);
+    rank_reckon(td);
     return false;
   });
 }
@@ -55,14 +49,17 @@ void schedclass_threads_start() {
   raw2(SYS_sched_getparam, 0, reinterpret_cast<long>(&p));
   if (raw_failed(policy)) policy = SCHED_OTHER;
   note(curthread(), static_cast<int>(policy), p.sched_priority);
-  base = p.sched_priority;
-  mygd()->gd_class = rank_class(static_cast<int>(policy), base);
+  rank_base = p.sched_priority;
+  mygd()->gd_class = rank_class(static_cast<int>(policy), rank_base);
   own = true;
 }
 
 void schedclass_atfork_child() {
   own = false;
-  curthread()->td_rank = 0;
+  thread* td = curthread();
+  if (td->td_boost != 0) rank_settle_own(td);  // what the parent was lent is not the child's
+  td->td_rank = td->td_boost = 0;
+  td->td_lenders = nullptr;
 }
 
 void schedclass_inherit(thread* td, const thread* maker) {
@@ -70,7 +67,7 @@ void schedclass_inherit(thread* td, const thread* maker) {
   bool reset = (maker->td_policy & TDP_RESET) != 0;
   td->td_policy = reset ? static_cast<uint8_t>(SCHED_OTHER) : maker->td_policy;
   td->td_priority = reset ? uint8_t{0} : maker->td_priority;
-  rank(td);
+  rank_reckon(td);
 }
 
 int schedclass_set(int32_t tid, int policy, int priority) {
@@ -80,14 +77,15 @@ int schedclass_set(int32_t tid, int policy, int priority) {
   bool different = false, found = false;
   globaldata* runs = nullptr;  // another rfork that runs it
   {
-    Guard g(siglock);
+    Guard g(ranklock);
+    Guard s(siglock);
     thread* td = find(tid);
     found = td != nullptr;
     if (found) {
       note(td, policy, priority);
-      different = priority != base;
+      different = priority != rank_base;
       lower_base(priority);
-      rank(td);
+      rank_reckon(td);
       if (td != curthread() && load_acquire(&td->td_state) == TDS_RUNNING) runs = td->td_gd;
     }
   }

@@ -2,7 +2,7 @@
 # x86_64 names (registers, trapsites) has no such form.
 set(programs_i386 pthreads stacks cancel signals process sharedmem futexes sharedlocks setids timers c11threads
     cxxthreads sockets pipes polls descriptors file_sharing interrupts openfiles datagrams terminals transfers
-    kernelwaits identity posix nptlcalls tracing floods)
+    kernelwaits identity posix inheritance nptlcalls tracing floods)
 set(engine_programs_i386 files children connects forks)
 foreach(name IN LISTS programs_i386 engine_programs_i386)
   set(source ${name}.c)
