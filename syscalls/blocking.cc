@@ -49,9 +49,23 @@ int FdCall::ask() {
 }
 
 int FdCall::give_away(union sysunion* m) {
+  let_go();
   if (!asked_ && ask() == -EAGAIN) return EAGAIN;
   m->raw.arg[0] = static_cast<uint64_t>(fd);
   return sysport_trap_sleep(m);
+}
+
+// No longer linked. True if an edge had woken it.
+inline bool FdCall::leave(fdwaiter* w) {
+  bool edge = fd_unlink(e, w);
+  held_ = w->holds != 0;
+  if (__builtin_expect(w->moved == 0, 1)) return edge;
+  if (hidden_) fd_hidden_release(fd);
+  hidden_ = true;
+  fd = w->fd;
+  e = fd_entry(fd);
+  gen_ = load_acquire(&e->gen);
+  return true;
 }
 
 inline int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
@@ -62,39 +76,33 @@ inline int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
   w.dirs = dir_;
   w.one = one ? 1 : 0;
   w.doubt = doubt ? 1 : 0;
+  w.tries = 1;
   if (read != nullptr && read->len <= kMostForOther) {
     w.at = read->at;
     w.len = static_cast<uint32_t>(read->len);
     w.flags = read->flags;
   }
   uint32_t seen[2] = {seen_, seen_};
-  int error = fd_link(e, &w, gen_, seen, true);
+  int error = fd_link(e, &w, gen_, seen, true, held_);
   if (error != 0) return error == EAGAIN ? 0 : kOfferTrap;
+  held_ = false;
   if (doubt) e->guess = e->guess < kSure + kRely ? e->guess + 1 : kSure - 1;
   if (timed_ && !timer_arm(td, deadline_)) {
     // An edge may have woken it already: then it is on a queue and has to come by the switch.
     if (!atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) sched_sleep();
-    fd_unlink(&w);
+    leave(&w);
     return kOfferTrap;
   }
   atomic_add(&sched_external, 1u);
   int64_t why = sched_sleep_interruptible();
   atomic_add(&sched_external, ~0u);
   if (timed_) timer_cancel(td);
-  bool edge = fd_unlink(&w);
+  bool edge = leave(&w);
   if (w.received != 0) {
     received_ = true;
     result_ = w.result;
     seen_ = w.seen;
     return 0;
-  }
-  if (__builtin_expect(w.moved != 0, 0)) {
-    if (hidden_) fd_hidden_release(fd);
-    hidden_ = true;
-    fd = w.fd;
-    e = fd_entry(fd);
-    gen_ = load_acquire(&e->gen);
-    edge = true;
   }
   // What has come meanwhile counts before the time and before a signal, as in the kernel.
   if (edge || why == 0) return 0;
@@ -107,6 +115,12 @@ inline int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
 }
 
 int FdCall::wait(bool one, bool doubt, const FdRead* read) {
+  int w = park(one, doubt, read);
+  if (w != 0) let_go();
+  return w;
+}
+
+inline int FdCall::park(bool one, bool doubt, const FdRead* read) {
   if (!asked_ && !plain()) {
     int r = ask();
     if (r == -EAGAIN && dir_ == FD_IN && !tried_) {

@@ -47,6 +47,7 @@ class FdCall {
   FdCall(int number, fdentry* entry, uint32_t dir)
       : fd(number), e(entry), gen_(load_acquire(&entry->gen)), dir_(dir) {}
   ~FdCall() {
+    let_go();
     if (__builtin_expect(hidden_, 0)) fd_hidden_release(fd);
   }
   FdCall(const FdCall&) = delete;
@@ -94,6 +95,12 @@ class FdCall {
     *r = result_;
     return true;
   }
+  // After a wait that ended with 0 the number stays the file's, since a close waits, until the next wait, one of
+  // the traps below, this, or the end. In between the caller must not wait for anything.
+  void let_go() {
+    if (__builtin_expect(held_, 0)) fd_let_go(e, gen_);
+    held_ = false;
+  }
   // The call as it is in m, on `fd`, as a trap with the cpu on offer.
   // Where the number is no longer the file's, a restart from the gate would take another file: then
   // it is offered again and again.
@@ -114,10 +121,13 @@ class FdCall {
 
  private:
   int offer_once(union sysunion* m) {
+    let_go();
     m->raw.arg[0] = static_cast<uint64_t>(fd);
     return sysport_trap_block(m);
   }
   int ask();
+  int park(bool one, bool doubt, const FdRead* read);
+  bool leave(fdwaiter* w);
   // Known to be blocking and without a time-out: there is nothing to ask.
   bool plain() const {
     constexpr uint32_t kKnown = FDF_OWN | FDF_MODE_KNOWN | FDF_OPTS_KNOWN;
@@ -133,6 +143,7 @@ class FdCall {
   uint32_t dir_;
   uint32_t seen_ = 0;
   bool hidden_ = false;
+  bool held_ = false;
   bool received_ = false;
   bool tried_ = false;
   bool must_try_ = false;  // the kernel may know of data whose edge has not been fetched yet

@@ -186,7 +186,7 @@ class PollSet {
   bool unlink(uint32_t i) {
     Slot& s = slots_[i];
     if (fds_[i].fd < 0) return false;
-    bool edge = fd_unlink(&s.w);
+    bool edge = fd_unlink(fd_entry(fds_[i].fd), &s.w);
     if (__builtin_expect(s.w.moved != 0, 0)) {
       if (s.hidden) fd_hidden_release(fds_[i].fd);
       s.hidden = moved_ = true;

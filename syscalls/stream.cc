@@ -44,6 +44,7 @@ int nowait_read(union sysunion* m, fdentry* e, int fd, const kiovec* iov, uint64
                     offset_high(kHere), kNoWait);
       if (r == -EOPNOTSUPP) {
         only_poll(c.e);
+        c.let_go();
         return blocking_by_poll(m, c.e, c.fd, FD_IN);
       }
       if (r != -EAGAIN) return sysport_result(m, r);
@@ -69,6 +70,7 @@ int nowait_write(union sysunion* m, fdentry* e, int fd, IovCopy& rest) {
     }
     if (r == -EOPNOTSUPP && done == 0) {
       only_poll(c.e);
+      c.let_go();
       return blocking_by_poll(m, c.e, c.fd, FD_OUT);
     }
     if (r != -EAGAIN) return done != 0 ? done_with(m, done) : sysport_result(m, r);

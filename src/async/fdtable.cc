@@ -103,23 +103,36 @@ void link(fdentry* e, fdwaiter* w) {
   w->state = W_QUEUED;
 }
 
+// The last that anybody but its sleeper does with a w that was claimed before.
 void unlink(fdwaiter* w) {
   *w->prev = w->next;
   if (w->next != nullptr) w->next->prev = w->prev;
+  store_release<fdwaiter**>(&w->prev, nullptr);
 }
 
-// Takes w off its list and puts it on `claimed`, to be woken without the lock.
+// Puts w on `claimed`, to be woken without the lock, and takes it off its list, unless it will try upon its
+// number then.
 void claim(fdwaiter* w, fdwaiter*** claimed) {
-  unlink(w);
+  if (w->tries == 0 || w->received != 0) unlink(w);
   store_release(&w->state, W_CLAIMED);
-  w->next = nullptr;
+  w->woken = nullptr;
   **claimed = w;
-  *claimed = &w->next;
+  *claimed = &w->woken;
+}
+
+// The number is another file's soon: takes w off its list, and wakes it if it was not yet.
+void drop(fdwaiter* w, fdwaiter*** claimed) {
+  w->tries = 0;
+  if (w->state == W_QUEUED) {
+    claim(w, claimed);
+  } else {
+    unlink(w);
+  }
 }
 
 void wake_claimed(fdwaiter* w) {
   while (w != nullptr) {
-    fdwaiter* next = w->next;
+    fdwaiter* next = w->woken;
     lwkt_wake(w->td, 0);
     store_release(&w->state, W_WOKEN);
     w = next;
@@ -131,19 +144,10 @@ void move_sleepers(fdentry* from, int fd) {
   long dup = engine_dup_high(fd);
   if (raw_failed(dup)) dup = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
   fdentry* to = raw_failed(dup) ? nullptr : fd_entry(dup);
-  fdwaiter* woken = nullptr;
-  fdwaiter** tail = &woken;
-  uint32_t n = 0;
-  while (from->waiters != nullptr) {
-    fdwaiter* w = from->waiters;
-    if (to != nullptr) {
-      store_release(&w->fd, static_cast<int32_t>(dup));
-      w->moved = 1;
-      n++;
-    }
-    claim(w, &tail);  // without a duplicate it finds its descriptor gone
-  }
+  // First the duplicate, since those that were woken before may run by now.
   if (to != nullptr) {
+    uint32_t n = 0;
+    for (const fdwaiter* w = from->waiters; w != nullptr; w = w->next) n++;
     Guard g(to->lock);
     reset(to);
     to->kind = from->kind;
@@ -153,6 +157,16 @@ void move_sleepers(fdentry* from, int fd) {
     to->sndtimeo_ms = from->sndtimeo_ms;
     to->users = n;
     used(static_cast<int>(dup));
+  }
+  fdwaiter* woken = nullptr;
+  fdwaiter** tail = &woken;
+  while (from->waiters != nullptr) {
+    fdwaiter* w = from->waiters;
+    if (to != nullptr) {
+      w->fd = static_cast<int32_t>(dup);
+      w->moved = 1;
+    }
+    drop(w, &tail);  // without a duplicate it finds its descriptor gone
   }
   wake_claimed(woken);
 }
@@ -240,7 +254,7 @@ void fd_forget(fdentry* e) {
   // Whoever is parked has to find out, too.
   fdwaiter* woken = nullptr;
   fdwaiter** tail = &woken;
-  while (e->waiters != nullptr) claim(e->waiters, &tail);
+  while (e->waiters != nullptr) drop(e->waiters, &tail);
   if ((e->flags & (FDF_HIDDEN | FDF_CLOSING)) == 0) reset(e);
   wake_claimed(woken);
 }
@@ -275,6 +289,11 @@ uint32_t fd_close_begin(int fd) {
     return ~0u;
   }
   Guard g(e->lock);
+  while (e->users != 0 && (e->flags & FDF_HIDDEN) == 0) {
+    e->lock.unlock();
+    spin_until([e] { return __atomic_load_n(&e->users, __ATOMIC_RELAXED) == 0; });
+    e->lock.lock();
+  }
   if (e->waiters != nullptr) move_sleepers(e, fd);
   if (e->watched != 0) engine->unwatch(fd);  // a duplicate may keep the file alive
   reset(e);
@@ -349,27 +368,37 @@ void tell_edges(fdentry* e, int fd) {
 
 }  // namespace
 
-int fd_link(fdentry* e, fdwaiter* w, uint32_t gen, const uint32_t seen[2], bool block) {
+int fd_link(fdentry* e, fdwaiter* w, uint32_t gen, const uint32_t seen[2], bool block, bool held) {
   Guard g(e->lock);
   if (e->gen != gen || (e->flags & FDF_CLOSING) != 0) return EBADF;
   if ((w->dirs & FD_IN) != 0 && e->seq[0] != seen[0]) return EAGAIN;
   if ((w->dirs & FD_OUT) != 0 && e->seq[1] != seen[1]) return EAGAIN;
   if (w->doubt != 0 && !tell_level(e, w->fd)) return EAGAIN;
   link(e, w);
+  if (held) e->users--;
   if (block) sched_block(w->td);
   return 0;
 }
 
-bool fd_unlink(fdwaiter* w) {
-  while (load_acquire(&w->state) == W_QUEUED) {
-    fdentry* e = fd_entry(load_acquire(&w->fd));
+bool fd_unlink(fdentry* e, fdwaiter* w) {
+  if (load_acquire(&w->prev) != nullptr) {
     Guard g(e->lock);
-    if (w->state != W_QUEUED) break;
-    unlink(w);
-    return false;
+    if (w->prev != nullptr) {
+      unlink(w);
+      if (w->tries != 0 && (e->flags & FDF_HIDDEN) == 0) {  // its own hold on a duplicate lasts longer
+        e->users++;
+        w->holds = 1;
+      }
+      if (w->state == W_QUEUED) return false;
+    }
   }
   spin_until([&] { return load_acquire(&w->state) == W_WOKEN; });
   return true;
+}
+
+void fd_let_go(fdentry* e, uint32_t gen) {
+  Guard g(e->lock);
+  if (e->gen == gen) e->users--;
 }
 
 void fd_wake_one(fdentry* e) {
@@ -378,7 +407,7 @@ void fd_wake_one(fdentry* e) {
     Guard g(e->lock);
     fdwaiter** tail = &woken;
     for (fdwaiter* w = e->waiters; w != nullptr; w = w->next) {
-      if (w->one == 0) continue;
+      if (w->one == 0 || w->state != W_QUEUED) continue;
       claim(w, &tail);
       break;
     }
@@ -423,7 +452,7 @@ void fd_event(int fd, uint32_t gen, uint32_t events) {
     bool one_woken = false, read_woken = false;
     for (fdwaiter* w = e->waiters; w != nullptr;) {
       fdwaiter* next = w->next;
-      bool concerned = (w->dirs & dirs) != 0 && !(w->one != 0 && one_woken);
+      bool concerned = w->state == W_QUEUED && (w->dirs & dirs) != 0 && !(w->one != 0 && one_woken);
       if (concerned && (w->len == 0 || receive_for(e, w, fd, events))) {
         one_woken = one_woken || w->one != 0;
         read_woken = read_woken || (w->dirs & FD_IN) != 0;

@@ -42,7 +42,9 @@
 // them.
 //
 // close() of a descriptor somebody is parked on: Linux keeps the file for the sleeper. So the
-// sleepers move to a duplicate of ours (FDF_HIDDEN), try there, and the last one closes it.
+// sleepers move to a duplicate of ours (FDF_HIDDEN), try there, and the last one closes it. Who was woken
+// and has not tried again yet is moved likewise, so it stays linked until it runs; while it tries, which
+// never takes long, it holds the entry (users), and a close waits for that.
 #pragma once
 
 #include <errno.h>
@@ -94,7 +96,8 @@ inline constexpr uint32_t FD_IN = 1, FD_OUT = 2;
 // waiter.h's; the list is doubly linked because a poll of many descriptors unlinks itself.
 struct fdwaiter {
   fdwaiter* next;
-  fdwaiter** prev;
+  fdwaiter** prev;   // null: not linked
+  fdwaiter* woken;   // the next of those that were claimed together
   thread* td;
   int32_t fd;        // a close that moves the sleeper writes the new number
   uint32_t dirs;     // FD_IN, FD_OUT
@@ -104,6 +107,8 @@ struct fdwaiter {
   uint8_t doubt;     // there may be something to read: it must be told as long as there is
   uint8_t received;  // whoever saw the event has received, too:
   uint8_t moved;
+  uint8_t tries;     // it will try again upon its number,
+  uint8_t holds;     // and until then, once it runs, nobody closes that: fd_let_go
   // -- FD_IN, len not 0: what the call is to receive, if nothing but recvfrom is --
   uint32_t len;
   int32_t flags;     // MSG_
@@ -127,7 +132,7 @@ struct alignas(kCacheLine) fdentry {
   uint32_t forks;       // FDF_OWN holds while this is fd_forks
   uint32_t epoch;       // FDF_OPTS_KNOWN holds while this is fd_epoch
   uint32_t full;        // seq[0] when a read filled its buffer; valid if it is equal
-  uint32_t users;       // FDF_HIDDEN duplicates: calls that still use it
+  uint32_t users;       // FDF_HIDDEN duplicates: calls that still use it; others: that try again right now
   uint8_t unread;       // FDF_LEVEL: how often in a row something was told and nobody waited
   fdwaiter* waiters;
   union {
@@ -201,10 +206,11 @@ inline bool fd_watched(const fdentry* e, uint32_t gen, uint32_t dirs) {
 }
 // Links w (td, fd and dirs filled in) if no edge has come since the counts were `seen`, and calls
 // sched_block the first time (`block`). 0, EAGAIN (an edge came) or EBADF (another life). Whoever
-// has linked must unlink, after the sleep or instead of it.
-int fd_link(fdentry* e, fdwaiter* w, uint32_t gen, const uint32_t seen[2], bool block);
-// True if an edge had claimed w.
-bool fd_unlink(fdwaiter* w);
+// has linked must unlink, after the sleep or instead of it. `held`: once linked it lets go of e.
+int fd_link(fdentry* e, fdwaiter* w, uint32_t gen, const uint32_t seen[2], bool block, bool held = false);
+// True if an edge had claimed w. If w->holds is set then, what follows must let go of e before it may wait.
+bool fd_unlink(fdentry* e, fdwaiter* w);
+void fd_let_go(fdentry* e, uint32_t gen);
 // Wakes the first of those that wait with `one`.
 void fd_wake_one(fdentry* e);
 // The end of a use of a hidden duplicate (fdwaiter.moved).

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 struct sleeper {
   int fd;
@@ -60,6 +61,100 @@ static void sleeper_keeps_a_replaced_file(void) {
     close_pair(fd);
     close_pair(other);
   }
+}
+/* A thread that sleeps on a number is woken, and one that was woken just before gives the number to another
+ * file. What woke the former was its own file's.
+ */
+struct replacer {
+  int go, from, to;
+};
+static void* replace_when_told(void* arg) {
+  struct replacer* r = arg;
+  char c;
+  CHECK(read(r->go, &c, 1) == 1);
+  CHECK(dup2(r->from, r->to) == r->to);
+  return NULL;
+}
+static void* write_three(void* arg) { return (void*)write(*(int*)arg, "old", 3); }
+static void* accept_one(void* arg) { return (void*)(intptr_t)accept(*(int*)arg, NULL, NULL); }
+static void* read_by_vector(void* arg) {
+  struct sleeper* s = arg;
+  struct iovec v[2] = {{s->data, 2}, {s->data + 2, 14}};
+  s->n = readv(s->fd, v, 2);
+  return NULL;
+}
+static pthread_t replacer_asleep(struct replacer* r, int go[2], int from, int to) {
+  make_pair(PIPE, go);
+  *r = (struct replacer){go[0], from, to};
+  pthread_t t = start(replace_when_told, r);
+  settle();
+  return t;
+}
+static void woken_reader_keeps_a_replaced_file(void) {
+  for (int family = 0; family < FAMILIES; family++) {
+    for (int vector = 0; vector < 2; vector++) {
+      int fd[2], other[2], go[2];
+      make_pair(family, fd);
+      make_pair(family, other);
+      struct sleeper s = {.fd = fd[0]};
+      struct replacer r;
+      pthread_t t = start(vector ? read_by_vector : sleep_in_read, &s);
+      settle();
+      pthread_t u = replacer_asleep(&r, go, other[0], fd[0]);
+      CHECK(write(other[1], "new", 3) == 3);
+      CHECK(write(go[1], "x", 1) == 1 && write(fd[1], "old", 3) == 3);
+      finish(u);
+      finish(t);
+      printf("%s: %zd %.3s\n", family_names[family], s.n, s.data);
+      close_pair(fd);
+      close_pair(other);
+      close_pair(go);
+    }
+  }
+}
+static void woken_writer_keeps_a_replaced_file(void) {
+  for (int family = UNIX_STREAM; family < FAMILIES; family++) {
+    int fd[2], other[2], go[2];
+    char last[3] = "", block[4096];
+    make_pair(family, fd);
+    make_pair(family, other);
+    int kept = dup(fd[1]);
+    struct replacer r;
+    size_t filled = fill(fd[1]);
+    pthread_t t = start(write_three, &fd[1]);
+    settle();
+    pthread_t u = replacer_asleep(&r, go, other[1], fd[1]);
+    CHECK(write(go[1], "x", 1) == 1);
+    for (size_t n = 0; n < filled;) n += (size_t)read(fd[0], block, sizeof block);
+    finish(u);
+    CHECK(finish(t) == (void*)3);
+    read_all(fd[0], last, 3);
+    struct pollfd p = {other[0], POLLIN, 0};
+    printf("%s: %.3s %d\n", family_names[family], last, poll(&p, 1, 0));
+    close(kept);
+    close_pair(fd);
+    close_pair(other);
+    close_pair(go);
+  }
+}
+static void woken_acceptor_keeps_a_replaced_file(void) {
+  struct sockaddr_in mine, others, at;
+  socklen_t length = sizeof at;
+  int l = listen_on_loopback(&mine, 4), other = listen_on_loopback(&others, 4), go[2];
+  int late = connect_to(&others);
+  struct replacer r;
+  pthread_t t = start(accept_one, &l);
+  settle();
+  pthread_t u = replacer_asleep(&r, go, other, l);
+  CHECK(write(go[1], "x", 1) == 1);
+  int s = connect_to(&mine);
+  finish(u);
+  int got = (int)(intptr_t)finish(t);
+  CHECK(got >= 0 && getsockname(got, (struct sockaddr*)&at, &length) == 0);
+  puts(at.sin_port == mine.sin_port ? "its own" : "the other's");
+  close(got);
+  close(s);
+  close(late);
 }
 static void reused_number_is_another_file(void) {
   for (int round = 0; round < 40; round++) {
@@ -486,6 +581,8 @@ static void small_limit_of_descriptors(void) {
 
 static const struct test_case cases[] = {
     CASE(sleeper_keeps_a_closed_file), CASE(sleeper_keeps_a_replaced_file),
+    CASE(woken_reader_keeps_a_replaced_file), CASE(woken_writer_keeps_a_replaced_file),
+    CASE(woken_acceptor_keeps_a_replaced_file),
     CASE(reused_number_is_another_file), CASE(polled_number_is_reused), CASE(numbers_come_and_go), CASE(duplicates_share_the_sleepers),
     CASE(passed_descriptors), CASE(passed_to_a_child), CASE(sleeping_leaves_the_flags_alone),
     CASE(child_makes_it_nonblocking), CASE(fork_beside_blocked_threads), CASE(forked_generations),
