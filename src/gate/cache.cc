@@ -180,7 +180,7 @@ int open_table(const char* path, const ObjectView& o, SiteTable* out) {
 }
 
 int analyse(const char* object, const char* table) {
-  const char* cr = analyser_path();
+  const char* cr = analyser_path;
   if (cr == nullptr) return ENOENT;
   const char* argv[] = {cr, "analyze", object, "-o", table, nullptr};
   const char* envp[] = {"PATH=/usr/bin:/bin", nullptr};

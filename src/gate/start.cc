@@ -28,7 +28,6 @@
 #include "../../arch/context.h"
 #include "../../arch/rawcall.h"
 #include "../async/engine.h"
-#include "../async/fdtable.h"
 #include "../async/timer.h"
 #include "../lwkt/clock.h"
 #include "../lwkt/export.h"
@@ -36,14 +35,12 @@
 #include "../mem/arena.h"
 #include "../shim/report.h"
 #include "../shim/shim.h"
-#include "../signal/broadcast.h"
 #include "../signal/signal.h"
 #include "../sysport/deadlock.h"
+#include "../sysport/hooks.h"
 #include "../sysport/process.h"
-#include "../sysport/schedclass.h"
 #include "../sysport/sysport.h"
 #include "../sysport/tid.h"
-#include "buslock.h"
 #include "object.h"
 #include "vdso.h"
 
@@ -287,17 +284,6 @@ int attach_one(dl_phdr_info* info, size_t, void* arg) {
   return 0;
 }
 
-// The second LWKT is about to be made.
-void threads_start() {
-  schedclass_threads_start();
-  sig_threads_start();
-  engine_threads_start();
-  fd_start();
-  timer_slack_take();
-  sysport_crowd(true);
-  buslock_drop();
-}
-
 void set_default_stack() {
   if (options.stack_size == 0) return;
   pthread_attr_t attr;
@@ -308,7 +294,7 @@ void set_default_stack() {
 
 }  // namespace
 
-const char* analyser_path() { return analyser[0] != '\0' ? analyser : nullptr; }
+const char* analyser_path;
 
 int start(char** envp) {
   if (initialised) return 0;
@@ -327,6 +313,7 @@ int start(char** envp) {
   arch_init({getauxval(AT_HWCAP2), vdso, getauxval(AT_SYSINFO), options.no_fsgsbase});
   clock_init(vdso);
   find_analyser();
+  if (analyser[0] != '\0') analyser_path = analyser;
   process_init(envp);
   drop_rseq();
 
@@ -338,17 +325,7 @@ int start(char** envp) {
   lwkt_initport_thread(&main_td.td_msgport, &main_td);
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;
   main_td.td_sysmsg.raw.sm.sm_lmsg.ms_reply_port = &main_td.td_msgport;
-  sched_hooks = {
-      threads_start, sig_route, sig_set_rfork_mask, broadcast_serve, timer_next,
-      timer_expire, timer_arm, timer_cancel,
-      [](cpu* c) { return engine->harvest(c); },
-      [](cpu* c, uint32_t seen, uint64_t deadline) { return engine->sleep(c, seen, deadline); },
-      [](cpu* c) { engine->deliver(c); },
-      [](cpu* c) { return engine->kick(c); },
-      [] { return engine->unattended(); },
-      [] { return engine->events(); },
-      deadlock_idle_until,
-  };
+  hooks_init();
   if (!engine_choose(options.engine)) {
     dprintf(2, "libcr: LIBCR_ENGINE=%s: no such engine; auto is used\n", options.engine);
   }

@@ -26,6 +26,6 @@ extern Options options;
 
 // Where libcr.so itself lies: the analyser is ../../bin/cr from there. Empty: unknown.
 extern char self_path[4096];
-const char* analyser_path();
+extern const char* analyser_path;
 
 }  // namespace cr

@@ -152,7 +152,7 @@ DeadlockReport* make_report(uint64_t* size) {
 
 // `cr backtrace PID ADDRESS`: it says everything.
 bool by_helper(const DeadlockReport* r) {
-  const char* cr = analyser_path();
+  const char* cr = analyser_path;
   if (cr == nullptr) return false;
   Text pid, at;
   pid.number(static_cast<uint64_t>(r->pid));
