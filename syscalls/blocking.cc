@@ -160,7 +160,8 @@ int blocking_trap(union sysunion* m, bool at_once) {
   struct stat st;
   bool disk = raw2(kSysFstat, static_cast<long>(m->raw.arg[0]), reinterpret_cast<long>(&st)) == 0 &&
               (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
-  return disk ? sysport_trap(m) : error;
+  if (!disk) return error;
+  return at_once ? sysport_trap_whole_sleep(m) : sysport_trap_whole(m);
 }
 
 int FdCall::offer_rest(union sysunion* m) {

@@ -110,12 +110,44 @@ int sys_fcntl(union sysunion* m) {
 
 namespace {
 inline constexpr uint32_t kTerminalRequests = 'T';  // FIONBIO is one of them by its number
+inline constexpr uint32_t kSocketRequests = SIOCGIFNAME >> 8;
+
+// What asks, or changes what nobody may be waiting for: isatty must not say no because of a signal. (Not what changes a
+// terminal from the background: the kernel sends SIGTTOU each time it is tried, and the signal has to end that.)
+bool waits_for_nobody(uint32_t request) {
+  constexpr uint32_t kTcgets2 = 0x802c542a;  // TCGETS2, whose struct libc's headers don't have
+  switch (request) {
+    case TCGETS:
+    case kTcgets2:
+    case TCGETA:
+    case TIOCGWINSZ:
+    case TIOCSWINSZ:
+    case TIOCGPGRP:
+    case TIOCGSID:
+    case TIOCSCTTY:
+    case TIOCNOTTY:
+    case TIOCEXCL:
+    case TIOCNXCL:
+    case TIOCPKT:
+    case TIOCGETD:
+    case TIOCGPTN:
+    case TIOCGPTPEER:
+    case TIOCSPTLCK:
+    case TIOCGPTLCK:
+    case TIOCINQ:  // FIONREAD
+    case TIOCOUTQ:
+    case FIOCLEX:
+    case FIONCLEX: return true;
+    default: return request >> 8 == kSocketRequests;
+  }
+}
 }
 
 int sys_ioctl(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto request = static_cast<uint32_t>(a[1]);
   if (request != FIONBIO) {
+    if (waits_for_nobody(request)) return sysport_trap_whole(m);
     return request >> 8 == kTerminalRequests ? sysport_trap_terminal(m, false) : sysport_trap_block(m);
   }
   int error = sysport_trap(m);

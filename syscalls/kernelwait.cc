@@ -48,6 +48,19 @@ int try_then_sleep(union sysunion* m, int at, uint64_t value, int would_wait) {
   return error == would_wait || error == EINTR ? sysport_trap_sleep(m) : error;
 }
 
+// While there is one LWKT the call sleeps at once, and a signal that comes just before the trap ends it. One that
+// would not sleep is not to be ended by that.
+int sleep_then_try(union sysunion* m, int at, uint64_t value, int would_wait) {
+  int error = sysport_trap_block(m);
+  if (__builtin_expect(error != ERESTARTSYS, 1)) return error;
+  error = try_with(m, at, value);
+  return error == would_wait || error == EINTR ? ERESTARTSYS : error;
+}
+
+int wait_for(union sysunion* m, int at, uint64_t value, int would_wait) {
+  return sched_others() ? try_then_sleep(m, at, value, would_wait) : sleep_then_try(m, at, value, would_wait);
+}
+
 // One of the ends has no data, or no room: a splice of them will sleep. -1 is no end.
 bool ends_sleep(int in, int out) {
   pollfd p[2] = {{in, POLLIN, 0}, {out, POLLOUT, 0}};
@@ -69,35 +82,35 @@ bool valid_time(uint32_t nr, uint64_t at) {
 // A time that has passed makes it a try; EINVAL of the program's own time comes first.
 int message_queue(union sysunion* m) {
   const __kernel_timespec past{0, 0};
-  if (!sched_others() || !valid_time(m->sm.sm_nr, m->raw.arg[4])) return sysport_trap_block(m);
-  return try_then_sleep(m, 4, reinterpret_cast<uintptr_t>(&past), ETIMEDOUT);
+  if (!valid_time(m->sm.sm_nr, m->raw.arg[4])) return sysport_trap_block(m);
+  return wait_for(m, 4, reinterpret_cast<uintptr_t>(&past), ETIMEDOUT);
 }
 
 }  // namespace
 
 int kernelwait_fcntl(union sysunion* m) {
   uint32_t try_lock = lock_without_wait(static_cast<uint32_t>(m->raw.arg[1]));
-  if (try_lock == 0 || !sched_others()) return sysport_trap_block(m);
-  return try_then_sleep(m, 1, try_lock, EAGAIN);
+  if (try_lock == 0) return sysport_trap_whole(m);
+  return wait_for(m, 1, try_lock, EAGAIN);
 }
 
 // A conversion that would wait has lost its lock by then, as in the kernel.
 int sys_flock(union sysunion* m) {
   uint64_t how = m->raw.arg[1];
-  if (!sched_others() || (how & LOCK_NB) != 0) return sysport_trap_block(m);
-  return try_then_sleep(m, 1, how | LOCK_NB, EWOULDBLOCK);
+  if ((how & LOCK_NB) != 0) return sysport_trap_whole(m);
+  return wait_for(m, 1, how | LOCK_NB, EWOULDBLOCK);
 }
 
 int sys_msgrcv(union sysunion* m) {
   uint64_t flags = m->raw.arg[4];
-  if (!sched_others() || (flags & IPC_NOWAIT) != 0) return sysport_trap_block(m);
-  return try_then_sleep(m, 4, flags | IPC_NOWAIT, ENOMSG);
+  if ((flags & IPC_NOWAIT) != 0) return sysport_trap_whole(m);
+  return wait_for(m, 4, flags | IPC_NOWAIT, ENOMSG);
 }
 
 int sys_msgsnd(union sysunion* m) {
   uint64_t flags = m->raw.arg[3];
-  if (!sched_others() || (flags & IPC_NOWAIT) != 0) return sysport_trap_block(m);
-  return try_then_sleep(m, 3, flags | IPC_NOWAIT, EAGAIN);
+  if ((flags & IPC_NOWAIT) != 0) return sysport_trap_whole(m);
+  return wait_for(m, 3, flags | IPC_NOWAIT, EAGAIN);
 }
 
 int kernelwait_try_semop(union sysunion* m) {
@@ -119,9 +132,14 @@ int kernelwait_try_semop(union sysunion* m) {
 }
 
 int sys_semop(union sysunion* m) {
-  if (!sched_others()) return sysport_trap_block(m);
+  bool others = sched_others();
+  if (!others) {
+    int error = sysport_trap_block(m);
+    if (__builtin_expect(error != ERESTARTSYS, 1)) return error;
+  }
   int error = kernelwait_try_semop(m);
-  return error == kWouldSleep ? sysport_trap_sleep(m) : error;
+  if (error != kWouldSleep) return error;
+  return others ? sysport_trap_sleep(m) : ERESTARTSYS;
 }
 
 int sys_mq_timedsend(union sysunion* m) { return message_queue(m); }
@@ -146,9 +164,9 @@ int sys_vmsplice(union sysunion* m) {
 }
 
 int sys_msync(union sysunion* m) {
-  return (m->raw.arg[2] & MS_SYNC) != 0 ? sysport_trap_sleep(m) : sysport_trap_block(m);
+  return (m->raw.arg[2] & MS_SYNC) != 0 ? sysport_trap_whole_sleep(m) : sysport_trap_whole(m);
 }
-int sys_sync(union sysunion* m) { return sysport_trap_sleep(m); }
-int sys_syncfs(union sysunion* m) { return sysport_trap_sleep(m); }
+int sys_sync(union sysunion* m) { return sysport_trap_whole_sleep(m); }
+int sys_syncfs(union sysunion* m) { return sysport_trap_whole_sleep(m); }
 
 }  // namespace cr

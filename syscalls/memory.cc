@@ -36,7 +36,7 @@ int map(union sysunion* m, uint64_t offset) {
       return 0;
     }
   }
-  int error = (flags & MAP_ANONYMOUS) != 0 ? sysport_trap(m) : sysport_trap_block(m);
+  int error = (flags & MAP_ANONYMOUS) != 0 ? sysport_trap(m) : sysport_trap_whole(m);
   if (error != 0) return error;
   auto at = static_cast<uintptr_t>(m->sm.sm_result);
   if ((flags & MAP_FIXED) != 0) arena_replaced(at, length);

@@ -23,6 +23,7 @@ enum class Serve : uint8_t {
 	none,  /* the architecture has no such call; a number in no row is trapped as it is */
 	trap,  /* a trap that doesn't sleep */
 	block, /* a trap that may sleep: hand the cpu off */
+	whole, /* the same, and no signal keeps it from being made */
 	user,  /* served in userland by sys_NAME */
 	quick, /* the same, without a trap frame */
 	async, /* quick while there are other LWKTs, else block */

@@ -227,16 +227,11 @@ int threadname_write(union sysunion* m, const fdentry* e) {
   return 0;
 }
 
-int sys_open(union sysunion* m) {
-  const uint64_t* a = m->raw.arg;
-  int32_t tid = thread_of_path(a[0]);
-  return __builtin_expect(tid != 0, 0) ? open_comm(m, tid, a[1]) : sysport_trap_block(m);
-}
-
-int sys_openat(union sysunion* m) {
-  const uint64_t* a = m->raw.arg;
-  int32_t tid = thread_of_path(a[1]);
-  return __builtin_expect(tid != 0, 0) ? open_comm(m, tid, a[2]) : sysport_trap_block(m);
+bool threadname_open(union sysunion* m, uint64_t path, uint64_t flags, int* error) {
+  int32_t tid = thread_of_path(path);
+  if (__builtin_expect(tid == 0, 1)) return false;
+  *error = open_comm(m, tid, flags);
+  return true;
 }
 
 }  // namespace cr

@@ -77,6 +77,7 @@ Sendable sysport_sendable(const union sysunion* m, Serve serve) {
     case Serve::quick: return quick(m);
     case Serve::fold: return Sendable::kNo;  // send the call that is meant
     case Serve::block:
+    case Serve::whole:
     case Serve::async:
       // A tracer is a kernel thread, and the rest of a call is the one's that began it.
       return m->sm.sm_nr == SYS_ptrace || m->sm.sm_nr == SYS_restart_syscall ? Sendable::kNo

@@ -1,6 +1,6 @@
 // Which calls a program may send to syscall_port as messages, and which of those may sleep.
 //
-// The serve word of syscalls.master answers for most: `trap` doesn't sleep, `block` and `async` may,
+// The serve word of syscalls.master answers for most: `trap` doesn't sleep, `block`, `whole` and `async` may,
 // `user` has a use for the caller's trap frame, and a message has none. The lists here are what the
 // words don't say.
 //

@@ -54,6 +54,8 @@ uintptr_t door(const SysEnt& e, bool alone) {
     case Serve::quick: return reinterpret_cast<uintptr_t>(kSysHandlers[e.handler]);
     case Serve::block:
       return alone ? DOOR_SLEEP : reinterpret_cast<uintptr_t>(&sysport_trap_block);
+    case Serve::whole:
+      return alone ? DOOR_SLEEP : reinterpret_cast<uintptr_t>(&sysport_trap_whole);
     case Serve::async:
       return alone ? DOOR_SLEEP : reinterpret_cast<uintptr_t>(kSysHandlers[e.handler]);
     default: return DOOR_PLAIN;
@@ -130,7 +132,23 @@ int trap_block(union sysunion* m, Offer offer, uint64_t masked = 0) {
   }
 }
 
+// No look at what is pending: a signal that comes before the trap instruction is delivered on the way out, too.
+int trap_whole(union sysunion* m, Offer offer) {
+  thread* td = curthread();
+  for (;;) {
+    bool others = sched_others();
+    if (others && offer == Offer::kAtOnce) sched_trap_enter_handoff(mygd());
+    if (others && offer == Offer::kWhenAsked) sched_trap_enter(mygd());
+    int error = sysport_trap(m);
+    if (others) sched_trap_leave();
+    if (__builtin_expect(error != EINTR, 1) || interrupted_for_us(td)) return error;
+  }
+}
+
 }  // namespace
+
+int sysport_trap_whole(union sysunion* m) { return trap_whole(m, Offer::kWhenAsked); }
+int sysport_trap_whole_sleep(union sysunion* m) { return trap_whole(m, Offer::kAtOnce); }
 
 int sysport_trap_block(union sysunion* m) { return trap_block(m, Offer::kWhenAsked); }
 int sysport_trap_sleep(union sysunion* m) { return trap_block(m, Offer::kAtOnce); }
@@ -179,6 +197,7 @@ int sysport_begin(union sysunion* m) {
     case Serve::async: return kSysHandlers[e.handler](m);
     case Serve::fold: return serve_folded(m);
     case Serve::block: return sysport_trap_block(m);
+    case Serve::whole: return sysport_trap_whole(m);
     default: return sysport_trap(m);
   }
 }

@@ -38,7 +38,12 @@ int sysport_trap(union sysunion* m);
 int sysport_trap_block(union sysunion* m);
 // The same with the cpu given away at once if others want it: the call will sleep.
 int sysport_trap_sleep(union sysunion* m);
-// The same, or _block, on a terminal. The kernel answers these by the caller's mask: a process in the background that
+// A trap that may take long, for a disk or a lock of the kernel's, and that no signal ends: it is made whatever is
+// pending, and what comes meanwhile is delivered after it. EINTR if the kernel says so all the same and a signal is there.
+int sysport_trap_whole(union sysunion* m);
+// The same with the cpu given away at once.
+int sysport_trap_whole_sleep(union sysunion* m);
+// _sleep, or _block, on a terminal. The kernel answers these by the caller's mask: a process in the background that
 // blocks SIGTTOU may change the terminal, one that blocks SIGTTIN reads EIO, and else its group gets the
 // signal. So the LWKT's mask of these two is the kernel's for the time of the trap.
 int sysport_trap_terminal(union sysunion* m, bool at_once);

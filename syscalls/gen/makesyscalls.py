@@ -28,7 +28,7 @@ import sys
 from dataclasses import dataclass, field
 
 ARCHES = ("i386", "x86_64")
-SERVE = ("trap", "block", "user", "quick", "async", "fold", "gone")
+SERVE = ("trap", "block", "whole", "user", "quick", "async", "fold", "gone")
 USERLAND = ("user", "quick", "async")  # have a handler
 WRAPPER_FLAGS = ("cancel", "poserr", "noreturn", "special")
 MAX_ARGS = 6

@@ -37,8 +37,9 @@ class Syscalls(cli.Case):
         self.assertIn("read", read["wrappers"])
 
     def test_filters_split_the_table(self):
-        parts = [self.calls("--served", how) for how in ("user", "quick", "async", "trap", "block", "fold", "gone")]
-        for how, part in zip(("user", "quick", "async", "trap", "block", "fold", "gone"), parts):
+        words = ("user", "quick", "async", "trap", "block", "whole", "fold", "gone")
+        parts = [self.calls("--served", how) for how in words]
+        for how, part in zip(words, parts):
             self.assertTrue(part or how == "fold", how)
             self.assertEqual({call["served"] for call in part}, {how} if part else set())
         self.assertEqual(sum(map(len, parts)), len(self.calls()))

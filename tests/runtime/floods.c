@@ -1,10 +1,17 @@
 /* Signals that come faster than they are put away, or again while they are blocked, from outside the process. */
 #include "case.h"
 
+#include <dirent.h>
+#include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static volatile int runs, values, out_of_order;
@@ -220,10 +227,137 @@ static void ignored_and_caught_again(void) {
   printf("runs %d\n", runs);
 }
 
+/* ---- calls that no signal ends, amid signals whose handler has no SA_RESTART ---- */
+
+/* Sends SIGUSR1 to this process until `sent` says otherwise, at every distance from the one before. */
+static pid_t flooder(void) {
+  catch(SIGUSR1, 0);
+  sent = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  CHECK(sent != MAP_FAILED);
+  pid_t parent = getpid(), pid = fork();
+  if (pid != 0) return pid;
+  volatile unsigned spin;
+  for (unsigned n = 0; *sent == 0 && getppid() == parent; n++) {
+    CHECK(kill(parent, SIGUSR1) == 0);
+    for (spin = 0; spin < n * 7919 % 20011; spin++) {
+    }
+  }
+  _exit(0);
+}
+static void end_flood(pid_t pid) {
+  *sent = 1;
+  finish(pid);
+  CHECK(runs > 0);
+}
+
+#define WHOLE(call)                                                            \
+  do {                                                                         \
+    if ((long)(call) == -1 && errno == EINTR) printf("interrupted: %s\n", #call); \
+  } while (0)
+static void use_names(const char* dir) {
+  char a[64], b[64], sub[64];
+  struct stat st;
+  snprintf(a, sizeof a, "%s/a", dir);
+  snprintf(b, sizeof b, "%s/b", dir);
+  snprintf(sub, sizeof sub, "%s/sub", dir);
+  int fd, again;
+  WHOLE(fd = open(a, O_RDWR | O_CREAT, 0600));
+  CHECK(fd >= 0);
+  CHECK(write(fd, "text", 4) == 4);
+  WHOLE(ftruncate(fd, 4096));
+  WHOLE(fchmod(fd, 0640));
+  WHOLE(fsync(fd));
+  WHOLE(flock(fd, LOCK_EX));
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  WHOLE(fcntl(fd, F_SETLKW, &lock));
+  WHOLE(fcntl(fd, F_GETLK, &lock));
+  char* p;
+  WHOLE(p = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0));
+  CHECK(p != MAP_FAILED && memcmp(p, "text", 4) == 0 && munmap(p, 4096) == 0);
+  WHOLE(rename(a, b));
+  WHOLE(link(b, a));
+  WHOLE(unlink(a));
+  WHOLE(symlink(b, a));
+  WHOLE(chmod(b, 0600));
+  WHOLE(stat(a, &st));
+  WHOLE(again = open(a, O_RDONLY));
+  CHECK(again >= 0 && close(again) == 0);
+  WHOLE(again = creat(b, 0600));
+  CHECK(again >= 0 && close(again) == 0);
+  WHOLE(again = open("/dev/null", O_WRONLY));
+  CHECK(again >= 0 && close(again) == 0);
+  WHOLE(mkdir(sub, 0700));
+  WHOLE(rmdir(sub));
+  DIR* d = opendir(dir);
+  CHECK(d != NULL);
+  int n = 0;
+  while (errno = 0, readdir(d) != NULL) n++;
+  if (errno == EINTR) puts("interrupted: readdir");
+  CHECK(n == 4 && closedir(d) == 0);
+  char random[8];
+  WHOLE(syscall(SYS_getrandom, random, sizeof random, 0));
+  WHOLE(unlink(a));
+  WHOLE(unlink(b));
+  CHECK(close(fd) == 0);
+}
+static void use_terminal(void) {
+  struct winsize size;
+  int n;
+  char name[64];
+  int master = posix_openpt(O_RDWR | O_NOCTTY);
+  CHECK(master >= 0 && unlockpt(master) == 0 && ptsname_r(master, name, sizeof name) == 0);
+  int slave = open(name, O_RDWR | O_NOCTTY);
+  CHECK(slave >= 0 && isatty(slave));
+  WHOLE(ioctl(slave, TIOCGWINSZ, &size));
+  WHOLE(ioctl(slave, FIONREAD, &n));
+  CHECK(close(slave) == 0 && close(master) == 0);
+}
+static void* use_all(void* p) {
+  char dir[] = "/tmp/floods.XXXXXX";
+  CHECK(mkdtemp(dir) != NULL);
+  for (intptr_t i = 0; i < (intptr_t)p; i++) use_names(dir), use_terminal();
+  CHECK(rmdir(dir) == 0);
+  return NULL;
+}
+static void calls_by_name_are_not_interrupted(void) {
+  pid_t pid = flooder();
+  use_all((void*)200);
+  end_flood(pid);
+  puts("all of them");
+}
+static void calls_by_name_are_not_interrupted_beside_others(void) {
+  pthread_t t[3];
+  pid_t pid = flooder();
+  for (int i = 0; i < 3; i++) CHECK(pthread_create(&t[i], NULL, use_all, (void*)100) == 0);
+  for (int i = 0; i < 3; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  end_flood(pid);
+  puts("all of them");
+}
+
+static void* load_and_unload(void* p) {
+  for (intptr_t i = 0; i < (intptr_t)p; i++) {
+    void* library = dlopen("libm.so.6", RTLD_NOW);
+    if (library == NULL) printf("%s\n", dlerror());
+    CHECK(library != NULL && dlsym(library, "cos") != NULL && dlclose(library) == 0);
+  }
+  return NULL;
+}
+static void libraries_are_loaded_amid_signals(void) {
+  pid_t pid = flooder();
+  load_and_unload((void*)200);
+  pthread_t t[2];
+  for (int i = 0; i < 2; i++) CHECK(pthread_create(&t[i], NULL, load_and_unload, (void*)100) == 0);
+  for (int i = 0; i < 2; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  end_flood(pid);
+  puts("loaded");
+}
+
 static const struct test_case cases[] = {
     CASE(a_timer_faster_than_its_handler), CASE(blocked_standard_signals_are_one),
     CASE(blocked_realtime_signals_are_all_there), CASE(signals_during_their_handler),
     CASE(held_signals_are_waited_for), CASE(a_jump_out_of_the_handler_lets_them_come_again),
     CASE(a_new_thread_takes_what_is_held), CASE(ignored_and_caught_again),
+    CASE(calls_by_name_are_not_interrupted), CASE(calls_by_name_are_not_interrupted_beside_others),
+    CASE(libraries_are_loaded_amid_signals),
 };
 CASE_MAIN(cases)

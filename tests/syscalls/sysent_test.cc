@@ -27,7 +27,7 @@ static void expect(bool ok, const char *name, const char *what)
 }
 
 static_assert(sizeof(cr::SysEnt) == 6 && std::is_trivially_copyable_v<cr::SysEnt>);
-static_assert(cr::kSysEnt[CR_SYS_fallocate].serve == cr::Serve::block && cr::kSysEnt[CR_SYS_read].nargs == 3);
+static_assert(cr::kSysEnt[CR_SYS_fallocate].serve == cr::Serve::whole && cr::kSysEnt[CR_SYS_read].nargs == 3);
 static_assert(cr::kSysEnt[CR_SYS_futex].serve == cr::Serve::quick && cr::kSysEnt[CR_SYS_futex].handler != 0);
 static_assert(cr::kSysEnt[400].serve == cr::Serve::none && cr::kSysEnt[400].nargs == 6);
 

@@ -35,7 +35,8 @@ constexpr SysDesc kTable[] = {
 };
 
 const std::map<std::string, Serve> kServedNames = {
-    {"user", Serve::user}, {"quick", Serve::quick}, {"async", Serve::async}, {"trap", Serve::trap}, {"block", Serve::block}, {"fold", Serve::fold}, {"gone", Serve::gone}};
+    {"user", Serve::user}, {"quick", Serve::quick}, {"async", Serve::async}, {"trap", Serve::trap}, {"block", Serve::block},
+    {"whole", Serve::whole}, {"fold", Serve::fold}, {"gone", Serve::gone}};
 
 struct SyscallsOptions {
   bool json = false;
@@ -140,8 +141,8 @@ Subcommand make_syscalls(CLI::App& cr) {
   app->add_flag("--json", options->json, "Print JSON, with return types and exported wrappers");
   app->add_option("--arch", options->arch, "x86_64 (default) or i386")
       ->check(CLI::IsMember({"x86_64", "i386"}))->type_name("ARCH");
-  app->add_option("--served", options->served, "Only calls served so: user, quick, async, trap, block, fold or gone")
-      ->check(CLI::IsMember({"user", "quick", "async", "trap", "block", "fold", "gone"}))->type_name("HOW");
+  app->add_option("--served", options->served, "Only calls served so: user, quick, async, trap, block, whole, fold or gone")
+      ->check(CLI::IsMember({"user", "quick", "async", "trap", "block", "whole", "fold", "gone"}))->type_name("HOW");
   app->footer(kFooter);
   return {app, false, kExitUsage,
           [options](const std::vector<std::string>&) { return run_syscalls(*options); }};
