@@ -1,5 +1,5 @@
 # lib/i386-linux-gnu/libcr.so and libcr.a: the same sources for 32-bit programs, compiled beside the others. What
-# differs: arch/x86 for arch/x86_64, its own generated tables, and no exported wrappers.
+# differs: arch/x86 for arch/x86_64, and its own generated tables and wrappers.
 file(GLOB CR_BELOW_I386 CONFIGURE_DEPENDS
   lwkt/*.cc async/*.cc signal/*.cc sysport/*.cc mem/*.cc
   gate/object.cc gate/cache.cc gate/mapped.cc gate/buslock.cc gate/spawn.cc shim/chain.cc shim/report.cc
@@ -16,7 +16,11 @@ target_compile_options(cr_below_i386 PRIVATE ${CR_I386_FLAGS} ${CR_RUNTIME_FLAGS
   $<$<COMPILE_LANGUAGE:CXX>:${CR_BELOW_FLAGS_I386}>)
 add_library(cr_above_i386 OBJECT ${CR_ABOVE})
 target_compile_options(cr_above_i386 PRIVATE ${CR_I386_FLAGS} ${CR_RUNTIME_FLAGS} -O2)
-foreach(part cr_below_i386 cr_above_i386)
+# Without the 64-bit offsets: its names are libc's own, of both widths.
+add_library(cr_wrappers_i386 OBJECT ${CR_WRAPPERS_C_I386})
+set_source_files_properties(${CR_WRAPPERS_C_I386} PROPERTIES GENERATED ON)
+target_compile_options(cr_wrappers_i386 PRIVATE -m32 ${CR_WRAPPERS_OPTIONS})
+foreach(part cr_below_i386 cr_above_i386 cr_wrappers_i386)
   target_include_directories(${part} PRIVATE ${CR_I386_INCLUDES})
   target_link_libraries(${part} PRIVATE cr_warnings)
   add_dependencies(${part} cr_syscalls_generated_i386)
@@ -37,15 +41,17 @@ set_source_files_properties(${below} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
 
 set(map ${PROJECT_BINARY_DIR}/generated-i386/libcr.map)
 add_custom_command(OUTPUT ${map}
-  COMMAND ${CMAKE_COMMAND} -DOUT=${map} -P ${CMAKE_CURRENT_SOURCE_DIR}/libcr-map.cmake
-  DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/libcr-map.cmake)
+  COMMAND ${CMAKE_COMMAND} -DIN=${CR_WRAPPERS_MAP_I386} -DOUT=${map}
+          -P ${CMAKE_CURRENT_SOURCE_DIR}/libcr-map.cmake
+  DEPENDS cr_syscalls_generated_i386 ${CMAKE_CURRENT_SOURCE_DIR}/libcr-map.cmake)
 add_custom_target(cr_map_i386 DEPENDS ${map})
 
-add_library(cr_static_i386 STATIC ${below} $<TARGET_OBJECTS:cr_above_i386>)
+set(parts ${below} $<TARGET_OBJECTS:cr_above_i386> $<TARGET_OBJECTS:cr_wrappers_i386>)
+add_library(cr_static_i386 STATIC ${parts})
 set_target_properties(cr_static_i386 PROPERTIES OUTPUT_NAME cr LINKER_LANGUAGE C
   ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/${CR_LIBDIR_I386})
 
-add_library(cr_shared_i386 SHARED ${below} $<TARGET_OBJECTS:cr_above_i386>)
+add_library(cr_shared_i386 SHARED ${parts})
 set_target_properties(cr_shared_i386 PROPERTIES OUTPUT_NAME cr LINKER_LANGUAGE C
   LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/${CR_LIBDIR_I386})
 add_dependencies(cr_shared_i386 cr_map_i386)

@@ -1,7 +1,5 @@
 # libcr.so's version script: the wrappers under glibc's versions, the C ABI, nothing else.
-if(IN)
-  file(READ "${IN}" wrappers)
-endif()
+file(READ "${IN}" wrappers)
 file(WRITE "${OUT}" "${wrappers}
 LIBCR_1 {
   global:

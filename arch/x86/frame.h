@@ -69,7 +69,7 @@
 // thread flags that assembly tests
 #define TDF_NOTLS 0x0001
 
-#ifndef __ASSEMBLER__
+#ifdef __cplusplus
 #include <stddef.h>
 #include <stdint.h>
 

@@ -523,15 +523,25 @@ cr_trap_interrupted:
 	.cfi_endproc
 	.size	cr_trap_check, . - cr_trap_check
 
-// cr_call: a call of the runtime's own, with the registers as at a trap (call.h). Out: %eax the raw
-// result; %ecx, %edx and the flags stay.
+// cr_call: the wrappers' door and the runtime's own (wrapcall.h, call.h), with the registers as at a trap.
+// Out: %eax the raw result; %ecx and %edx stay. %fs is 0 until the runtime starts.
 	.globl	cr_call
 	.hidden	cr_call
 	.type	cr_call, @function
 	.p2align 4
 cr_call:
 	.cfi_startproc
+	pushl	%ecx
+	.cfi_adjust_cfa_offset 4
+	movl	%fs, %ecx
+	jecxz	1f
+	popl	%ecx
+	.cfi_adjust_cfa_offset -4
 	jmp	*%fs:GD_SYSGATE
+1:	.cfi_adjust_cfa_offset 4
+	popl	%ecx
+	.cfi_adjust_cfa_offset -4
+	jmp	cr_int80
 	.cfi_endproc
 	.size	cr_call, . - cr_call
 

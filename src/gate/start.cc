@@ -361,6 +361,7 @@ int start(char** envp) {
     return 0;
   }
   cr_gate_ready = true;
+  sysport_head_changed();
   arch_open_gate();
   vdso_redirect();
   if (options.verbose) {

@@ -356,7 +356,6 @@ void sysport_init() {
     doors_alone[nr] = door(kSysEnt[nr], true);
     doors_crowd[nr] = door(kSysEnt[nr], false);
   }
-  sysport_head_changed();
 }
 
 }  // namespace cr

@@ -10,7 +10,7 @@ writes into OUTDIR, for the given architecture (default x86_64):
   sysent.h           below the boundary: Serve, SysEnt, prototypes of the handlers of rows served in userland
   sysent.inc         the dispatch table, for the one file that defines it
   sysdesc.inc        rows of cr::SysDesc (sysdesc.h), both architectures
-  wrappers.c/.map    exported wrappers and their version script (x86_64 only)
+  wrappers.c/.map    exported wrappers and their version script
 
 The master's own head defines its format. Reading is strict: a table that is read by guessing sends a
 program's call to the wrong place. Every fault found is reported as FILE:LINE: text, all of them in one
@@ -40,8 +40,9 @@ ROW = re.compile(r"(?P<i386>\S+)\s+(?P<x86_64>\S+)\s+(?P<serve>\S+)\s+\{(?P<prot
 EQUALS = re.compile(r"=\s+\{(?P<proto>[^{}]*)\}(?P<rest>.*)\Z")
 LIB = re.compile(r"lib\s+\{(?P<proto>[^{}]*)\}\s+(?P<wrap>\S+)\Z")
 HOLE = re.compile(r"hole\s+(?P<arch>\S+)\s+(?P<first>\d+)(?:-(?P<last>\d+))?\s+(?P<why>\S.*)\Z")
-NOWRAP = re.compile(r"nowrap\s+(?P<names>\S+)\s+(?P<why>\S.*)\Z")
-SYMBOL = re.compile(rf"(?P<name>{IDENT})@(?P<version>GLIBC_\d+(?:\.\d+)+)\Z")
+NOWRAP = re.compile(rf"nowrap\s+(?:(?P<arch>{'|'.join(ARCHES)})\s+)?(?P<names>\S+)\s+(?P<why>\S.*)\Z")
+VERSION = r"\d+(?:\.\d+)+"
+SYMBOL = re.compile(rf"(?P<name>{IDENT})@GLIBC_(?P<i386>{VERSION}|-(?=/))(?:/(?P<x86_64>{VERSION}|-))?\Z")
 TAGGED = re.compile(rf"\b(struct|union) ({IDENT})")
 
 
@@ -81,9 +82,13 @@ class Proto:
 class Wrapper:
     line: int
     proto: Proto
-    symbols: list  # (name, version); the first is the function, the others are aliases
+    symbols: list  # (name, {arch: version}); an architecture's first is the function, its others are aliases
     flags: set
     args: list = None  # C expressions for the trap's arguments; None: the parameters as they are
+
+    def exports(self, arch):
+        """(name, version) of what the architecture's libc has."""
+        return [(name, versions[arch]) for name, versions in self.symbols if arch in versions]
 
 
 @dataclass
@@ -132,18 +137,29 @@ def parse_proto(text, varargs_allowed):
     return Proto(m["ret"].strip(), m["name"], args, varargs)
 
 
-def parse_symbols(text):
+def parse_symbol(m, arches):
+    if m["x86_64"] is None:
+        return m["name"], {a: "GLIBC_" + m["i386"] for a in arches}
+    versions = {a: "GLIBC_" + m[a] for a in ARCHES if m[a] != "-"}
+    if not set(versions) <= set(arches):
+        raise Malformed(f"{m['name']}: a version for an architecture that does not have the call")
+    if len(set(versions.values())) < len(versions) or not versions:
+        raise Malformed(f"{m['name']}: write one version for both, or one for each")
+    return m["name"], versions
+
+
+def parse_symbols(text, arches):
     symbols, flags = [], set()
     for token in text.split(","):
         m = SYMBOL.match(token)
         if m:
             if flags:
                 raise Malformed(f"symbol '{token}' stands after a flag")
-            symbols.append((m["name"], m["version"]))
+            symbols.append(parse_symbol(m, arches))
         elif token in WRAPPER_FLAGS:
             flags.add(token)
         else:
-            raise Malformed(f"'{token}' is neither NAME@GLIBC_x.y nor one of {', '.join(WRAPPER_FLAGS)}")
+            raise Malformed(f"'{token}' is neither NAME@GLIBC_x.y[/x.y] nor one of {', '.join(WRAPPER_FLAGS)}")
     if not symbols:
         raise Malformed("wrapper without a symbol")
     return symbols, flags
@@ -186,7 +202,7 @@ class Master:
         self.rows = []
         self.lib = []
         self.holes = []  # (line, arch, first, last)
-        self.nowrap = {}  # name -> (line, reason)
+        self.nowrap = {a: {} for a in ARCHES}  # arch -> name -> (line, reason)
         with open(path, encoding="ascii", errors="backslashreplace") as f:
             for number, text in enumerate(f, 1):
                 text = text.strip()
@@ -230,9 +246,7 @@ class Master:
         self.add_wrapper(self.rows[-1], line, proto, rest, args)
 
     def add_wrapper(self, row, line, proto, text, args):
-        if row.nr["x86_64"] is None:
-            raise Malformed(f"{row.name}: wrappers are generated for x86_64, and the call has no number there")
-        symbols, flags = parse_symbols(text)
+        symbols, flags = parse_symbols(text, [a for a in ARCHES if row.nr[a] is not None])
         if "special" not in flags:
             given = len(proto.args if args is None else args)
             if given != len(row.proto.args):
@@ -245,7 +259,7 @@ class Master:
         m = LIB.match(text)
         if not m:
             raise Malformed("expected: lib { prototype; } wrappers")
-        symbols, flags = parse_symbols(m["wrap"])
+        symbols, flags = parse_symbols(m["wrap"], ARCHES)
         if "special" not in flags:
             raise Malformed("a lib wrapper belongs to no call and so must be 'special'")
         self.lib.append(Wrapper(line, parse_proto(m["proto"], varargs_allowed=True), symbols, flags))
@@ -263,16 +277,19 @@ class Master:
     def read_nowrap(self, line, text):
         m = NOWRAP.match(text)
         if not m:
-            raise Malformed("expected: nowrap name[,name...] reason")
+            raise Malformed("expected: nowrap [i386|x86_64] name[,name...] reason")
         for name in m["names"].split(","):
             if not re.fullmatch(IDENT, name):
                 raise Malformed(f"'{name}' is not a function's name")
-            if name in self.nowrap:
-                raise Malformed(f"{name} has a nowrap row already, at line {self.nowrap[name][0]}")
-            self.nowrap[name] = (line, m["why"])
+            for arch in [m["arch"]] if m["arch"] else ARCHES:
+                if name in self.nowrap[arch]:
+                    raise Malformed(f"{name} has a nowrap row already, at line {self.nowrap[arch][name][0]}")
+                self.nowrap[arch][name] = (line, m["why"])
 
-    def wrappers(self):
-        return self.lib + [w for row in self.rows for w in row.wrappers]
+    def wrappers(self, arch):
+        """(row or None, wrapper, exports), in the order of the generated file."""
+        every = [(None, w) for w in self.lib] + [(r, w) for r in rows_of(self, arch) for w in r.wrappers]
+        return [(r, w, w.exports(arch)) for r, w in every if w.exports(arch)]
 
 
 # ---------------------------------------------------------------- checks on the whole table
@@ -314,23 +331,23 @@ def check_numbers(master, arch):
         previous = nr
 
 
-def check_wrappers(master):
-    seen, special = {}, set()
-    for w in master.wrappers():
-        for name, _ in w.symbols:
+def check_wrappers(master, arch):
+    seen, nowrap = {}, master.nowrap[arch]
+    for _, w, exports in master.wrappers(arch):
+        for name, _ in exports:
             if name in seen:
                 master.error(w.line, f"symbol {name} is exported already, at line {seen[name]}")
             seen.setdefault(name, w.line)
-            if name in master.nowrap:
-                master.error(w.line, f"symbol {name} has a nowrap row, at line {master.nowrap[name][0]}")
+            if name in nowrap:
+                master.error(w.line, f"symbol {name} has a nowrap row, at line {nowrap[name][0]}")
+        first = exports[0][0]
         if "special" in w.flags:
-            special.add(w.symbols[0][0])
-            if w.symbols[0][0] not in SPECIAL:
-                master.error(w.line, f"{w.symbols[0][0]} is special, but the generator has no body for it")
+            if first not in SPECIAL[arch]:
+                master.error(w.line, f"{first} is special, but the generator has no body for it")
             if w.args is not None or w.flags != {"special"}:
-                master.error(w.line, f"{w.symbols[0][0]} is special: its body decides on arguments and flags")
+                master.error(w.line, f"{first} is special: its body decides on arguments and flags")
         elif w.flags - {"cancel"} and len(w.flags) > 1:
-            master.error(w.line, f"{w.symbols[0][0]}: flags {', '.join(sorted(w.flags))} exclude each other")
+            master.error(w.line, f"{first}: flags {', '.join(sorted(w.flags))} exclude each other")
 
 
 # ---------------------------------------------------------------- emitting
@@ -549,7 +566,7 @@ def emit_sysdesc(master):
 # Bodies of wrappers that do a little more than the trap, by their first symbol. Each says what glibc
 # (2.36, sysdeps/unix/sysv/linux) does beyond it; the semantics are glibc's to the letter. In these texts
 # call() and cancel_call() return the raw kernel result, done() turns it into -1 and errno.
-SPECIAL = {
+SPECIAL_COMMON = {
     "syscall": """
 	/* Six longs whatever was passed: the kernel ignores those that the call does not have. */
 	long a[6];
@@ -572,16 +589,7 @@ SPECIAL = {
 """,
     "fcntl": """
 	VARARG(unsigned long, arg, cmd);
-	if (cmd == F_SETLKW || cmd == F_OFD_SETLKW)
-		return done(cancel_call(NR(fcntl), fd, cmd, arg, 0, 0, 0));
-	if (cmd != F_GETOWN)
-		return done(call(NR(fcntl), fd, cmd, arg, 0, 0, 0));
-	/* A process group is a negative result, which F_GETOWN's own trap can't tell from an error. */
-	struct f_owner_ex owner;
-	long result = call(NR(fcntl), fd, F_GETOWN_EX, (long)&owner, 0, 0, 0);
-	if (result < 0)
-		return done(result);
-	return owner.type == F_OWNER_PGRP ? -owner.pid : owner.pid;
+	return control(fd, cmd, arg);
 """,
     "prctl": """
 	unsigned long a[4];
@@ -612,10 +620,10 @@ SPECIAL = {
 	return 0;
 """,
     "sigtimedwait": """
-	return wait_for_signal(set, info, timeout);
+	return wait_for_signal(NR(rt_sigtimedwait), set, info, timeout);
 """,
     "sigwaitinfo": """
-	return wait_for_signal(set, info, NULL);
+	return wait_for_signal(NR(rt_sigtimedwait), set, info, NULL);
 """,
     "clock_nanosleep": """
 	/* Returns the error. A thread can't wait for its own cpu clock; the process's is a pid-0 clock. */
@@ -627,8 +635,8 @@ SPECIAL = {
     "select": """
 	/* A pselect6, normalised as the old call did it, and the time left written back. */
 	if (timeout == NULL)
-		return done(cancel_call(NR(pselect6), nfds, (long)readfds, (long)writefds, (long)exceptfds, 0, 0));
-	struct timespec ts;
+		return done(cancel_call(NR_PSELECT6, nfds, (long)readfds, (long)writefds, (long)exceptfds, 0, 0));
+	struct wide_timespec ts;
 	int64_t seconds = timeout->tv_sec;
 	int32_t micros = timeout->tv_usec;
 	if (seconds < 0 || micros < 0)
@@ -641,9 +649,9 @@ SPECIAL = {
 		ts.tv_nsec = micros % 1000000 * 1000;
 	}
 	int result = done(
-	    cancel_call(NR(pselect6), nfds, (long)readfds, (long)writefds, (long)exceptfds, (long)&ts, 0));
+	    cancel_call(NR_PSELECT6, nfds, (long)readfds, (long)writefds, (long)exceptfds, (long)&ts, 0));
 	timeout->tv_sec = ts.tv_sec;
-	timeout->tv_usec = ts.tv_nsec / 1000;
+	timeout->tv_usec = (int32_t)ts.tv_nsec / 1000;
 	return result;
 """,
     "pselect": """
@@ -678,6 +686,81 @@ SPECIAL = {
 """,
 }
 
+# i386 alone: lock offsets and times come in two widths, and a value of 64 bits takes two registers.
+SPECIAL_I386 = {
+    "open64": """
+	return done(cancel_call(NR(openat), AT_FDCWD, (long)path, flags | O_LARGEFILE, OPEN_MODE(flags), 0, 0));
+""",
+    "openat64": """
+	return done(cancel_call(NR(openat), dirfd, (long)path, flags | O_LARGEFILE, OPEN_MODE(flags), 0, 0));
+""",
+    "fcntl": """
+	/* Only an open file description's lock has no form of 32 bits in the kernel. */
+	VARARG(unsigned long, arg, cmd);
+	if (cmd != F_OFD_GETLK && cmd != F_OFD_SETLK && cmd != F_OFD_SETLKW)
+		return control(fd, cmd, arg);
+	struct flock *lock = (struct flock *)arg;
+	struct flock64 wide = {.l_type = lock->l_type, .l_whence = lock->l_whence, .l_start = lock->l_start,
+	    .l_len = lock->l_len, .l_pid = lock->l_pid};
+	int result = control(fd, cmd, (long)&wide);
+	if (result == -1 || cmd == F_OFD_SETLKW)
+		return result;
+	if ((off_t)wide.l_start != wide.l_start || (off_t)wide.l_len != wide.l_len)
+		return done(-EOVERFLOW);
+	*lock = (struct flock){.l_type = wide.l_type, .l_whence = wide.l_whence, .l_start = wide.l_start,
+	    .l_len = wide.l_len, .l_pid = wide.l_pid};
+	return result;
+""",
+    "fcntl64": SPECIAL_COMMON["fcntl"],
+    "lseek": """
+	int64_t position = seek(fd, offset, whence);
+	return (off_t)position == position ? position : done(-EOVERFLOW);
+""",
+    "lseek64": """
+	return seek(fd, offset, whence);
+""",
+    "mmap": """
+	/* Of a negative offset the kernel gets a positive page number. */
+	if (offset & 4095)
+		return (void *)done(-EINVAL);
+	return (void *)done(call(NR(mmap2), (long)addr, length, prot, flags, fd, (unsigned long)offset >> 12));
+""",
+    "mmap64": """
+	if (offset & (~0ULL << 44 | 4095))
+		return (void *)done(-EINVAL);
+	return (void *)done(call(NR(mmap2), (long)addr, length, prot, flags, fd, offset >> 12));
+""",
+    "semtimedop": """
+	struct wide_timespec wide, *limit = widen(&wide, timeout);
+	return done(call(NR(semtimedop_time64), semid, (long)sops, nsops, (long)limit, 0, 0));
+""",
+    "epoll_pwait2": """
+	struct wide_timespec wide, *limit = widen(&wide, timeout);
+	return done(cancel_call(
+	    NR(epoll_pwait2), epfd, (long)events, maxevents, (long)limit, (long)sigmask, KERNEL_SIGSET_SIZE));
+""",
+    "__select64": SPECIAL_COMMON["select"],
+    "__sigtimedwait64": """
+	return wait_for_signal(NR(rt_sigtimedwait_time64), set, info, timeout);
+""",
+}
+
+
+def time64(name, call):
+    """The body of `name`, for a time of 64 bits, which is another call."""
+    wide = SPECIAL_COMMON[name].replace("struct timespec", "struct __kernel_timespec")
+    return wide.replace(f"NR({call})", f"NR({call}_time64)")
+
+
+SPECIAL_I386 |= {
+    "__clock_nanosleep_time64": time64("clock_nanosleep", "clock_nanosleep"),
+    "__pselect64": time64("pselect", "pselect6"),
+    "__ppoll64": time64("ppoll", "ppoll"),
+    "__utimensat64": time64("utimensat", "utimensat"),
+    "__futimens64": time64("futimens", "utimensat"),
+}
+SPECIAL = {"i386": SPECIAL_COMMON | SPECIAL_I386, "x86_64": SPECIAL_COMMON}
+
 WRAPPERS_HEAD = """\
  * The exported system calls of libcr: glibc's names, prototypes and semantics, through cr_call.
  *
@@ -707,6 +790,8 @@ WRAPPERS_TOP = """\
 
 #include "../arch/wrapcall.h"
 
+#define NR(name) CR_SYS_##name
+%(wide)s
 #ifndef __clang__ /* the table writes int *fds where libc has int fds[2] */
 #pragma GCC diagnostic ignored "-Warray-parameter"
 #endif
@@ -717,7 +802,6 @@ WRAPPERS_TOP = """\
 #else
 #define ALIAS(name, of) extern __typeof(of) name __attribute__((weak, alias(#of)))
 #endif
-#define NR(name) CR_SYS_##name
 #define KERNEL_SIGSET_SIZE 8
 #define PROCESS_CPU_CLOCK_OF_PID_0 ((clockid_t)-6) /* ~pid << 3 | CPUCLOCK_SCHED */
 
@@ -778,13 +862,63 @@ static inline __attribute__((always_inline)) long done(long result)
 	} while (0)
 
 /* tgkill is not told from kill in the siginfo: POSIX knows only SI_USER. */
-static int wait_for_signal(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)
+static int wait_for_signal(long nr, const sigset_t *set, siginfo_t *info, const void *timeout)
 {
-	int result = done(cancel_call(
-	    NR(rt_sigtimedwait), (long)set, (long)info, (long)timeout, KERNEL_SIGSET_SIZE, 0, 0));
+	int result = done(cancel_call(nr, (long)set, (long)info, (long)timeout, KERNEL_SIGSET_SIZE, 0, 0));
 	if (result != -1 && info != NULL && info->si_code == SI_TKILL)
 		info->si_code = SI_USER;
 	return result;
+}
+
+static int control(int fd, int cmd, unsigned long arg)
+{
+	if (cmd == F_SETLKW || cmd == F_SETLKW64 || cmd == F_OFD_SETLKW)
+		return done(cancel_call(NR_FCNTL, fd, cmd, arg, 0, 0, 0));
+	if (cmd != F_GETOWN)
+		return done(call(NR_FCNTL, fd, cmd, arg, 0, 0, 0));
+	/* A process group is a negative result, which F_GETOWN's own trap can't tell from an error. */
+	struct f_owner_ex owner;
+	long result = call(NR_FCNTL, fd, F_GETOWN_EX, (long)&owner, 0, 0, 0);
+	if (result < 0)
+		return done(result);
+	return owner.type == F_OWNER_PGRP ? -owner.pid : owner.pid;
+}
+"""
+
+# The call that takes the widest times and offsets.
+WRAPPERS_WIDE = {
+    "x86_64": """\
+#define wide_timespec timespec
+#define NR_PSELECT6 NR(pselect6)
+#define NR_FCNTL NR(fcntl)
+""",
+    "i386": """\
+#include <linux/time_types.h>
+#define wide_timespec __kernel_timespec
+#define NR_PSELECT6 NR(pselect6_time64)
+#define NR_FCNTL NR(fcntl64)
+
+/* libc's with _TIME_BITS=64. */
+struct timeval64 {
+	int64_t tv_sec, tv_usec;
+};
+""",
+}
+
+WRAPPERS_I386 = """\
+static int64_t seek(int fd, int64_t offset, int whence)
+{
+	int64_t position;
+	long result = plain_call(NR(_llseek), fd, offset >> 32, offset, (long)&position, whence, 0);
+	return result < 0 ? done(result) : position;
+}
+
+static struct wide_timespec *widen(struct wide_timespec *wide, const struct timespec *narrow)
+{
+	if (narrow == NULL)
+		return NULL;
+	*wide = (struct wide_timespec){narrow->tv_sec, narrow->tv_nsec};
+	return wide;
 }
 """
 
@@ -798,11 +932,11 @@ sys/timerfd.h sys/timex.h sys/uio.h sys/utsname.h sys/wait.h sys/xattr.h termios
 """.split()
 
 
-def wrapper_body(row, w):
+def wrapper_body(row, w, arch):
     nargs = len(row.proto.args)
     args = w.args if w.args is not None else [a.name for a in w.proto.args]
     values = [f"(long)({e})" if not e.isidentifier() else f"(long){e}" for e in args] + ["0"] * (MAX_ARGS - nargs)
-    plain = row.serve["x86_64"] == "trap" and "noreturn" not in w.flags
+    plain = row.serve[arch] == "trap" and "noreturn" not in w.flags
     function = "cancel_call" if "cancel" in w.flags else "plain_call" if plain else "call"
     trap = f"{function}(NR({row.name}), {', '.join(values)})"
     if "noreturn" in w.flags:
@@ -814,31 +948,31 @@ def wrapper_body(row, w):
     return f"\n\treturn ({w.proto.ret})done({trap});\n"
 
 
-def emit_wrapper(row, w):
-    first = w.symbols[0][0]
+def emit_wrapper(row, w, exports, arch):
+    first = exports[0][0]
     proto = Proto(w.proto.ret, first, w.proto.args, w.proto.varargs)
-    body = SPECIAL[first] if "special" in w.flags else wrapper_body(row, w)
-    aliases = "".join(f"ALIAS({name}, {first});\n" for name, _ in w.symbols[1:])
+    body = SPECIAL[arch][first] if "special" in w.flags else wrapper_body(row, w, arch)
+    aliases = "".join(f"ALIAS({name}, {first});\n" for name, _ in exports[1:])
     return f"WRAPPER {proto}\n{{{body}}}\n{aliases}"
 
 
-def emit_wrappers_c(master):
+def emit_wrappers_c(master, arch):
     left_out = {}
-    for name, (line, why) in master.nowrap.items():
+    for name, (line, why) in master.nowrap[arch].items():
         left_out.setdefault((line, why), []).append(name)
     comment = "".join(f" *   {', '.join(names)}: {why}\n" for (_, why), names in left_out.items())
-    includes = "\n".join(f"#include <{name}>" for name in WRAPPER_INCLUDES)
-    out = [banner(WRAPPERS_HEAD + " *\n * Not here:\n" + comment), WRAPPERS_TOP % {"includes": includes}]
-    out += [emit_wrapper(None, w) for w in master.lib]
-    for row in rows_of(master, "x86_64"):
-        out += [emit_wrapper(row, w) for w in row.wrappers]
+    top = {"includes": "\n".join(f"#include <{name}>" for name in WRAPPER_INCLUDES), "wide": WRAPPERS_WIDE[arch]}
+    out = [banner(WRAPPERS_HEAD + " *\n * Not here:\n" + comment), WRAPPERS_TOP % top]
+    if arch == "i386":
+        out.append(WRAPPERS_I386)
+    out += [emit_wrapper(row, w, exports, arch) for row, w, exports in master.wrappers(arch)]
     return "\n".join(out)
 
 
-def emit_wrappers_map(master):
+def emit_wrappers_map(master, arch):
     versions = {}
-    for w in master.wrappers():
-        for name, version in w.symbols:
+    for _, _, exports in master.wrappers(arch):
+        for name, version in exports:
             versions.setdefault(version, []).append(name)
     out = ["/* Generated by makesyscalls.py from syscalls.master: glibc's symbol versions of the wrappers. */\n"]
     for version in sorted(versions, key=lambda v: [int(n) for n in v.split("_")[1].split(".")]):
@@ -851,17 +985,15 @@ def emit_wrappers_map(master):
 
 
 def emit_all(master, arch):
-    files = {
+    return {
         "libcr/sysunion.h": emit_sysunion(master, arch),
         "libcr/syssend.h": emit_syssend(master, arch),
         "sysent.h": emit_sysent_h(master, arch),
         "sysent.inc": emit_sysent_inc(master, arch),
         "sysdesc.inc": emit_sysdesc(master),
+        "wrappers.c": emit_wrappers_c(master, arch),
+        "wrappers.map": emit_wrappers_map(master, arch),
     }
-    if arch == "x86_64":
-        files["wrappers.c"] = emit_wrappers_c(master)
-        files["wrappers.map"] = emit_wrappers_map(master)
-    return files
 
 
 def main():
@@ -874,11 +1006,11 @@ def main():
     master = Master(options.master)
     for arch in ARCHES:
         check_numbers(master, arch)
-    check_wrappers(master)
+        check_wrappers(master, arch)
     if not master.errors and not rows_of(master, options.arch):
         master.error(1, f"no row for {options.arch}")
     if master.errors:
-        for line, text in sorted(master.errors):
+        for line, text in sorted(set(master.errors)):
             print(f"{options.master}:{line}: {text}", file=sys.stderr)
         return 1
     for name, text in emit_all(master, options.arch).items():

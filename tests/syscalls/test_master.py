@@ -87,7 +87,7 @@ class Generator(unittest.TestCase):
             status, stderr, files = generate(f.read(), "--arch", "i386")
         self.assertEqual((status, stderr), (0, ""))
         self.assertIn("#define CR_SYS_read 3\n", files["libcr/sysunion.h"])
-        self.assertNotIn("wrappers.c", files)
+        self.assertIn("GLIBC_2.0 {", files["wrappers.map"])
 
     def test_rejects_a_line_that_is_no_row(self):
         self.rejects("# head\n\n0 0 trap ssize_t read(int fd);\n", "t.master:3: expected: i386 x86_64 serve")
@@ -139,13 +139,14 @@ class Generator(unittest.TestCase):
 
     def test_rejects_bad_wrappers(self):
         row = "0 0 trap { int a(int x); } "
-        self.rejects(row + "a\n", "t.master:1: 'a' is neither NAME@GLIBC_x.y nor")
+        self.rejects(row + "a\n", "t.master:1: 'a' is neither NAME@GLIBC_x.y[/x.y] nor")
         self.rejects(row + "a@2.2.5\n", "t.master:1: 'a@2.2.5' is neither")
         self.rejects(row + "a@GLIBC_2.2.5,cancle\n", "t.master:1: 'cancle' is neither")
         self.rejects(row + "cancel\n", "t.master:1: wrapper without a symbol")
         self.rejects(row + "a@GLIBC_2.2.5,special\n", "t.master:1: a is special, but the generator has no body")
         self.rejects(row + "a@GLIBC_2.2.5,poserr,noreturn\n", "t.master:1: a: flags noreturn, poserr exclude")
-        self.rejects("0 - trap { int a(void); } a@GLIBC_2.2.5\n", "t.master:1: a: wrappers are generated for x86_64")
+        self.rejects("0 - trap { int a(void); } a@GLIBC_2.0/2.2.5\n", "t.master:1: a: a version for an architecture")
+        self.rejects("0 0 trap { int a(void); } a@GLIBC_2.1/2.1\n", "t.master:1: a: write one version for both")
         self.rejects(row + "\n= { int b(void); } b@GLIBC_2.2.5\n", "t.master:2: b: 0 arguments for the 1 of a")
         self.rejects(row + "\n= { int b(...); } (1) b@GLIBC_2.2.5\n", "t.master:2: b: variable arguments need")
         self.rejects("= { int b(void); } b@GLIBC_2.2.5\n" + GOOD, "t.master:1: '=' belongs to a row")

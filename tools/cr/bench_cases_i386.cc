@@ -62,7 +62,6 @@ std::vector<Case> make_i386_cases(const std::vector<Case>& others) {
       for (Measure& measure : test.measures) measure.target = goal_of(test, measure);
     }
     leave_out_liburing(test);
-    if (test.name == "getppid") test.measures.pop_back();  // no wrapper is exported
     if (test.name == "parked") {
       test.argv = {"bench_parked", "{threads}", "16"};
       test.threads = 60'000;
