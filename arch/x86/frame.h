@@ -43,6 +43,7 @@
 #define GD_SYSDESC (GD_ARCH + 4)
 #define GD_DOORS (GD_ARCH + 8)
 #define GD_VSYSCALL (GD_ARCH + 12)
+#define GD_SIGRETURN (GD_ARCH + 16)
 
 // struct thread
 #define TD_SP 0
@@ -127,8 +128,10 @@ struct percpu_arch {
   const sitedesc* sysdesc;
   const void* doors;        // &cr_doors
   void (*vsyscall)();       // the kernel's fast entry, or an int $0x80
+  void (*sigreturn)();      // the same for rt_sigreturn, which no entry can return from (sigreturn.S)
   uint32_t tlsbase;         // of the descriptor that LWKTs without one share
 };
+static_assert(offsetof(percpu_arch, sigreturn) == GD_SIGRETURN - GD_ARCH);
 percpu_arch percpu_arch_make();      // of an rfork
 percpu_arch percpu_arch_passthru();  // of a vfork child
 

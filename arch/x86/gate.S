@@ -577,9 +577,8 @@ cr_call_reenter:
 	.cfi_undefined %eip
 	nop
 cr_kernel_restorer:
-	movl	$173, %eax		// rt_sigreturn; the frame ends 4 bytes below %esp
-	int	$0x80
-	ud2
+	movl	$173, %eax		// rt_sigreturn; the frame begins 4 bytes below %esp
+	jmp	*%fs:GD_SIGRETURN
 	.cfi_endproc
 	.size	cr_kernel_restorer, . - cr_kernel_restorer
 

@@ -5,9 +5,9 @@
 // the sigcontext, so that C++ exceptions, forced unwinding (cancellation), gdb and libunwind walk
 // through as through glibc's own.
 //
-// The way back is restartable: from cr_sigreturn_check to cr_sigreturn_insn, and in the kernel's entry
-// up to its trap, nothing has been undone, and a signal that hits there rolls the program counter back to
-// the check.
+// The way back is restartable: from cr_sigreturn_check to cr_sigreturn_insn nothing has been undone, and a
+// signal that hits there rolls the program counter back to the check. An int $0x80 takes 5 us where
+// sysenter takes 0.2; that goes on at a place of the kernel's own, but not after rt_sigreturn.
 
 #include "frame.h"
 
@@ -75,6 +75,15 @@ cr_sigreturn_check:
 	jne	cr_sigreturn_again
 	leal	-FRAME_UC + 4(%ebx), %esp
 	movl	$173, %eax		// rt_sigreturn: the frame begins 4 bytes below %esp
+	jmp	*%fs:GD_SIGRETURN
+	.globl	cr_sigreturn_sysenter, cr_sigreturn_syscall
+	.hidden	cr_sigreturn_sysenter, cr_sigreturn_syscall
+cr_sigreturn_sysenter:
+	movl	%esp, %ebp
+	sysenter
+cr_sigreturn_syscall:
+	movl	%ecx, %ebp
+	syscall
 cr_sigreturn_insn:
 	int	$0x80
 	ud2

@@ -130,7 +130,7 @@ uint32_t read_tcb(uint32_t offset) {
 }  // namespace
 
 percpu_arch percpu_arch_make() {
-  return {sysgate, &sysdesc, &cr_doors, vsyscall_entry(), 0};
+  return {sysgate, &sysdesc, &cr_doors, vsyscall_entry(), vsyscall_sigreturn(), 0};
 }
 
 percpu_arch percpu_arch_passthru() {

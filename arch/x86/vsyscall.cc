@@ -16,6 +16,9 @@ void cr_trap_after();
 void cr_trap_interrupted();
 void gate_sleep_after();
 void gate_long();
+void cr_sigreturn_sysenter();
+void cr_sigreturn_syscall();
+void cr_sigreturn_insn();
 }
 
 namespace cr {
@@ -24,6 +27,7 @@ namespace {
 
 const uint8_t* entry;   // null: cr_int80
 uint32_t trap_at;       // the int $0x80 in it
+void (*sigreturn)() = cr_sigreturn_insn;
 inline constexpr uint32_t kPushes = 3;
 inline constexpr uint32_t kTail = 4;  // what follows the trap
 
@@ -52,8 +56,10 @@ void vsyscall_init(const void* vdso, uint32_t sysinfo) {
   const auto* p = reinterpret_cast<const uint8_t*>(sysinfo);
   if (!same(p, kHead, sizeof kHead)) return;
   uint32_t at = sizeof kHead;
-  if (same(p + at, kIntel, sizeof kIntel) || same(p + at, kAmd, sizeof kAmd)) at += sizeof kIntel;
+  bool intel = same(p + at, kIntel, sizeof kIntel), amd = same(p + at, kAmd, sizeof kAmd);
+  if (intel || amd) at += sizeof kIntel;
   if (!same(p + at, kEnd, sizeof kEnd)) return;
+  if (intel || amd) sigreturn = intel ? cr_sigreturn_sysenter : cr_sigreturn_syscall;
   trap_at = at;
   entry = p;
 }
@@ -61,6 +67,8 @@ void vsyscall_init(const void* vdso, uint32_t sysinfo) {
 void (*vsyscall_entry())() {
   return entry != nullptr ? reinterpret_cast<void (*)()>(reinterpret_cast<uintptr_t>(entry)) : cr_int80;
 }
+
+void (*vsyscall_sigreturn())() { return sigreturn; }
 
 VsyscallPlace vsyscall_place(const kucontext* uc) {
   VsyscallPlace v;

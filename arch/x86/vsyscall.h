@@ -13,6 +13,7 @@ namespace cr {
 
 void vsyscall_init(const void* vdso, uint32_t sysinfo);
 void (*vsyscall_entry())();  // int $0x80 in a function of libcr's if the vdso's is none that we know
+void (*vsyscall_sigreturn())();  // which of sigreturn.S's traps the entry's kind is
 
 struct VsyscallPlace {
   bool inside = false;     // the context is in the entry
