@@ -37,6 +37,15 @@ template <typename T>
   return __atomic_load_n(p, __ATOMIC_ACQUIRE);
 }
 
+// A set of bits that others change, each of them by itself. On i386 the halves may be of different moments: as
+// one word they would take a bus lock, 8 ns.
+[[gnu::always_inline]] inline uint64_t load_bits(const uint64_t* p) {
+  if constexpr (sizeof(long) == sizeof *p) return __atomic_load_n(p, __ATOMIC_RELAXED);
+  auto* half = reinterpret_cast<const uint32_t*>(p);
+  return __atomic_load_n(half, __ATOMIC_RELAXED) |
+         uint64_t{__atomic_load_n(half + 1, __ATOMIC_RELAXED)} << 32;
+}
+
 template <typename T, typename U>
 [[gnu::always_inline]] inline void store_release(T* p, U v) {
   __atomic_store_n(p, static_cast<T>(v), __ATOMIC_RELEASE);

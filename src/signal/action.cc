@@ -165,7 +165,7 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old) {
 
 void sig_capture(uint64_t set) {
   // Everything that pthread_create blocks has been seen after the first time.
-  if (__builtin_expect((set & ~__atomic_load_n(&settled, __ATOMIC_RELAXED)) == 0, 1)) return;
+  if (__builtin_expect((set & ~load_bits(&settled)) == 0, 1)) return;
   Guard g(siglock);
   settled |= set;
   set &= ~(kUnblockable | kSynchronous | sigbit(kIpiSignal));
@@ -192,11 +192,11 @@ void sig_capture(uint64_t set) {
 }
 
 bool sig_comes_here(int sig) {
-  return (__atomic_load_n(&installed, __ATOMIC_RELAXED) & sigbit(sig)) != 0;
+  return (load_bits(&installed) & sigbit(sig)) != 0;
 }
 
 void sig_drop_ignored(uint64_t set) {
-  set &= __atomic_load_n(&kmask, __ATOMIC_RELAXED) & ~__atomic_load_n(&left, __ATOMIC_RELAXED);
+  set &= load_bits(&kmask) & ~load_bits(&left);
   if (set == 0) return;
   timespec none{};
   siginfo_t info;
@@ -210,7 +210,7 @@ void sig_drop_ignored(uint64_t set) {
 }
 
 void sig_discard_in_kernel(uint64_t set) {
-  set &= __atomic_load_n(&kmask, __ATOMIC_RELAXED);
+  set &= load_bits(&kmask);
   if (set == 0) return;
   timespec none{};
   while (raw4(SYS_rt_sigtimedwait, reinterpret_cast<long>(&set), 0, reinterpret_cast<long>(&none), 8) > 0) {

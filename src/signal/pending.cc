@@ -333,11 +333,11 @@ void sig_setmask(thread* td, uint64_t mask) {
   td->td_sigmask = mask;
   if (__builtin_expect((sig_held & removed) != 0, 0)) sig_release(removed);
   if (removed != 0 &&
-      ((td->td_sigpend | __atomic_load_n(&process_pend, __ATOMIC_RELAXED)) & removed) != 0) {
+      ((td->td_sigpend | load_bits(&process_pend)) & removed) != 0) {
     sig_recalc(td);
   }
   // What is pending for the process and newly blocked here may be somebody else's.
-  if (added != 0 && (__atomic_load_n(&process_pend, __ATOMIC_RELAXED) & added) != 0) {
+  if (added != 0 && (load_bits(&process_pend) & added) != 0) {
     Guard g(siglock);
     for (int sig = 1; sig <= kNsig; sig++) {
       if ((process_pend & added & sigbit(sig)) == 0) continue;
