@@ -1,6 +1,7 @@
 /* What a system call must leave alone: the red zone, every register but rax, rcx and r11, the
  * flags, the vectors. The calls go through libc's own (rewritten) `syscall`, whose caller-saved
- * registers the C ABI gives up, and through a trap of this program's own. */
+ * registers the C ABI gives up, and through a trap of this program's own. What 32-bit code's own
+ * trap leaves alone: i386_calls.c. */
 #include "case.h"
 
 #include <dlfcn.h>
@@ -9,6 +10,7 @@
 #include <pthread.h>
 #include <sys/syscall.h>
 
+#ifdef __x86_64__
 /* libc's sched_yield site, called with everything set: returns a mask of what changed. */
 static unsigned probe(void* fn) {
   unsigned changed = 0;
@@ -27,12 +29,15 @@ static unsigned probe(void* fn) {
   for (int i = 0; i < 6; i++) changed |= (unsigned)(out[i] != want[i]) << i;
   return changed;
 }
+#endif
 /* Not the wrapper that libcr exports, which is a C function like any other. */
 static void* libc_yield(void) {
   void* fn = dlsym(dlopen("libc.so.6", RTLD_NOW), "sched_yield");
   CHECK(fn != NULL);
   return fn;
 }
+
+#ifdef __x86_64__
 static void general_registers(void) {
   CHECK(probe(libc_yield()) == 0);
   puts("ok");
@@ -47,16 +52,22 @@ static void* noise(void* arg) {
   }
   return arg;
 }
+#endif
 
 __attribute__((target("avx"))) static void ymm_round(void) {
   double in[4] = {1.5, 2.5, 3.5, 4.5}, out[4] = {0};
   /* Yield through libc's rewritten site with ymm7 live: the kernel would keep it. */
+#ifdef __x86_64__
   __asm__ volatile(
       "subq $256, %%rsp\n" /* the call's return address stays out of our red zone */
       "vmovupd (%0), %%ymm7\n call *%2\n vmovupd %%ymm7, (%1)\n vzeroupper\n"
       "addq $256, %%rsp\n"
       : : "b"(in), "r"(out), "r"(libc_yield())
       : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "xmm7", "memory", "cc");
+#else
+  __asm__ volatile("vmovupd (%0), %%ymm7\n call *%2\n vmovupd %%ymm7, (%1)\n vzeroupper\n"
+                   : : "b"(in), "D"(out), "S"(libc_yield()) : "eax", "ecx", "edx", "xmm7", "memory", "cc");
+#endif
   CHECK(memcmp(in, out, sizeof in) == 0);
 }
 static void ymm_over_a_call(void) {
@@ -66,6 +77,7 @@ static void ymm_over_a_call(void) {
   puts("ok");
 }
 
+#ifdef __x86_64__
 __attribute__((noinline)) static long red_zone_round(void) {
   long bad = 0;
   /* The program's own `syscall`, with 128 bytes below the stack pointer in use. */
@@ -92,6 +104,7 @@ static void flags(void) {
   CHECK((before & 0xcd5) == (after & 0xcd5));
   puts("ok");
 }
+#endif
 
 static void* rounding_body(void* arg) {
   int mode = (intptr_t)arg % 2 ? FE_UPWARD : FE_DOWNWARD;
@@ -110,6 +123,7 @@ static void rounding_mode_is_the_threads(void) {
   puts("ok");
 }
 
+#ifdef __x86_64__
 static void registers_beside_threads(void) {
   pthread_t t[3];
   for (int i = 0; i < 3; i++) CHECK(pthread_create(&t[i], NULL, noise, NULL) == 0);
@@ -121,6 +135,7 @@ static void registers_beside_threads(void) {
   for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
   puts("ok");
 }
+#endif
 
 static void bad_call_numbers(void) {
   static const long numbers[] = {-1, 100000, 335, 1000, 0x7fffffff, -100, 512, 547};
@@ -157,8 +172,10 @@ static void preempted_computations(void) {
 }
 
 static const struct test_case cases[] = {
-    CASE(general_registers), CASE(ymm_over_a_call), CASE(red_zone), CASE(flags),
-    CASE(rounding_mode_is_the_threads), CASE(registers_beside_threads), CASE(bad_call_numbers),
+#ifdef __x86_64__
+    CASE(general_registers), CASE(red_zone), CASE(flags), CASE(registers_beside_threads),
+#endif
+    CASE(ymm_over_a_call), CASE(rounding_mode_is_the_threads), CASE(bad_call_numbers),
     CASE(preempted_computations),
 };
 CASE_MAIN(cases)

@@ -11,6 +11,12 @@
 #include <sys/wait.h>
 #include <ucontext.h>
 
+#ifdef __i386__
+#define REG_PC REG_EIP
+#else
+#define REG_PC REG_RIP
+#endif
+
 long x_syscall(long nr, ...);
 pid_t x_vfork(void);
 long x_vectors(void);
@@ -130,7 +136,7 @@ extern char after_own_int3[];
 static void on_trap(int sig, siginfo_t* info, void* context) {
   ucontext_t* uc = context;
   CHECK(x_syscall(SYS_getpid) == getpid());
-  behind_int3 += (char*)uc->uc_mcontext.gregs[REG_RIP] == after_own_int3;
+  behind_int3 += (char*)uc->uc_mcontext.gregs[REG_PC] == after_own_int3;
   traps++;
 }
 static void __attribute__((noinline)) own_int3(void) {
