@@ -19,6 +19,7 @@
 #include "futex.h"
 #include "kernelwait.h"
 #include "sysent.h"
+#include "threadclock.h"
 
 namespace cr {
 
@@ -114,15 +115,77 @@ int sys_nanosleep(union sysunion* m) {
   return error == EINTR ? report_rest(m->sm.sm_nr, a[1], deadline) : error;
 }
 
+// A clock of a thread of this process, as libc makes them: ~tid << 3 | CPUCLOCK_PERTHREAD |
+// CPUCLOCK_SCHED (the kernel's include/linux/posix-timers_types.h). Whose? False: any other clock.
+// A tid of ours may have 30 bits, of which 29 are left: the highest is guessed.
+bool thread_of_clock(int clock, int32_t* tid) {
+  constexpr int kKind = 7, kThread = 6, kStatic = 16;
+  constexpr uint32_t kBits = (1u << 29) - 1;
+  *tid = 0;
+  if (clock == CLOCK_THREAD_CPUTIME_ID) return true;
+  if ((clock >= 0 && clock < kStatic) || (clock & kKind) != kThread) return false;
+  auto low = static_cast<int32_t>(~static_cast<uint32_t>(clock) >> 3 & kBits);
+  auto high = static_cast<int32_t>(static_cast<uint32_t>(low) | (kBits + 1));
+  *tid = tid_find(high) != nullptr ? high : low;
+  return *tid == 0 || tid_is_virtual(*tid) || *tid == static_cast<int32_t>(raw0(SYS_getpid));
+}
+
+namespace {
+
+// False: there is no such thread (any more).
+bool cputime_of_tid(int32_t tid, uint64_t* ns) {
+  if (tid == 0) {
+    *ns = cputime_of(curthread());
+    return true;
+  }
+  Guard g(siglock);
+  const thread* td = tid_find(tid);
+  if (td != nullptr) *ns = cputime_of(td);
+  return td != nullptr;
+}
+
+// Until another thread has used so much processor time. The process's clock can't be slower.
+int sleep_on_thread(union sysunion* m, int32_t tid, bool absolute, const __kernel_timespec& ts) {
+  uint32_t nr = m->sm.sm_nr;
+  uint64_t user_rest = m->raw.arg[3], used;
+  if (tid == curthread()->td_tid || !cputime_of_tid(tid, &used)) return EINVAL;
+  uint64_t ns = static_cast<uint64_t>(ts.tv_sec) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
+  uint64_t deadline = absolute ? ns : used + ns;
+  __kernel_timespec request;  // in the call's form
+  auto left = [&] {
+    cputime_of_tid(tid, &used);  // of one that has ended: what it had used
+    return deadline > used ? deadline - used : 0;
+  };
+  auto ask = [&](union sysunion*) {
+    return user_timespec_store(nr, reinterpret_cast<uintptr_t>(&request), to_timespec(left())) == 0;
+  };
+  m->raw.arg[0] = static_cast<uint32_t>(CLOCK_PROCESS_CPUTIME_ID);
+  m->raw.arg[1] = m->raw.arg[3] = 0;
+  m->raw.arg[2] = reinterpret_cast<uintptr_t>(&request);
+  m->sm.sm_result = 0;
+  int error = 0;
+  while (error == 0 && left() != 0) {
+    ask(m);
+    error = sysport_trap_timed(m, true, ask);
+  }
+  if (error != EINTR || absolute || user_rest == 0) return error;
+  return user_timespec_store(nr, user_rest, to_timespec(left())) != 0 ? EFAULT : EINTR;
+}
+
+}  // namespace
+
 int sys_clock_nanosleep(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto clock = static_cast<int>(a[0]);
   bool monotonic = clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME;
   bool absolute = (a[1] & TIMER_ABSTIME) != 0;
+  int32_t tid = 0;
+  bool threads = thread_of_clock(clock, &tid) && tid != 0;
   bool in_kernel = nthreads == 1 || (!monotonic && clock != CLOCK_REALTIME);
-  if (in_kernel && absolute) return sysport_trap_sleep(m);
+  if (in_kernel && absolute && !threads) return sysport_trap_sleep(m);
   __kernel_timespec ts;
   if (user_timespec(m->sm.sm_nr, a[2], &ts) != 0) return EFAULT;
+  if (threads) return bad(ts) ? EINVAL : sleep_on_thread(m, tid, absolute, ts);
   if (in_kernel) return nap(m, 2, ts);
   if (bad(ts)) return EINVAL;
   m->sm.sm_result = 0;
@@ -162,37 +225,6 @@ int sys_semtimedop(union sysunion* m) {
     return ns != 0;
   });
 }
-
-namespace {
-
-// A clock of a thread of this process, as libc makes them: ~tid << 3 | CPUCLOCK_PERTHREAD |
-// CPUCLOCK_SCHED (the kernel's include/linux/posix-timers_types.h). Whose? False: any other clock.
-// A tid of ours may have 30 bits, of which 29 are left: the highest is guessed.
-bool thread_of_clock(int clock, int32_t* tid) {
-  constexpr int kKind = 7, kThread = 6, kStatic = 16;
-  constexpr uint32_t kBits = (1u << 29) - 1;
-  *tid = 0;
-  if (clock == CLOCK_THREAD_CPUTIME_ID) return true;
-  if ((clock >= 0 && clock < kStatic) || (clock & kKind) != kThread) return false;
-  auto low = static_cast<int32_t>(~static_cast<uint32_t>(clock) >> 3 & kBits);
-  auto high = static_cast<int32_t>(static_cast<uint32_t>(low) | (kBits + 1));
-  *tid = tid_find(high) != nullptr ? high : low;
-  return *tid == 0 || tid_is_virtual(*tid) || *tid == static_cast<int32_t>(raw0(SYS_getpid));
-}
-
-// False: there is no such thread (any more).
-bool cputime_of_tid(int32_t tid, uint64_t* ns) {
-  if (tid == 0) {
-    *ns = cputime_of(curthread());
-    return true;
-  }
-  Guard g(siglock);
-  const thread* td = tid_find(tid);
-  if (td != nullptr) *ns = cputime_of(td);
-  return td != nullptr;
-}
-
-}  // namespace
 
 int sys_clock_gettime(union sysunion* m) {
   const uint64_t* a = m->raw.arg;

@@ -90,6 +90,10 @@ inline int user_timespec_store(uint32_t nr, uint64_t to, const __kernel_timespec
   return user_copy(p, &old, sizeof old);
 }
 
+inline size_t user_timespec_size(uint32_t nr) {
+  return nr >= kFirstTime64 ? sizeof(__kernel_timespec) : sizeof(old_timespec32);
+}
+
 // `quick` calls that x86_64 does not have or has under other names (src/sysport/sendable.h).
 // A call in its older or narrower form.
 inline constexpr uint32_t plain_call(uint32_t nr) {
@@ -106,7 +110,7 @@ inline constexpr uint32_t kOnlyHereNoSleep[] = {
     SYS_mmap2, SYS_sigaction, SYS_sigprocmask, SYS_sigpending, SYS_signal, SYS_sgetmask, SYS_ssetmask,
     SYS_setuid32, SYS_setgid32, SYS_setreuid32, SYS_setregid32, SYS_setresuid32, SYS_setresgid32,
     SYS_setgroups32, SYS_setfsuid32, SYS_setfsgid32, SYS_sched_rr_get_interval_time64,
-    SYS_timer_settime64, SYS_clock_gettime64, SYS_clock_getres_time64,
+    SYS_timer_settime64, SYS_timer_gettime64, SYS_clock_gettime64, SYS_clock_getres_time64,
 };
 
 // True if m was a multiplexed call (socketcall, ipc) and is the one meant now: unfold.cc.

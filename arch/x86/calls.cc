@@ -22,6 +22,7 @@ int sys_semtimedop_time64(union sysunion* m) { return sys_semtimedop(m); }
 int sys_futex_time64(union sysunion* m) { return sys_futex(m); }
 int sys_sched_rr_get_interval_time64(union sysunion* m) { return sys_sched_rr_get_interval(m); }
 int sys_timer_settime64(union sysunion* m) { return sys_timer_settime(m); }
+int sys_timer_gettime64(union sysunion* m) { return sys_timer_gettime(m); }
 int sys_clock_gettime64(union sysunion* m) { return sys_clock_gettime(m); }
 int sys_clock_getres_time64(union sysunion* m) { return sys_clock_getres(m); }
 int sys_ppoll_time64(union sysunion* m) { return sys_ppoll(m); }

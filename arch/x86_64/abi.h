@@ -64,6 +64,8 @@ inline int user_timespec_store(uint32_t, uint64_t to, const __kernel_timespec& t
   return user_copy(reinterpret_cast<void*>(to), &ts, sizeof ts);
 }
 
+inline size_t user_timespec_size(uint32_t) { return sizeof(__kernel_timespec); }
+
 // `quick` calls that i386 does not have or has under other names (src/sysport/sendable.h).
 // A call that only i386 has more than one form of: the plain one.
 inline constexpr uint32_t plain_call(uint32_t nr) { return nr; }

@@ -272,8 +272,10 @@ void sig_kernel_recapture(int sig) { install(sig, sigactions[sig].flags); }
 
 void sig_threads_start() {
   sig_release(~0ull);
-  install(kIpiSignal, 0);
+  sig_install_ipi();
 }
+
+void sig_install_ipi() { install(kIpiSignal, 0); }
 
 void (*sig_terminal_masked)();
 

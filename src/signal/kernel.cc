@@ -135,7 +135,7 @@ void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
 // (the kernel has just let it go on) the signal waits for the way out.
 void passthru(int sig, const siginfo_t* info, globaldata* gd) {
   thread* m = tid_main();
-  if (sig == kIpiSignal || m == nullptr || raw0(SYS_getpid) != m->td_tid) return;
+  if ((sig == kIpiSignal && !sig_is_timers(info)) || m == nullptr || raw0(SYS_getpid) != m->td_tid) return;
   sig_inbox_put(info);
   gd->gd_pt_parent->gd_ast = 1;
 }
@@ -161,7 +161,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
     uc->sigmask |= sig_kernel_mask();  // what was served may have been a change of it
   }
   bool again = !sig_inbox_empty();
-  if (!ipi) sig_inbox_put(info);
+  if (!ipi || sig_is_timers(info)) sig_inbox_put(info);
   if (!settle(td, uc)) {
     bool blocked = (td->td_flags & TDF_IDLE) == 0 && (td->td_sigmask & sigbit(sig)) != 0;
     if (!ipi && (again || blocked) && sig_hold(td, sig)) uc->sigmask |= sigbit(sig);

@@ -173,10 +173,10 @@ namespace {
 
 // siglock held. False: e is not queued.
 bool route(sigqueue_entry* e) {
-  int sig = e->info.si_signo;
-  undo_opposite(sig, false);
   thread* target = nullptr;
   if (sig_is_timers(&e->info) && sig_timer_expired(e, &target) != 0) return false;
+  int sig = e->info.si_signo;
+  undo_opposite(sig, false);
   thread* td = target != nullptr ? target : sig_choose(sig);
   bool waits = td == nullptr || !eligible(td, sig);
   if (dropped(sig, waits || (td->td_sigwait & sigbit(sig)) != 0) ||
@@ -349,6 +349,7 @@ void sig_setmask(thread* td, uint64_t mask) {
 
 void sig_thread_gone(thread* td) {
   Guard g(siglock);
+  sig_timer_thread_gone(td->td_tid);
   tid_release(td);
   while (sigqueue_entry* e = sigqueue_pop(&td->td_sigq)) {
     if (sig_is_timers(&e->info)) sig_timer_taken(e);

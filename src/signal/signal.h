@@ -62,7 +62,8 @@ extern ksigaction sigactions[kNsig + 1];
 // `terminal_masked` is called when the program blocks one of kTerminalSignals (the terminal's calls are sysport's).
 void sig_init(thread* main_td, void (*terminal_masked)());
 extern void (*sig_terminal_masked)();
-void sig_threads_start();   // before the second rfork: the IPI signal's handler
+void sig_threads_start();   // before the second rfork
+void sig_install_ipi();     // the IPI signal's handler, which the alarms of posixtimer.cc need, too
 void sig_atfork_child(thread* td);
 // Before exec or a vfork child: the kernel's mask of this rfork becomes the LWKT's own; and
 // back.
@@ -141,16 +142,26 @@ thread* sig_choose(int sig);
 
 // ---- timers of timer_create (posixtimer.cc) -------------------------------------------------------
 // The kernel keeps the time and sends to the process; whom for, and what expired while the signal
-// waited here, is kept here. All under siglock but the first four, which take it.
+// waited here, is kept here. All under siglock but the first seven, which take it.
 bool sig_timer_add(int32_t id, int sig, int32_t tid);  // tid 0: signals the process. False: no memory
 void sig_timer_remove(int32_t id);            // what it still has pending is gone with it
 void sig_timer_rearm(int32_t id);             // timer_settime: likewise
+// One that was added counts the processor time of the LWKT with this tid. The kernel's is its alarm.
+void sig_timer_count(int32_t id, int32_t clock_tid, bool signals, sigval value);
+struct TimerSetting {
+  uint64_t value, interval;  // ns
+};
+// Of such a one. False: it is none.
+bool sig_timer_get(int32_t id, TimerSetting* now);
+// Likewise. *error: 0, or ESRCH if the LWKT has ended.
+bool sig_timer_set(int32_t id, bool absolute, TimerSetting fresh, TimerSetting* old, int* error);
 // Of the last signal taken. False: the kernel knows, since libcr does not see this timer's signal.
 bool sig_timer_overrun(int32_t id, int* out);
 // The kernel's signal in e: 0: queue it, for *target unless that is null. ESRCH: nobody's. EEXIST: one
 // waits already and counts this one.
 int sig_timer_expired(sigqueue_entry* e, thread** target);
 void sig_timer_taken(sigqueue_entry* e);      // leaves its queue, delivered or not
+void sig_timer_thread_gone(int32_t tid);      // what counts its time stands still
 void sig_timer_atfork_child();
 inline bool sig_is_timers(const siginfo_t* info) { return info->si_code == SI_TIMER; }
 // siglock held. Takes e out of the queue that it is in.

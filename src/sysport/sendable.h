@@ -104,6 +104,7 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_timer_delete:
     case CR_SYS_timer_getoverrun:
     case CR_SYS_timer_settime:
+    case CR_SYS_timer_gettime:
     case CR_SYS_tkill: return Quick::kNoSleep;
     default: break;
   }
