@@ -223,7 +223,7 @@ static void a_handler_learns_that_the_process_went_on(void) {
 }
 
 /* Waits go on, as if nothing had been, and the parent sees each step. */
-enum { WAITS = 7, LONG = 1500 };
+enum { WAITS = 7, LONG = 900 };
 static int wait_by(int kind) {
   struct timespec ts = {0, LONG * 1000000}, end = in_ms(CLOCK_REALTIME, LONG);
   struct timeval tv = {0, LONG * 1000};
