@@ -235,6 +235,7 @@ static pid_t flooder(void) {
   sent = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   CHECK(sent != MAP_FAILED);
   pid_t parent = getpid(), pid = fork();
+  while (pid != 0 && runs == 0) usleep(100);
   if (pid != 0) return pid;
   volatile unsigned spin;
   for (unsigned n = 0; *sent == 0 && getppid() == parent; n++) {
