@@ -14,6 +14,7 @@
  */
 #include "case.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
@@ -28,6 +29,7 @@
 #include <sys/select.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 
@@ -672,6 +674,27 @@ static void act_file(void) {
   CHECK(pwrite(file, value, sizeof value, own) == sizeof value);
   CHECK(pread(file, back, sizeof back, own) == sizeof back && memcmp(value, back, sizeof value) == 0);
 }
+/* What no signal ends. */
+static void act_name(void) {
+  char a[64], b[80], text[8];
+  struct stat st;
+  if (one_of(8) != 0) return;
+  snprintf(a, sizeof a, "/tmp/soak.%d.%d", (int)getpid(), (int)(doing - at));
+  snprintf(b, sizeof b, "%s.b", a);
+  CHECK(mkdir(a, 0700) == 0 && rename(a, b) == 0 && rmdir(b) == 0);
+  int fd = open(a, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  CHECK(fd >= 0 && write(fd, "text", 4) == 4 && ftruncate(fd, 100) == 0 && close(fd) == 0);
+  CHECK(link(a, b) == 0 && stat(b, &st) == 0 && st.st_nlink == 2 && st.st_size == 100 && unlink(a) == 0);
+  CHECK((fd = open(b, O_RDONLY | O_CLOEXEC)) >= 0 && unlink(b) == 0 && read(fd, text, 8) == 8 && close(fd) == 0);
+}
+static void act_load(void) {
+  if (one_of(8) != 0) return;
+  void* library = dlopen("libm.so.6", RTLD_NOW);
+  if (library == NULL) printf("%s\n", dlerror());
+  CHECK(library != NULL);
+  double (*function)(double) = (double (*)(double))(intptr_t)dlsym(library, "fabs");
+  CHECK(function != NULL && function(-3) == 3 && dlclose(library) == 0);
+}
 static void act_sleep(void) { nap(one_of(2000)); }
 static void act_yield(void) { sched_yield(); }
 static void act_compute(void) {
@@ -681,7 +704,7 @@ static void act_compute(void) {
 
 #define ACTS(A)                                                                                                    \
   A(lock) A(produce) A(consume) A(rwlock) A(semaphore) A(thread) A(owner_dies) A(barrier) A(cancel) A(send) A(event) \
-  A(signal) A(masked) A(child) A(key) A(memory) A(file) A(sleep) A(yield) A(compute)
+  A(signal) A(masked) A(child) A(key) A(memory) A(file) A(name) A(load) A(sleep) A(yield) A(compute)
 #define ACT(name) {#name, act_##name},
 static const struct {
   const char* name;
