@@ -152,6 +152,22 @@ int trap_by_mask(union sysunion* m, bool at_once) {
   }
   return at_once ? sysport_trap_sleep(m) : sysport_trap_block(m);
 }
+
+// A signal came just before the trap, or as it slept. What needs nobody's act is done all the same: a pipe or a socket
+// that has something to read, or room. Else `error`.
+int try_now(union sysunion* m, int error) {
+  constexpr long kNoWait = 8, kHere = -1;  // RWF_NOWAIT; the file's own position
+  const uint64_t* a = m->raw.arg;
+  kiovec one{static_cast<uintptr_t>(a[1]), static_cast<size_t>(a[2])};
+  auto nr = static_cast<long>(m->sm.sm_nr), fd = static_cast<long>(a[0]);
+  bool vector = nr == SYS_readv || nr == SYS_writev;
+  if (!vector && nr != SYS_read && nr != SYS_write) return error;
+  long r = raw6(nr == SYS_read || nr == SYS_readv ? SYS_preadv2 : SYS_pwritev2, fd,
+                vector ? static_cast<long>(a[1]) : reinterpret_cast<long>(&one), vector ? static_cast<long>(a[2]) : 1, kHere,
+                offset_high(kHere), kNoWait);
+  if (r == -EAGAIN && (raw2(SYS_fcntl, fd, F_GETFL) & O_NONBLOCK) != 0) return EAGAIN;
+  return r == -EAGAIN || r == -EOPNOTSUPP || r == -EINTR ? error : sysport_result(m, r);
+}
 }  // namespace
 
 int blocking_trap(union sysunion* m, bool at_once) {
@@ -160,7 +176,7 @@ int blocking_trap(union sysunion* m, bool at_once) {
   struct stat st;
   bool disk = raw2(kSysFstat, static_cast<long>(m->raw.arg[0]), reinterpret_cast<long>(&st)) == 0 &&
               (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
-  if (!disk) return error;
+  if (!disk) return try_now(m, error);
   return at_once ? sysport_trap_whole_sleep(m) : sysport_trap_whole(m);
 }
 

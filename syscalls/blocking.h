@@ -179,7 +179,7 @@ inline int blocking_never(union sysunion* m, fdentry* e) {
 
 // A read or write, or what else begins with a descriptor, as a trap with the cpu on offer, or given
 // away `at_once`. A signal that came just before the trap interrupts it only if the kernel would:
-// not on a disk, where no program expects EINTR.
+// not on a disk, where no program expects EINTR, and not where a pipe or a socket is ready.
 int blocking_trap(union sysunion* m, bool at_once = false);
 
 // A call on a file known to be on a disk: the same, but no signal interrupts it. Inlined so that one

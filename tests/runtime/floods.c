@@ -10,8 +10,10 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 static volatile int runs, values, out_of_order;
@@ -335,6 +337,33 @@ static void calls_by_name_are_not_interrupted_beside_others(void) {
   puts("all of them");
 }
 
+/* A read of what is there and a write for which there is room. */
+static void* use_pairs(void* p) {
+  int pipes[2], sockets[2], none[2];
+  char c[2];
+  CHECK(pipe(pipes) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) == 0 && pipe2(none, O_NONBLOCK) == 0);
+  for (intptr_t i = 0; i < (intptr_t)p; i++) {
+    WHOLE(write(pipes[1], "ab", 2));
+    WHOLE(read(pipes[0], c, 2));
+    struct iovec iov[2] = {{c, 1}, {c + 1, 1}};
+    WHOLE(writev(sockets[0], iov, 2));
+    WHOLE(readv(sockets[1], iov, 2));
+    CHECK(c[0] == 'a' && c[1] == 'b');
+    CHECK(read(none[0], c, 2) == -1 && errno == EAGAIN);
+  }
+  for (int i = 0; i < 2; i++) CHECK(close(pipes[i]) == 0 && close(sockets[i]) == 0 && close(none[i]) == 0);
+  return NULL;
+}
+static void what_is_ready_is_not_interrupted(void) {
+  pid_t pid = flooder();
+  use_pairs((void*)20000);
+  pthread_t t[2];
+  for (int i = 0; i < 2; i++) CHECK(pthread_create(&t[i], NULL, use_pairs, (void*)5000) == 0);
+  for (int i = 0; i < 2; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  end_flood(pid);
+  puts("all of them");
+}
+
 static void* load_and_unload(void* p) {
   for (intptr_t i = 0; i < (intptr_t)p; i++) {
     void* library = dlopen("libm.so.6", RTLD_NOW);
@@ -359,6 +388,6 @@ static const struct test_case cases[] = {
     CASE(held_signals_are_waited_for), CASE(a_jump_out_of_the_handler_lets_them_come_again),
     CASE(a_new_thread_takes_what_is_held), CASE(ignored_and_caught_again),
     CASE(calls_by_name_are_not_interrupted), CASE(calls_by_name_are_not_interrupted_beside_others),
-    CASE(libraries_are_loaded_amid_signals),
+    CASE(what_is_ready_is_not_interrupted), CASE(libraries_are_loaded_amid_signals),
 };
 CASE_MAIN(cases)
