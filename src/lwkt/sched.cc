@@ -229,7 +229,7 @@ thread* steal_from(cpu* victim, cpu* self) {
     if (td != gd->gd_idle) break;
     spin_yield();  // its rfork was preempted
   }
-  sched_enqueue(next);
+  sched_enqueue_global(next);  // whoever is in a ring of the only cpu is complete: sched_yield_cpu doesn't look
   return gd->gd_idle;
 }
 
