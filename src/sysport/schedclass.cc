@@ -6,7 +6,6 @@
 
 #include "../../arch/rawcall.h"
 #include "../lwkt/rank.h"
-#include "../lwkt/rfork.h"
 #include "../signal/signal.h"
 #include "tid.h"
 
@@ -75,7 +74,7 @@ int schedclass_set(int32_t tid, int policy, int priority) {
   if (raw_failed(r)) return static_cast<int>(-r);
   mygd()->gd_class = rank_class(policy, priority);
   bool different = false, found = false;
-  globaldata* runs = nullptr;  // another rfork that runs it
+  int base = rank_base;
   {
     Guard g(ranklock);
     Guard s(siglock);
@@ -86,15 +85,17 @@ int schedclass_set(int32_t tid, int policy, int priority) {
       different = priority != rank_base;
       lower_base(priority);
       rank_reckon(td);
-      if (td != curthread() && load_acquire(&td->td_state) == TDS_RUNNING) runs = td->td_gd;
     }
   }
   if (different) rank_begin();
   rank_settle(curthread());
   if (!found) return ESRCH;
   if (sched_ranked == 0) return 0;
-  sched_resort();
-  if (runs != nullptr && runs->gd_ktid > 0) rfork_send_signal(runs, kIpiSignal);
+  if (rank_base != base) sched_resort();
+  // The kernel goes by it at once, as the program expects: one that is raised runs before this call has returned.
+  Guard g(ranklock);
+  thread* td = find(tid);
+  if (td != nullptr) sched_rank_changed(td);
   __atomic_or_fetch(&curthread()->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);
   return 0;
 }
