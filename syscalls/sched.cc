@@ -16,6 +16,7 @@
 #include "../src/lwkt/rfork.h"
 #include "../src/lwkt/slab.h"
 #include "../src/lwkt/spinlock.h"
+#include "../src/signal/broadcast.h"
 #include "../src/signal/signal.h"
 #include "../src/sysport/schedclass.h"
 #include "../src/sysport/sysport.h"
@@ -441,6 +442,18 @@ void threadsched_atfork_child(thread* td) {
   process.known = false;
 }
 
+namespace {
+
+// What the kernel keeps for each of its threads and does for each that has it. The first one is always there, and an
+// LWKT is on any.
+int on_first_kernel_thread(union sysunion* m) {
+  auto first = static_cast<int32_t>(self_pid());
+  if (mygd()->gd_ktid == first) return sysport_trap(m);
+  return sysport_result(m, broadcast_to(first, m->sm.sm_nr, m->raw.arg));
+}
+
+}  // namespace
+
 int sys_prctl(union sysunion* m) {
   thread* td = curthread();
   uint64_t value = m->raw.arg[1];
@@ -455,6 +468,8 @@ int sys_prctl(union sysunion* m) {
     case PR_GET_TIMERSLACK:
       m->sm.sm_result = static_cast<int64_t>(td->td_slack);
       return 0;
+    case PR_SET_PDEATHSIG:
+    case PR_GET_PDEATHSIG: return on_first_kernel_thread(m);
     case PR_GET_TID_ADDRESS:
       m->sm.sm_result = 0;
       return user_copy(reinterpret_cast<void*>(value), &td->td_cleartid, 8) != 0 ? EFAULT : 0;
