@@ -68,7 +68,7 @@ enum IoState : uint32_t {
 // A call given to the kernel. On the caller's stack; the engine's from submit to io_done.
 struct iorequest {
   uint8_t op;        // IORING_OP_* (linux/io_uring.h): its names are the widest set there is
-  uint8_t unused;
+  uint8_t disk;      // a read or write on a disk: done soon
   uint16_t ring;     // the engine's: where it was submitted
   int32_t fd;
   uint64_t addr;     // as in struct io_uring_sqe
@@ -78,6 +78,7 @@ struct iorequest {
   uint32_t file_index;
   // -- the engine's --
   thread* td;
+  globaldata* issuer;  // disk: whose gd_requests it is among
   int64_t result;    // >= 0 or -errno
   uint32_t state;    // IoState
 };

@@ -43,6 +43,8 @@ int64_t io_call(iorequest* io, bool interruptible, uint64_t deadline) {
   thread* td = curthread();
   io->td = td;
   io->state = IO_PENDING;
+  io->disk = interruptible ? 0 : 1;
+  io->issuer = nullptr;
   sched_block(td);
   bool timed = deadline != kNever;
   bool armed = timed && timer_arm(td, deadline);

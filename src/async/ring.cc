@@ -130,6 +130,10 @@ uint32_t ring_unsubmitted(const Ring& r) {
          __atomic_load_n(r.sq_head, __ATOMIC_ACQUIRE);
 }
 
+uint64_t ring_pushed(const Ring& r, uint32_t back) {
+  return r.sqes[(*r.sq_tail - 1 - back) & (r.sq_entries - 1)].user_data;
+}
+
 long ring_enter(Ring& r) {
   uint32_t n = ring_unsubmitted(r);
   return n != 0 ? enter(r, n, 0) : 0;

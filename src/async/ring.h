@@ -19,10 +19,10 @@
 // Not SINGLE_ISSUER and DEFER_TASKRUN, on purpose. With them completions appear only when the kernel
 // thread that made the requests enters the ring. Our rforks lose their cpu in the middle of a trap,
 // for as long as the trap takes; their requests would be stuck with them. Without them the kernel
-// wakes a thread that sleeps in whatever trap, lets it finish the request and sends it back to
-// sleep. Nor does it cost anything: 64 random 4 KB reads in flight, not cached, by a loop written by
-// hand with liburing on one cpu: 83,000 reads a second at 5.6 us of cpu, with DEFER_TASKRUN 82,000 at
-// 6.1 us (the least of three runs each, submitted four at a time).
+// wakes a thread that sleeps in a trap, lets it finish the request and sends it back to sleep, unless the
+// sleep is one that nothing interrupts (uring.cc). Nor does it cost anything: 64 random 4 KB reads in
+// flight, not cached, by a loop written by hand with liburing on one cpu: 83,000 reads a second at 5.6 us
+// of cpu, with DEFER_TASKRUN 82,000 at 6.1 us (the least of three runs each, submitted four at a time).
 #pragma once
 
 #include <linux/io_uring.h>
@@ -67,8 +67,9 @@ inline bool ring_is_open(const Ring& r) { return __atomic_load_n(&r.fd, __ATOMIC
 io_uring_sqe* ring_sqe(Ring& r);
 // Hands the entry that ring_sqe returned last to the kernel's next enter. sq_lock is held.
 void ring_push(Ring& r);
-// Entries that the kernel has not taken yet.
+// Entries that the kernel has not taken yet, and the user_data of the last but `back` of them.
 uint32_t ring_unsubmitted(const Ring& r);
+uint64_t ring_pushed(const Ring& r, uint32_t back);
 // Submits what has been pushed. Entries taken, or -errno.
 long ring_enter(Ring& r);
 // There are completions.

@@ -3,7 +3,9 @@
 // Who owns a ring. A cpu does, not an rfork: the ring of a cpu is filled by whoever holds the cpu,
 // and completions of all rings are reaped by whoever looks. A kernel thread that lost its cpu in a
 // trap leaves nothing behind in its requests but work for the kernel, which is done on that
-// thread wherever it sleeps (ring.h says why that excludes DEFER_TASKRUN).
+// thread wherever it sleeps (ring.h says why that excludes DEFER_TASKRUN) but for sleeps that nothing
+// interrupts, as in vfork and fsync. Before one of these, once its cpu is given away, it waits for the reads and
+// writes that it has under way (gd_requests; rfork.cc): readers stood still for as long as a child lived.
 //
 // Batches. submit only fills an entry; c_unsubmitted makes the scheduler enter the kernel
 //   - when the cpu has nothing else to run: before it sleeps,
@@ -31,6 +33,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 
+#include "../lwkt/rfork.h"
 #include "../lwkt/sched.h"
 #include "../lwkt/waiter.h"
 #include "engine.h"
@@ -50,7 +53,34 @@ constinit Ring rings[kMaxCpus] = {};  // or each start would write into nine pag
 uint32_t nopen;  // rings in use: where it is 0 nothing has to be looked at
 
 void complete(uint64_t user_data, int32_t res) {
-  if (user_data != kForget) io_done(reinterpret_cast<iorequest*>(user_data), res);
+  if (user_data == kForget) return;
+  auto* io = reinterpret_cast<iorequest*>(user_data);
+  if (io->issuer != nullptr) rfork_request_done(io->issuer);
+  io_done(io, res);
+}
+
+// Of the last `n` entries those for disks become the requests of `gd`, or nobody's again.
+void issue(const Ring& r, uint32_t n, globaldata* gd) {
+  for (uint32_t i = 0; i < n; i++) {
+    auto* io = reinterpret_cast<iorequest*>(ring_pushed(r, i));
+    if (io == nullptr || io->disk == 0) continue;
+    if (gd != nullptr) {
+      __atomic_add_fetch(&gd->gd_requests, 1, __ATOMIC_SEQ_CST);
+    } else {
+      rfork_request_done(io->issuer);
+    }
+    io->issuer = gd;
+  }
+}
+
+// Hands the kernel what was pushed, in the name of the calling kernel thread. The lock is held over the trap, or
+// another one could enter with these, too. Entries taken, or -errno.
+long submit(Ring& r) {
+  Guard g(r.sq_lock);
+  issue(r, ring_unsubmitted(r), mygd());
+  long taken = ring_enter(r);
+  issue(r, ring_unsubmitted(r), nullptr);
+  return taken;
 }
 
 template <typename Pred>
@@ -74,7 +104,7 @@ uint32_t reap_all() {
 void flush(cpu* c) {
   if (c->c_unsubmitted == 0) return;
   Ring& r = rings[c->c_id];
-  ring_enter(r);
+  submit(r);
   c->c_unsubmitted = ring_unsubmitted(r);
 }
 
@@ -130,7 +160,7 @@ bool push(Ring& r, Fill fill) {
         return true;
       }
     }
-    if (ring_enter(r) <= 0) return false;
+    if (submit(r) <= 0) return false;
   }
   return false;
 }
@@ -163,7 +193,7 @@ void uring_cancel(iorequest* io) {
     sqe->addr = reinterpret_cast<uintptr_t>(io);
     sqe->user_data = kForget;
   });
-  ring_enter(r);  // the request itself may be among what is submitted here
+  submit(r);  // the request itself may be among what is submitted here
 }
 
 uint32_t uring_harvest(cpu* c) {

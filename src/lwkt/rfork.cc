@@ -390,12 +390,38 @@ void sched_trap_watched(const cpu* c) {
   }
 }
 
+namespace {
+
+// What this kernel thread has asked the kernel for is finished by it: in the midst of a trap if that sleeps
+// interruptibly, after it otherwise, as with vfork and fsync. LWKTs that read would stand still as long as that
+// takes, so they come first. There will be no more of them, since the cpu is another's.
+void await_requests(globaldata* gd) {
+  constexpr uint64_t kMost = 50'000'000;  // for a disk that doesn't answer the call itself will not wait
+  uint64_t deadline = clock_monotonic() + kMost;
+  __atomic_store_n(&gd->gd_awaits, 1u, __ATOMIC_SEQ_CST);
+  for (;;) {
+    uint32_t n = __atomic_load_n(&gd->gd_requests, __ATOMIC_SEQ_CST);
+    if (n == 0 || clock_monotonic() >= deadline) break;
+    futex_wait(&gd->gd_requests, n, deadline);
+  }
+  __atomic_store_n(&gd->gd_awaits, 0u, __ATOMIC_RELAXED);
+}
+
+}  // namespace
+
+void rfork_request_done(globaldata* gd) {
+  if (__atomic_sub_fetch(&gd->gd_requests, 1, __ATOMIC_SEQ_CST) != 0) return;
+  if (__atomic_load_n(&gd->gd_awaits, __ATOMIC_SEQ_CST) != 0) futex_wake(&gd->gd_requests);
+}
+
 void sched_trap_enter_handoff(globaldata* gd) {
   cpu* c = gd->gd_cpu;
   sched_trap_enter(gd);
-  if ((sched_cpu_has_work(c) || sched_global_count() != 0) && try_take(c, CPU_TRAP)) {
+  bool awaits = __atomic_load_n(&gd->gd_requests, __ATOMIC_RELAXED) != 0;
+  if ((awaits || sched_cpu_has_work(c) || sched_global_count() != 0) && try_take(c, CPU_TRAP)) {
     rfork_assign(c);
   }
+  if (__builtin_expect(awaits, 0)) await_requests(gd);
 }
 
 // Those that were here first go first. (Many rforks whose LWKTs do nothing but traps would pass the
@@ -524,6 +550,7 @@ void sched_atfork_child() {
   hold(gd, c);
   cputime_atfork_child(gd, gd->gd_curthread);
   gd->gd_leaving = nullptr;
+  gd->gd_requests = 0;
   gd->gd_senders = 0;  // whoever was about to send it a signal is not here
   gd->gd_next = nullptr;
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));

@@ -69,6 +69,8 @@ extern "C" {
 globaldata* rfork_create(cpu* c);
 // Gives the free cpu `c` to a spare rfork, or a new one.
 void rfork_assign(cpu* c);
+// One of gd_requests has been finished.
+void rfork_request_done(globaldata* gd);
 int rfork_send_signal(globaldata* gd, int sig);
 // Around an exec by the calling rfork: a signal of libcr's own that were still pending would end
 // the new image, which knows no handler for it.

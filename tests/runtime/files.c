@@ -555,6 +555,42 @@ static void readers_do_not_starve_a_sleeper(void) {
   puts("ok");
 }
 
+// The thread that makes a child by vfork sleeps in the kernel until that is gone, and nothing wakes it.
+static atomic_int no_more_reads;
+static _Atomic int64_t longest_read;
+static void* note_longest_read(void* arg) {
+  char block[BLOCK];
+  for (unsigned i = (unsigned)(intptr_t)arg * 61; !atomic_load(&no_more_reads); i++) {
+    unsigned number = i * 199 % BLOCKS;
+    int64_t start = now_ms();
+    CHECK(pread(file, block, BLOCK, (off_t)number * BLOCK) == BLOCK);
+    int64_t took = now_ms() - start, most = atomic_load(&longest_read);
+    while (took > most && !atomic_compare_exchange_weak(&longest_read, &most, took)) {
+    }
+    if (i % 64 == 0) posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+  }
+  return NULL;
+}
+static void readers_do_not_stop_for_a_vfork(void) {
+  enum { CHILD_MS = 1000 };
+  pthread_t t[THREADS];
+  file = block_file(O_RDWR);
+  for (intptr_t i = 0; i < THREADS; i++) CHECK(pthread_create(&t[i], NULL, note_longest_read, (void*)i) == 0);
+  for (int i = 0; i < 3; i++) {
+    sleep_ms(20);
+    pid_t pid = vfork();
+    if (pid == 0) {
+      sleep_ms(CHILD_MS);
+      _exit(0);
+    }
+    CHECK(pid > 0 && waitpid(pid, NULL, 0) == pid);
+  }
+  atomic_store(&no_more_reads, 1);
+  for (int i = 0; i < THREADS; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  puts(atomic_load(&longest_read) < CHILD_MS / 2 ? "they went on" : "they stopped");
+  close(file);
+}
+
 static const struct test_case cases[] = {
     CASE(threads_read_what_is_not_cached),
     CASE(sixty_threads_read_files_of_their_own),
@@ -578,5 +614,6 @@ static const struct test_case cases[] = {
     CASE(an_exit_need_not_wait_for_readers),
     CASE(an_exec_leaves_readers_behind),
     CASE(readers_do_not_starve_a_sleeper),
+    CASE(readers_do_not_stop_for_a_vfork),
 };
 CASE_MAIN(cases)
