@@ -1,6 +1,40 @@
+// The per-cpu register: a segment register that points at the globaldata of the kernel thread that runs here.
+//
+// Always read curthread through these, never keep it over a switch: the LWKT may go on upon
+// another rfork.
 #pragma once
-#if defined(__x86_64__)
-#include "x86_64/percpu.h"
-#else
-#include "x86/percpu.h"
-#endif
+
+#include <stdint.h>
+
+#include "frame.h"
+
+struct thread;
+
+namespace cr {
+
+using ::thread;
+struct globaldata;
+
+[[gnu::always_inline]] inline globaldata* mygd() {
+  globaldata* gd;
+  asm volatile("mov %%" PERCPU_SEGMENT ":%c1, %0" : "=r"(gd) : "i"(GD_SELF));
+  return gd;
+}
+
+[[gnu::always_inline]] inline thread* curthread() {
+  thread* td;
+  asm volatile("mov %%" PERCPU_SEGMENT ":%c1, %0" : "=r"(td) : "i"(GD_CURTHREAD));
+  return td;
+}
+
+[[gnu::always_inline]] inline void cpu_pause() { asm volatile("pause" ::: "memory"); }
+
+// Not __builtin_prefetch: the compiler has no such instruction without vector registers.
+[[gnu::always_inline]] inline void cpu_prefetch(const void* p) {
+  asm volatile("prefetcht0 (%0)" ::"r"(p));
+}
+
+// Compiler fence: order against a signal handler on this rfork.
+[[gnu::always_inline]] inline void cpu_ccfence() { asm volatile("" ::: "memory"); }
+
+}  // namespace cr

@@ -4,6 +4,7 @@ file(GLOB CR_BELOW_I386 CONFIGURE_DEPENDS
   lwkt/*.cc async/*.cc signal/*.cc sysport/*.cc mem/*.cc
   gate/object.cc gate/cache.cc gate/mapped.cc gate/buslock.cc gate/spawn.cc shim/chain.cc shim/report.cc
   ${PROJECT_SOURCE_DIR}/syscalls/*.cc
+  ${PROJECT_SOURCE_DIR}/arch/*.cc
   ${PROJECT_SOURCE_DIR}/arch/x86/*.cc
   ${PROJECT_SOURCE_DIR}/arch/x86/*.S)
 

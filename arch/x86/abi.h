@@ -10,8 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "rawcall.h"
-#include "usercopy.h"
+#include "../rawcall.h"
+#include "../usercopy.h"
 
 union sysunion;
 

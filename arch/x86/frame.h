@@ -70,6 +70,10 @@
 // thread flags that assembly tests
 #define TDF_NOTLS 0x0001
 
+// The per-cpu register (percpu.h). %gs is glibc's. The selector is the same on every rfork, the descriptor
+// behind it each one's own.
+#define PERCPU_SEGMENT "fs"
+
 #ifdef __cplusplus
 #include <stddef.h>
 #include <stdint.h>

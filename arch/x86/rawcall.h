@@ -1,8 +1,6 @@
-// Raw traps of the runtime itself: no errno, no TLS, the kernel's answer as it is
-// (-4095..-1 is an error).
-//
-// By the kernel's entry in the vdso, which the per-cpu area names: int $0x80 costs 5 us here, the
-// entry 0.16. Six arguments take every register there is, so those calls are a function's (rawcall.S).
+// Raw traps (../rawcall.h), by the kernel's entry in the vdso, which the per-cpu area names: int $0x80 costs
+// 5 us here, the entry 0.16. Six arguments take every register there is, so those calls are a function's
+// (rawcall.S).
 #pragma once
 
 #include <stdint.h>
@@ -37,10 +35,6 @@ namespace cr {
   return ret;
 }
 
-[[gnu::always_inline]] inline long raw2(long nr, long a, long b) { return raw3(nr, a, b, 0); }
-[[gnu::always_inline]] inline long raw1(long nr, long a) { return raw3(nr, a, 0, 0); }
-[[gnu::always_inline]] inline long raw0(long nr) { return raw3(nr, 0, 0, 0); }
-
 [[gnu::always_inline]] inline long raw_mmap(long addr, long length, long prot, long flags, long fd,
                                             uint64_t offset) {
   return raw6(192, addr, length, prot, flags, fd, static_cast<long>(offset / 4096));  // mmap2
@@ -54,7 +48,5 @@ namespace cr {
   asm volatile("int $0x80" : "=a"(ret) : "a"(120L), "b"(0x4100L), "c"(0L), "d"(0L) : "memory", "cc");
   return ret;
 }
-
-inline bool raw_failed(long r) { return static_cast<unsigned long>(r) >= static_cast<unsigned long>(-4095); }
 
 }  // namespace cr

@@ -1,7 +1,6 @@
-#include "sigframe.h"
+#include "../sigframe.h"
 
 extern "C" {
-[[gnu::visibility("hidden")]] uint32_t cr_xsave_size = 576;
 // cr_restore_old's: the registers that the handler may have changed go to the frame that is
 // returned from.
 [[gnu::visibility("hidden")]] cr::kucontext* sig_old_return(cr::old_sigframe* f) {
@@ -12,23 +11,6 @@ extern "C" {
 }
 
 namespace cr {
-
-namespace {
-uint64_t xfeatures = 3;  // x87 and SSE until XCR0 says more
-}
-
-void sigframe_init() {
-  uint32_t a = 1, b, c = 0, d;
-  asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-  if ((c & (1u << 27)) == 0) return;  // OSXSAVE: no XCR0 to read
-  uint32_t lo, hi;
-  asm volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-  xfeatures = lo | static_cast<uint64_t>(hi) << 32;
-  a = 0xd;
-  c = 0;
-  asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-  cr_xsave_size = (b + 63u) & ~63u;
-}
 
 uint64_t sigframe_size() {
   return sizeof(rt_sigframe) + sizeof(old_sigframe) + kFsave + cr_xsave_size + 64 + 64 + 32;

@@ -68,37 +68,9 @@ inline constexpr uint32_t UC_FP_XSTATE = 1;
 inline constexpr uint32_t UC_SIGCONTEXT_SS = 0;  // x86_64 alone has these
 inline constexpr uint32_t UC_STRICT_RESTORE_SS = 0;
 
-inline constexpr uint32_t kFpMagic1 = 0x46505853;
-inline constexpr uint32_t kFpMagic2 = 0x46505845;
 inline constexpr size_t kFsave = 112;  // the old form of the FPU state, which comes first
 inline constexpr size_t kFpSwOffset = kFsave + 464;
 inline constexpr size_t kXsaveHeader = kFsave + 512;
-
-struct fpx_sw_bytes {
-  uint32_t magic1;
-  uint32_t extended_size;
-  uint64_t xfeatures;
-  uint32_t xstate_size;
-  uint32_t padding[7];
-};
-
-// Where a frame goes: `sp` is the highest free address. Returns the frame's address and, in
-// *fp, that of its register state. The handler finds esp + 4 aligned to 16.
-struct FramePlace {
-  rt_sigframe* frame;
-  uint64_t fp;
-};
-FramePlace sigframe_place(uint64_t sp);
-uint64_t sigframe_size();  // upper bound of what a frame takes
-
-// Fills the register state of a frame from the cpu.
-void sigframe_save_fpu(uint64_t fp);
-// Copies it from another frame's (0: none).
-void sigframe_copy_fpu(uint64_t to, uint64_t from);
-// Makes the state at `fp` the initial one (a handler starts with a clean FPU).
-void sigframe_clear_fpu(uint64_t fp);
-
-void sigframe_from_trapframe(kucontext* uc, const trapframe* tf);
 
 // The handler's arguments on its stack, which begins at the result. The frame is filled already.
 uint64_t sigframe_enter(rt_sigframe* f, int sig, uint64_t flags);
@@ -133,9 +105,6 @@ inline void context_finish_exit(kucontext* uc) {
   uc->mc.sp += 4;
 }
 
-void sigframe_init();  // finds the size of the extended state
-extern "C" uint32_t cr_xsave_size;
-extern "C" void cr_restore_rt();      // where handlers return to
 extern "C" void cr_restore_old();     // ... without SA_SIGINFO
 
 }  // namespace cr

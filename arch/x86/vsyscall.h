@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "sigframe.h"
+#include "../sigframe.h"
 
 namespace cr {
 

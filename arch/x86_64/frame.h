@@ -69,6 +69,9 @@
 // thread flags that assembly tests
 #define TDF_NOTLS 0x0001
 
+// The per-cpu register (percpu.h). %fs is glibc's.
+#define PERCPU_SEGMENT "gs"
+
 #ifdef __cplusplus
 #include <stddef.h>
 #include <stdint.h>

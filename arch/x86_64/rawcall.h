@@ -1,5 +1,4 @@
-// Raw traps of the runtime itself: no errno, no TLS, the kernel's answer as it is
-// (-4095..-1 is an error).
+// Raw traps (../rawcall.h).
 #pragma once
 
 #include <stdint.h>
@@ -37,10 +36,6 @@ namespace cr {
   return ret;
 }
 
-[[gnu::always_inline]] inline long raw2(long nr, long a, long b) { return raw3(nr, a, b, 0); }
-[[gnu::always_inline]] inline long raw1(long nr, long a) { return raw3(nr, a, 0, 0); }
-[[gnu::always_inline]] inline long raw0(long nr) { return raw3(nr, 0, 0, 0); }
-
 [[gnu::always_inline]] inline long raw_mmap(long addr, long length, long prot, long flags, long fd,
                                             uint64_t offset) {
   return raw6(9, addr, length, prot, flags, fd, static_cast<long>(offset));
@@ -52,7 +47,5 @@ namespace cr {
 [[gnu::always_inline]] inline long raw_vfork() {
   return raw6(56, 0x4100, 0, 0, 0, 0, 0);
 }
-
-inline bool raw_failed(long r) { return static_cast<unsigned long>(r) >= static_cast<unsigned long>(-4095); }
 
 }  // namespace cr

@@ -48,36 +48,8 @@ inline constexpr uint64_t UC_FP_XSTATE = 1;
 inline constexpr uint64_t UC_SIGCONTEXT_SS = 2;
 inline constexpr uint64_t UC_STRICT_RESTORE_SS = 4;
 
-inline constexpr uint32_t kFpMagic1 = 0x46505853;
-inline constexpr uint32_t kFpMagic2 = 0x46505845;
 inline constexpr size_t kFpSwOffset = 464;
 inline constexpr size_t kXsaveHeader = 512;
-
-struct fpx_sw_bytes {
-  uint32_t magic1;
-  uint32_t extended_size;
-  uint64_t xfeatures;
-  uint32_t xstate_size;
-  uint32_t padding[7];
-};
-
-// Where a frame goes: `sp` is the highest free address. Returns the frame's address and, in
-// *fp, that of its register state. The handler finds rsp + 8 aligned to 16.
-struct FramePlace {
-  rt_sigframe* frame;
-  uint64_t fp;
-};
-FramePlace sigframe_place(uint64_t sp);
-uint64_t sigframe_size();  // upper bound of what a frame takes
-
-// Fills the register state of a frame from the cpu.
-void sigframe_save_fpu(uint64_t fp);
-// Copies it from another frame's (0: none).
-void sigframe_copy_fpu(uint64_t to, uint64_t from);
-// Makes the state at `fp` the initial one (a handler starts with a clean FPU).
-void sigframe_clear_fpu(uint64_t fp);
-
-void sigframe_from_trapframe(kucontext* uc, const trapframe* tf);
 
 // Where the handler finds its stack, given its frame, which is filled.
 inline uint64_t sigframe_enter(rt_sigframe* f, int, uint64_t) { return reinterpret_cast<uintptr_t>(f); }
@@ -109,8 +81,5 @@ inline bool context_in_entry(kucontext*) { return false; }
 // The gate's last instruction was about to go where %rcx says.
 inline void context_finish_exit(kucontext* uc) { uc->mc.ip = uc->mc.cx; }
 
-void sigframe_init();  // finds the size of the extended state
-extern "C" uint64_t cr_xsave_size;
-extern "C" void cr_restore_rt();  // where handlers return to
 
 }  // namespace cr
