@@ -22,6 +22,7 @@ constexpr Goal kGoals[] = {
     {"pingpong", "ns_per_op", at_most(200, 20)},
     {"create_join", "ns_per_op", at_most(1000)},
     {"getppid", "site_over_raw_ns", at_most(15)},
+    {"getppid", "wrapper_over_raw_ns", at_most(15)},
     {"parked", "reached", at_least(60'000)},
 };
 
