@@ -524,7 +524,7 @@ cr_trap_interrupted:
 	.size	cr_trap_check, . - cr_trap_check
 
 // cr_call: the wrappers' door and the runtime's own (wrapcall.h, call.h), with the registers as at a trap.
-// Out: %eax the raw result; %ecx and %edx stay. %fs is 0 until the runtime starts.
+// Out: %eax the raw result; %ecx and %edx stay.
 	.globl	cr_call
 	.hidden	cr_call
 	.type	cr_call, @function
@@ -533,15 +533,12 @@ cr_call:
 	.cfi_startproc
 	pushl	%ecx
 	.cfi_adjust_cfa_offset 4
-	movl	%fs, %ecx
-	jecxz	1f
+	call	cr_pc_thunk_cx
+1:	cmpb	$0, cr_gate_ready - 1b(%ecx)
 	popl	%ecx
 	.cfi_adjust_cfa_offset -4
+	je	cr_int80
 	jmp	*%fs:GD_SYSGATE
-1:	.cfi_adjust_cfa_offset 4
-	popl	%ecx
-	.cfi_adjust_cfa_offset -4
-	jmp	cr_int80
 	.cfi_endproc
 	.size	cr_call, . - cr_call
 

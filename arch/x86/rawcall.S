@@ -71,4 +71,13 @@ cr_pc_thunk_ax:
 	ret
 	.cfi_endproc
 
+	.globl	cr_pc_thunk_cx
+	.hidden	cr_pc_thunk_cx
+	.type	cr_pc_thunk_cx, @function
+cr_pc_thunk_cx:
+	.cfi_startproc
+	movl	(%esp), %ecx
+	ret
+	.cfi_endproc
+
 	.section .note.GNU-stack, "", @progbits

@@ -13,7 +13,6 @@ extern "C" {
 void gate_sysinfo();
 void gate_sysinfo_entry();
 void gate_passthru_sysinfo();
-void cr_int80();
 [[gnu::visibility("hidden")]] void cr_percpu_write(const void* gd);
 [[gnu::visibility("hidden")]] void cr_tls_share(uint32_t base);
 [[gnu::visibility("hidden")]] extern const uintptr_t* cr_doors;
@@ -44,7 +43,6 @@ bool no_ldt;
 uint32_t percpu_entry = ~0u;  // global descriptors: of %fs, and the one that LWKTs share
 uint32_t shared_entry = ~0u;
 sitedesc sysdesc;
-void (*sysgate)() = cr_int80;  // until the gate opens
 
 // What %fs points at until the scheduler has an area: raw traps need the kernel's entry.
 struct {
@@ -130,7 +128,7 @@ uint32_t read_tcb(uint32_t offset) {
 }  // namespace
 
 percpu_arch percpu_arch_make() {
-  return {sysgate, &sysdesc, &cr_doors, vsyscall_entry(), vsyscall_sigreturn(), 0};
+  return {gate_sysinfo_entry, &sysdesc, &cr_doors, vsyscall_entry(), vsyscall_sigreturn(), 0};
 }
 
 percpu_arch percpu_arch_passthru() {
@@ -195,8 +193,6 @@ void arch_init(const ArchStart& s) {
 }
 
 void arch_open_gate() {
-  sysgate = gate_sysinfo_entry;
-  mygd()->gd_arch.sysgate = sysgate;
   asm volatile("movl %0, %%gs:%c1" ::"r"(&gate_sysinfo), "i"(kTcbSysinfo) : "memory");
 }
 

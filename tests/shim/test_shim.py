@@ -74,6 +74,10 @@ class Shims(unittest.TestCase):
                 self.assertEqual(run_shims(names, "delay", cpus=cpus),
                                  "77 -1 1 others ran\n308 77 1 1\n")
 
+    def test_threads_of_a_shim_are_there_before_the_gate_opens(self):
+        for cpus in CPUS:
+            self.assertEqual(run_shims(["delay"], "tids", cpus=cpus), "0\n")
+
     def test_one_that_refuses(self):
         done = run([CR, "run", "--shim", shim("refuses"), "--", PROGRAM, "parent"])
         self.assertEqual((done.returncode, done.stdout), (126, ""))
