@@ -44,7 +44,7 @@ static int delay(void) {
   // More than once: the kernel may not give the other thread's processor to us meanwhile.
   long before = progress;
   int late = 0;
-  for (int i = 0; i < 100 && progress == before; i++) late = getpgid(getpid());
+  for (int i = 0; i == 0 || (i < 100 && progress == before); i++) late = getpgid(getpid());
   long meanwhile = progress - before;
   errno = 0;
   int failed = getpgid(0);
