@@ -8,6 +8,14 @@ namespace cr {
 
 uint64_t xfeatures = 3;  // x87 and SSE until XCR0 says more
 
+void fpu_save(uintptr_t at) {
+  constexpr uintptr_t kHeader = 512, kHeaderSize = 64;  // xsave wants it zero
+  __builtin_memset(reinterpret_cast<void*>(at + kHeader), 0, kHeaderSize);
+  asm volatile("xsave (%0)" ::"r"(at), "a"(-1), "d"(-1) : "memory");
+}
+
+void fpu_load(uintptr_t at) { asm volatile("xrstor (%0)" ::"r"(at), "a"(-1), "d"(-1) : "memory"); }
+
 void sigframe_init() {
   uint32_t a = 1, b, c = 0, d;
   asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));

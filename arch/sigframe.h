@@ -37,6 +37,10 @@ void sigframe_clear_fpu(uint64_t fp);
 
 void sigframe_from_trapframe(kucontext* uc, const trapframe* tf);
 
+// All of the cpu's extended state, cr_xsave_size bytes at a multiple of 64.
+void fpu_save(uintptr_t at);
+void fpu_load(uintptr_t at);
+
 void sigframe_init();  // finds the size of the extended state, and which parts it has
 extern uint64_t xfeatures;
 extern "C" uintptr_t cr_xsave_size;

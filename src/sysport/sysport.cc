@@ -9,6 +9,7 @@
 
 #include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
+#include "../../arch/sigframe.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
 #include "../signal/signal.h"
@@ -327,6 +328,24 @@ extern "C" [[gnu::visibility("hidden")]] void gate_sleep_interrupted(trapframe* 
   }
 }
 
+namespace {
+
+void preempt_at_gate() {
+  if (sched_timer_due()) sched_run_timers();
+  sched_harvest();
+  sched_preempt_cpu();
+}
+
+// The same where vectors are live over the call: by now they are in the registers, which others will use.
+[[gnu::noinline]] void preempt_keeping_vectors() {
+  uintptr_t at = (reinterpret_cast<uintptr_t>(__builtin_alloca(cr_xsave_size + 63)) + 63) & ~uintptr_t{63};
+  fpu_save(at);
+  preempt_at_gate();
+  fpu_load(at);
+}
+
+}  // namespace
+
 // Something is pending on the way out. 0: dealt with, look again; 1: not now.
 extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
   thread* td = curthread();
@@ -336,9 +355,12 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
   uint32_t ast = __atomic_load_n(&td->td_ast, __ATOMIC_ACQUIRE);
   if ((ast & AST_RESCHED) != 0) {
     __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
-    if (sched_timer_due()) sched_run_timers();
-    sched_harvest();
-    sched_preempt_cpu();
+    bool vectors = tf->desc != nullptr && tf->desc->vector != 0;
+    if (__builtin_expect(vectors, 0)) {
+      preempt_keeping_vectors();
+    } else {
+      preempt_at_gate();
+    }
   }
   if ((ast & AST_SIGNAL) != 0) {
     sig_deliver_at_gate(td, tf);

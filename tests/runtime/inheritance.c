@@ -1,10 +1,8 @@
 /* Priority inheritance: the owner of such a lock runs as the highest who waits for it, all on one
  * processor. Where real-time classes are not allowed, nothing. */
-#include "case.h"
+#include "fifo.h"
 
 #include <linux/futex.h>
-#include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -31,29 +29,9 @@ static void compute(int ms) {
   }
 }
 
-static int be_fifo(void) {
-  struct sched_param p = {.sched_priority = MAIN};
-  cpu_set_t set;
-  CHECK(sched_getaffinity(0, sizeof set, &set) == 0);
-  int first = 0;
-  while (!CPU_ISSET(first, &set)) first++;
-  CPU_ZERO(&set);
-  CPU_SET(first, &set);
-  CHECK(sched_setaffinity(0, sizeof set, &set) == 0);
+static int begin(void) {
   CHECK(sem_init(&ready, 0, 0) == 0 && sem_init(&go_low, 0, 0) == 0 && sem_init(&go_middle, 0, 0) == 0);
-  return sched_setscheduler(0, SCHED_FIFO, &p) == 0;
-}
-
-static pthread_t new_fifo(int priority, void* (*fn)(void*)) {
-  struct sched_param p = {.sched_priority = priority};
-  pthread_attr_t attr;
-  pthread_t t;
-  CHECK(pthread_attr_init(&attr) == 0);
-  CHECK(pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED) == 0);
-  CHECK(pthread_attr_setschedpolicy(&attr, SCHED_FIFO) == 0);
-  CHECK(pthread_attr_setschedparam(&attr, &p) == 0);
-  CHECK(pthread_create(&t, &attr, fn, NULL) == 0);
-  return t;
+  return be_fifo(MAIN);
 }
 
 static void make_locks(int pshared, int robust) {
@@ -106,11 +84,11 @@ static void* middle(void* arg) {
 /* Low has the lock, high waits for it, middle would compute. */
 static void inversion(void* (*owner)(void*)) {
   pthread_t t[3];
-  t[0] = new_fifo(LOW, owner);
+  t[0] = new_fifo(LOW, owner, NULL);
   CHECK(sem_wait(&ready) == 0);
-  t[1] = new_fifo(raise_to ? LOW : HIGH, high);
+  t[1] = new_fifo(raise_to ? LOW : HIGH, high, NULL);
   CHECK(sem_wait(&ready) == 0);
-  t[2] = new_fifo(MIDDLE, middle);
+  t[2] = new_fifo(MIDDLE, middle, NULL);
   sleep_ms(5);
   if (raise_to) CHECK(pthread_setschedprio(t[1], raise_to) == 0);
   CHECK(sem_post(&go_low) == 0 && sem_post(&go_middle) == 0);
@@ -119,46 +97,46 @@ static void inversion(void* (*owner)(void*)) {
 }
 
 static void a_spinner_does_not_keep_the_owner_from_unlocking(void) {
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(0, 0);
   inversion(low);
 }
 static void a_spinner_does_not_keep_the_owner_of_a_shared_lock_from_unlocking(void) {
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(1, 0);
   inversion(low);
 }
 static void the_owner_is_itself_again_once_it_has_unlocked(void) {
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(0, 0);
   pause_after = 20;
   inversion(low);
 }
 static void the_owner_of_a_shared_lock_is_itself_again_once_it_has_unlocked(void) {
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(1, 0);
   pause_after = 20;
   inversion(low);
 }
 static void the_owner_is_itself_again_when_the_waiter_gives_up(void) {
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(0, 0);
   timed = 1;
   inversion(low);
 }
 static void the_owner_of_a_shared_lock_is_itself_again_when_the_waiter_gives_up(void) {
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(1, 0);
   timed = 1;
   inversion(low);
 }
 static void the_owner_runs_as_its_waiter_until_it_ends(void) {
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(0, 1);
   inversion(low_dies);
 }
 static void a_waiter_that_is_raised_raises_the_owner(void) {
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(0, 0);
   raise_to = HIGH;
   inversion(low);
@@ -183,25 +161,25 @@ static void* high_of_second(void* arg) {
 }
 static void chain(void) {
   pthread_t t[4];
-  t[0] = new_fifo(LOW, low);
+  t[0] = new_fifo(LOW, low, NULL);
   CHECK(sem_wait(&ready) == 0);
-  t[1] = new_fifo(CHAIN, between);
+  t[1] = new_fifo(CHAIN, between, NULL);
   CHECK(sem_wait(&ready) == 0);
-  t[2] = new_fifo(HIGH, high_of_second);
+  t[2] = new_fifo(HIGH, high_of_second, NULL);
   CHECK(sem_wait(&ready) == 0);
-  t[3] = new_fifo(MIDDLE, middle);
+  t[3] = new_fifo(MIDDLE, middle, NULL);
   sleep_ms(5);
   CHECK(sem_post(&go_low) == 0 && sem_post(&go_middle) == 0);
   for (int i = 0; i < 4; i++) CHECK(pthread_join(t[i], NULL) == 0);
   say_events();
 }
 static void the_rank_goes_along_a_chain_of_locks(void) {
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(0, 0);
   chain();
 }
 static void the_rank_goes_along_a_chain_of_shared_locks(void) {
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(1, 0);
   chain();
 }
@@ -220,16 +198,16 @@ static void* low_has_both(void* arg) {
   return arg;
 }
 static void the_owner_of_two_keeps_what_the_other_one_gives_it(void) {
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(0, 0);
   pthread_t t[4];
-  t[0] = new_fifo(LOW, low_has_both);
+  t[0] = new_fifo(LOW, low_has_both, NULL);
   CHECK(sem_wait(&ready) == 0);
-  t[1] = new_fifo(HIGH, high_of_second);
+  t[1] = new_fifo(HIGH, high_of_second, NULL);
   CHECK(sem_wait(&ready) == 0);
-  t[2] = new_fifo(HIGH - 1, high);
+  t[2] = new_fifo(HIGH - 1, high, NULL);
   CHECK(sem_wait(&ready) == 0);
-  t[3] = new_fifo(MIDDLE, middle);
+  t[3] = new_fifo(MIDDLE, middle, NULL);
   sleep_ms(5);
   CHECK(sem_post(&go_low) == 0 && sem_post(&go_middle) == 0);
   for (int i = 0; i < 4; i++) CHECK(pthread_join(t[i], NULL) == 0);
@@ -251,12 +229,12 @@ static void* take_turn(void* arg) {
 }
 static void waiters_own_the_lock_by_priority(void) {
   static const int priorities[] = {12, 30, 25, 11, 25, 30, 13};
-  if (!be_fifo()) return;
+  if (!begin()) return;
   make_locks(0, 0);
   CHECK(pthread_mutex_lock(&both->lock) == 0);
   pthread_t t[7];
   for (int i = 0; i < 7; i++) {
-    t[i] = new_fifo(priorities[i], take_turn);
+    t[i] = new_fifo(priorities[i], take_turn, NULL);
     CHECK(sem_wait(&ready) == 0);
     sleep_ms(2);
   }

@@ -1,6 +1,6 @@
 /* What POSIX says of the calls around threads, where the runtime once differed: signals at a handler's
  * return, timers of timer_create, sleeps under blocked signals, small stacks. */
-#include "case.h"
+#include "fifo.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -346,29 +346,6 @@ static void blocked_signals_do_not_prolong_sleeps(void) {
 }
 
 /* ---- real-time classes, all on one processor; where they are not allowed, nothing ---- */
-
-static int be_fifo(int priority) {
-  struct sched_param p = {.sched_priority = priority};
-  cpu_set_t set;
-  CHECK(sched_getaffinity(0, sizeof set, &set) == 0);
-  int first = 0;
-  while (!CPU_ISSET(first, &set)) first++;
-  CPU_ZERO(&set);
-  CPU_SET(first, &set);
-  CHECK(sched_setaffinity(0, sizeof set, &set) == 0);
-  return sched_setscheduler(0, SCHED_FIFO, &p) == 0;
-}
-static pthread_t new_fifo(int priority, void* (*fn)(void*), void* arg) {
-  struct sched_param p = {.sched_priority = priority};
-  pthread_attr_t attr;
-  pthread_t t;
-  CHECK(pthread_attr_init(&attr) == 0);
-  CHECK(pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED) == 0);
-  CHECK(pthread_attr_setschedpolicy(&attr, SCHED_FIFO) == 0);
-  CHECK(pthread_attr_setschedparam(&attr, &p) == 0);
-  CHECK(pthread_create(&t, &attr, fn, arg) == 0);
-  return t;
-}
 
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static sem_t arrived;

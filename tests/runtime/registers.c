@@ -2,11 +2,12 @@
  * flags, the vectors. The calls go through libc's own (rewritten) `syscall`, whose caller-saved
  * registers the C ABI gives up, and through a trap of this program's own. What 32-bit code's own
  * trap leaves alone: i386_calls.c. */
-#include "case.h"
+#include "fifo.h"
 
 #include <dlfcn.h>
 #include <fenv.h>
 #include <immintrin.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 
@@ -137,6 +138,72 @@ static void registers_beside_threads(void) {
 }
 #endif
 
+/* A wake-up by a trap of the program's own, with the first four vectors live over it or others. Each is a function of
+ * its own: what is live is reckoned for whole functions. */
+#ifdef __x86_64__
+#define TRAP "syscall\n"
+#define WAKE(word) "a"(SYS_futex), "D"(word), "S"(FUTEX_WAKE_PRIVATE), "d"(1), [in] "b"(lanes), [out] "r"(out)
+#define TRAP_CLOBBERS "rcx", "r11", "memory"
+#define LAST "xmm15"
+#else
+#define TRAP "int $0x80\n"
+#define WAKE(word) "a"(SYS_futex), "b"(word), "c"(FUTEX_WAKE_PRIVATE), "d"(1), [in] "S"(lanes), [out] "D"(out)
+#define TRAP_CLOBBERS "memory"
+#define LAST "xmm7"
+#endif
+static const uint64_t lanes[4] = {0x1111, 0x2222, 0x3333, 0x4444};
+__attribute__((noinline, target("sse2"))) static int wake_with_few(uint32_t* word) {
+  uint64_t out[4] = {0};
+  long r;
+  __asm__ volatile(
+      "movq (%[in]), %%xmm0\n movq 8(%[in]), %%xmm1\n movq 16(%[in]), %%xmm2\n movq 24(%[in]), %%xmm3\n" TRAP
+      "movq %%xmm0, (%[out])\n movq %%xmm1, 8(%[out])\n movq %%xmm2, 16(%[out])\n movq %%xmm3, 24(%[out])\n"
+      : "=a"(r) : WAKE(word) : TRAP_CLOBBERS, "xmm0", "xmm1", "xmm2", "xmm3");
+  return r >= 0 && memcmp(lanes, out, sizeof out) == 0;
+}
+__attribute__((noinline, target("sse2"))) static int wake_with_others(uint32_t* word) {
+  uint64_t out[4] = {0};
+  long r;
+  __asm__ volatile(
+      "movq (%[in]), %%xmm0\n movq 8(%[in]), %%xmm4\n movq 16(%[in]), %%xmm6\n movq 24(%[in]), %%" LAST "\n" TRAP
+      "movq %%xmm0, (%[out])\n movq %%xmm4, 8(%[out])\n movq %%xmm6, 16(%[out])\n movq %%" LAST ", 24(%[out])\n"
+      : "=a"(r) : WAKE(word) : TRAP_CLOBBERS, "xmm0", "xmm4", "xmm6", LAST);
+  return r >= 0 && memcmp(lanes, out, sizeof out) == 0;
+}
+enum { WAKES = 200 };
+static uint32_t wakes;
+__attribute__((target("sse2"))) static void* fill_vectors_when_woken(void* arg) {
+  for (uint32_t i = 0; i < WAKES; i++) {
+    while (__atomic_load_n(&wakes, __ATOMIC_SEQ_CST) == i) syscall(SYS_futex, &wakes, FUTEX_WAIT_PRIVATE, i, NULL);
+    __asm__ volatile("pcmpeqd %%xmm0, %%xmm0\n movdqa %%xmm0, %%xmm1\n movdqa %%xmm0, %%xmm2\n movdqa %%xmm0, %%xmm3\n"
+                     "movdqa %%xmm0, %%xmm4\n movdqa %%xmm0, %%xmm6\n movdqa %%xmm0, %%" LAST "\n"
+                     : : : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm6", LAST);
+  }
+  return arg;
+}
+static int wake_each_time(void) {
+  int kept = 1;
+  for (uint32_t i = 0; i < WAKES; i++) {
+    __atomic_store_n(&wakes, i + 1, __ATOMIC_SEQ_CST);
+    kept = kept && (i % 2 ? wake_with_few(&wakes) : wake_with_others(&wakes));
+    if (i % 5 == 4) sched_yield();
+  }
+  return kept;
+}
+static void xmm_over_a_wake(void) {
+  pthread_t t;
+  CHECK(pthread_create(&t, NULL, fill_vectors_when_woken, NULL) == 0);
+  CHECK(wake_each_time() && pthread_join(t, NULL) == 0);
+  puts("ok");
+}
+/* The woken one runs before the call has returned. */
+static void xmm_over_a_wake_of_a_higher_one(void) {
+  if (!be_fifo(10)) return;
+  pthread_t t = new_fifo(20, fill_vectors_when_woken, NULL);
+  CHECK(wake_each_time() && pthread_join(t, NULL) == 0);
+  puts("ok");
+}
+
 static void bad_call_numbers(void) {
   static const long numbers[] = {-1, 100000, 335, 1000, 0x7fffffff, -100, 512, 547};
   for (unsigned i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
@@ -176,6 +243,7 @@ static const struct test_case cases[] = {
     CASE(general_registers), CASE(red_zone), CASE(flags), CASE(registers_beside_threads),
 #endif
     CASE(ymm_over_a_call), CASE(rounding_mode_is_the_threads), CASE(bad_call_numbers),
+    CASE(xmm_over_a_wake), CASE(xmm_over_a_wake_of_a_higher_one),
     CASE(preempted_computations),
 };
 CASE_MAIN(cases)
