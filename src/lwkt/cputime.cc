@@ -44,11 +44,26 @@ uint64_t charge(globaldata* gd) {
   return now - mark;
 }
 
-void begin(globaldata* gd, cpu* c) {
+void begin(cpu* c) {
   c->c_exact = 1;
   c->c_counted = 0;
   c->c_used = 0;
-  gd->gd_cpumark = own_clock();
+}
+
+// What runs on other cpus may not switch for long: their marks are set from here.
+void count_all(globaldata* self) {
+  if (self->gd_cpu != nullptr && self->gd_cpu->c_exact == 0) {
+    begin(self->gd_cpu);
+    charge(self);
+  }
+  for (int i = 0; i < ncpus; i++) {
+    __atomic_store_n(&cpus[i]->c_look, 0ul, __ATOMIC_RELAXED);
+    globaldata* gd = __atomic_load_n(&cpus[i]->c_gd, __ATOMIC_ACQUIRE);
+    if (gd == nullptr || gd == self) continue;
+    uint64_t unknown = kMarkUnknown, now = clock_of(gd->gd_ktid);
+    if (now == 0) continue;
+    __atomic_compare_exchange_n(&gd->gd_cpumark, &unknown, now, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+  }
 }
 
 // A cpu that does not count: is it time to begin?
@@ -67,7 +82,8 @@ bool cputime_note(globaldata* gd, cpu* c) {
   bool all = __atomic_load_n(&wanted, __ATOMIC_RELAXED);
   if (c->c_exact == 0) {
     if (!all && !switches_became_rare(c)) return false;
-    begin(gd, c);
+    begin(c);
+    charge(gd);
     return true;
   }
   c->c_used += charge(gd);
@@ -87,16 +103,23 @@ bool cputime_note(globaldata* gd, cpu* c) {
   return false;
 }
 
+// What runs on gd may go on for long before it picks, and somebody may look at its time meanwhile.
+void cputime_hold(globaldata* gd, cpu* c) {
+  if (c->c_exact == 0 && __atomic_load_n(&wanted, __ATOMIC_RELAXED)) begin(c);
+  if (c->c_exact == 0) {
+    gd->gd_cpumark = kMarkUnknown;
+  } else if (gd->gd_cpumark == kMarkUnknown) {
+    gd->gd_cpumark = own_clock();
+  }
+}
+
 void cputime_leave(globaldata* gd) {
   if (gd->gd_cpumark != kMarkUnknown) charge(gd);
 }
 
 uint64_t cputime_of(const thread* td) {
   globaldata* self = mygd();
-  if (!__atomic_exchange_n(&wanted, true, __ATOMIC_SEQ_CST)) {
-    for (int i = 0; i < ncpus; i++) __atomic_store_n(&cpus[i]->c_look, 0ul, __ATOMIC_RELAXED);
-  }
-  if (self->gd_cpu != nullptr && self->gd_cpu->c_exact == 0) begin(self, self->gd_cpu);
+  if (!__atomic_exchange_n(&wanted, true, __ATOMIC_SEQ_CST)) count_all(self);
   if (td == self->gd_curthread) {
     charge(self);
     return td->td_cputime;

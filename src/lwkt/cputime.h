@@ -24,9 +24,7 @@ bool cputime_note(globaldata* gd, cpu* c);
 // The calling rfork's LWKT leaves it without a pick.
 void cputime_leave(globaldata* gd);
 // The calling rfork gets c.
-inline void cputime_hold(globaldata* gd, const cpu* c) {
-  if (c->c_exact == 0) gd->gd_cpumark = kMarkUnknown;
-}
+void cputime_hold(globaldata* gd, cpu* c);
 // What td has used so far, ns. If it is not the caller: under siglock, so that it stays.
 uint64_t cputime_of(const thread* td);
 // In a fork's child.

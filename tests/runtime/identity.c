@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -158,6 +159,7 @@ static int64_t used_by_a;
 static void burn_30(void) { burn_ns(CLOCK_PROCESS_CPUTIME_ID, 30 * kMs); }
 static void look_at_first(void) { used_by_a = ns_of(clock_of_first); }
 
+/* What a machine that stands still costs is charged to whoever runs just then: so up to five times. */
 static void clock_of_another_thread(void) {
   struct agent a, b;
   clockid_t clock_of_b;
@@ -166,21 +168,92 @@ static void clock_of_another_thread(void) {
   CHECK(pthread_getcpuclockid(a.t, &clock_of_a) == 0);
   CHECK(pthread_getcpuclockid(b.t, &clock_of_b) == 0);
   CHECK(pthread_getcpuclockid(pthread_self(), &clock_of_first) == 0);
-  int64_t a0 = ns_of(clock_of_a), b0 = ns_of(clock_of_b), m0 = ns_of(CLOCK_THREAD_CPUTIME_ID);
-  agent_do(&a, burn_30);
-  int64_t a1 = ns_of(clock_of_a), b1 = ns_of(clock_of_b), m1 = ns_of(CLOCK_THREAD_CPUTIME_ID);
-  /* what it burnt, and nothing of the others' */
-  printf("%d %d %d\n", a1 - a0 >= 25 * kMs, b1 - b0 < 10 * kMs, m1 - m0 < 10 * kMs);
-  burn_ns(CLOCK_THREAD_CPUTIME_ID, 30 * kMs);
-  printf("%d %d\n", ns_of(clock_of_a) - a1 < 10 * kMs, ns_of(CLOCK_THREAD_CPUTIME_ID) - m1 >= 30 * kMs);
-  agent_do(&a, look_at_first);
-  printf("%d\n", used_by_a - m1 >= 30 * kMs);
+  int as_burnt = 0, as_own = 0, as_seen_by_a = 0;
+  for (int i = 0; i < 5 && !(as_burnt && as_own && as_seen_by_a); i++) {
+    int64_t a0 = ns_of(clock_of_a), b0 = ns_of(clock_of_b), m0 = ns_of(CLOCK_THREAD_CPUTIME_ID);
+    agent_do(&a, burn_30);
+    int64_t a1 = ns_of(clock_of_a), b1 = ns_of(clock_of_b), m1 = ns_of(CLOCK_THREAD_CPUTIME_ID);
+    /* what it burnt, and nothing of the others' */
+    as_burnt = a1 - a0 >= 25 * kMs && b1 - b0 < 10 * kMs && m1 - m0 < 10 * kMs;
+    burn_ns(CLOCK_THREAD_CPUTIME_ID, 30 * kMs);
+    as_own = ns_of(clock_of_a) - a1 < 10 * kMs && ns_of(CLOCK_THREAD_CPUTIME_ID) - m1 >= 30 * kMs;
+    agent_do(&a, look_at_first);
+    as_seen_by_a = used_by_a - m1 >= 30 * kMs;
+  }
+  printf("%d %d %d\n", as_burnt, as_own, as_seen_by_a);
   struct timespec res;
   printf("%d %d\n", clock_getres(clock_of_a, &res), res.tv_sec == 0);
   agent_end(&a);
   agent_end(&b);
   struct timespec ts;
   printf("%d %d\n", clock_gettime(clock_of_a, &ts), errno);
+}
+
+/* Threads that hand over often are not counted until somebody asks; the first to ask does so while
+ * this one is in a call that blocks, from which it comes back to the cpu of the one that asked, who is
+ * in such a call, too: there is no switch. */
+static int of_child, of_a;
+static void nothing(void) {}
+static void lock_and_burn_30(void) {
+  CHECK(flock(of_a, LOCK_EX) == 0 && flock(of_child, LOCK_EX) == 0);
+  burn_30();
+  CHECK(flock(of_a, LOCK_UN) == 0);
+}
+static int new_file(char* path) {
+  int fd = mkstemp(path);
+  CHECK(fd >= 0);
+  return fd;
+}
+static void clock_first_read_during_a_call(void) {
+  char first[] = "/tmp/identityXXXXXX", second[] = "/tmp/identityXXXXXX";
+  int held_by_child = new_file(first), mine = new_file(second), told[2];
+  CHECK(pipe(told) == 0 && flock(held_by_child, LOCK_EX) == 0);
+  pid_t child = fork();
+  if (child == 0) {
+    char c;
+    CHECK(read(told[0], &c, 1) == 1);
+    sleep_ms(60);
+    _exit(0);
+  }
+  close(held_by_child);
+  of_child = open(first, O_RDWR);
+  of_a = open(second, O_RDWR);
+  CHECK(of_child >= 0 && of_a >= 0 && unlink(first) == 0 && unlink(second) == 0);
+  struct agent a;
+  agent_start(&a);
+  for (int i = 0; i < 20000; i++) agent_do(&a, nothing);
+  CHECK(pthread_getcpuclockid(a.t, &clock_of_a) == 0);
+  pthread_mutex_lock(&a.lock);
+  a.todo = lock_and_burn_30;
+  pthread_cond_broadcast(&a.cond);
+  pthread_mutex_unlock(&a.lock);
+  sleep_ms(20);
+  CHECK(write(told[1], "", 1) == 1);
+  int64_t before = ns_of(clock_of_a);
+  CHECK(flock(mine, LOCK_EX) == 0);
+  printf("%d\n", ns_of(clock_of_a) - before >= 25 * kMs);
+  CHECK(waitpid(child, NULL, 0) == child);
+  agent_end(&a);
+}
+
+static void burn_60(void) { burn_ns(CLOCK_PROCESS_CPUTIME_ID, 60 * kMs); }
+static void clock_first_read_of_one_that_computes(void) {
+  struct agent a;
+  agent_start(&a);
+  for (int i = 0; i < 20000; i++) agent_do(&a, nothing);
+  CHECK(pthread_getcpuclockid(a.t, &clock_of_a) == 0);
+  pthread_mutex_lock(&a.lock);
+  a.todo = burn_60;
+  pthread_cond_broadcast(&a.cond);
+  pthread_mutex_unlock(&a.lock);
+  sleep_ms(10);
+  int64_t before = ns_of(clock_of_a), of_all = ns_of(CLOCK_PROCESS_CPUTIME_ID);
+  pthread_mutex_lock(&a.lock);
+  while (a.todo != NULL) pthread_cond_wait(&a.cond, &a.lock);
+  pthread_mutex_unlock(&a.lock);
+  of_all = ns_of(CLOCK_PROCESS_CPUTIME_ID) - of_all;
+  printf("%d\n", ns_of(clock_of_a) - before >= of_all - 5 * kMs);
+  agent_end(&a);
 }
 
 static int64_t at_end;
@@ -661,6 +734,7 @@ static void ids_are_the_processes(void) {
 }
 static const struct test_case cases[] = {
     CASE(names_of_other_threads), CASE(names_by_proc), CASE(clock_of_another_thread),
+    CASE(clock_first_read_during_a_call), CASE(clock_first_read_of_one_that_computes),
     CASE(thread_clock_read_at_the_end), CASE(thread_clock_of_a_sleeper),
     CASE(thread_usage_read_at_the_end), CASE(thread_clocks_beside_each_other),
     CASE(affinity_is_each_threads_own), CASE(scheduling_class_is_each_threads_own),
