@@ -25,6 +25,7 @@
 #include "../src/sysport/sysport.h"
 #include "futex_internal.h"
 #include "sysent.h"
+#include "timespec.h"
 
 namespace cr {
 
@@ -80,10 +81,14 @@ int wake_locked(Bucket* b, uint64_t addr, int n, uint32_t mask) {
   return woken;
 }
 
+int futex_wake(uint64_t addr, int n, uint32_t mask) {
+  Bucket* b = bucket_of(addr);
+  Guard g(b->lock);
+  return wake_locked(b, addr, n < 1 ? 1 : n, mask);
+}
+
 int futex_sleep(thread* td, Bucket* b, uint64_t addr, uint32_t mask, uint64_t deadline) {
-  td->td_waddr = addr;
-  td->td_wmask = mask;
-  append(b, td);
+  hang(b, td, addr, mask);
   sched_block(td);
   if (deadline != kNever && !timer_arm(td, deadline)) {
     td->td_state = TDS_RUNNING;
@@ -100,28 +105,6 @@ int futex_sleep(thread* td, Bucket* b, uint64_t addr, uint32_t mask, uint64_t de
 
 namespace {
 
-int wait(uint64_t addr, uint32_t value, uint32_t mask, uint64_t deadline) {
-  if (mask == 0) return EINVAL;
-  thread* td = curthread();
-  Bucket* b = bucket_of(addr);
-  for (;;) {
-    b->lock.lock();
-    uint32_t seen;
-    if (user_load32(&seen, reinterpret_cast<const uint32_t*>(addr)) != 0) {
-      b->lock.unlock();
-      return EFAULT;
-    }
-    if (seen != value) {
-      b->lock.unlock();
-      return EAGAIN;
-    }
-    int error = futex_sleep(td, b, addr, mask, deadline);
-    if (__builtin_expect(error != EINTR, 1)) return error;
-    if (deadline == kNever) return ERESTARTSYS;
-    if (sig_interrupts(td)) return EINTR;
-  }
-}
-
 [[gnu::noinline]] int wait_ended(int64_t why) {
   unhang(curthread());
   return why == -EINTR ? ERESTARTSYS : static_cast<int>(-why);
@@ -130,11 +113,9 @@ int wait(uint64_t addr, uint32_t value, uint32_t mask, uint64_t deadline) {
 // Hangs the caller in the word's bucket, to sleep there: 0, or why not.
 [[gnu::always_inline]] inline int hang_locked(union sysunion* m, thread* td, Bucket* b, uint32_t mask) {
   uint64_t addr = m->raw.arg[0];
-  int64_t seen = user_fetch32(reinterpret_cast<const uint32_t*>(addr));
-  if (__builtin_expect(seen != static_cast<uint32_t>(m->raw.arg[2]), 0)) return seen < 0 ? EFAULT : EAGAIN;
-  td->td_waddr = addr;
-  td->td_wmask = mask;
-  append(b, td);
+  int error = futex_check(addr, static_cast<uint32_t>(m->raw.arg[2]));
+  if (error != 0) return error;
+  hang(b, td, addr, mask);
   sched_block(td);
   return 0;
 }
@@ -145,7 +126,7 @@ int wait(uint64_t addr, uint32_t value, uint32_t mask, uint64_t deadline) {
   return hang_locked(m, curthread(), b, mask);
 }
 
-// wait() without a timeout, in as little stack as can be: most threads that wait do it here.
+// Without a timeout, in as little stack as can be: most threads that wait do it here.
 [[gnu::noinline]] int wait_for_ever(union sysunion* m, uint32_t mask) {
   thread* td = curthread();
   m->sm.sm_result = 0;
@@ -157,6 +138,26 @@ int wait(uint64_t addr, uint32_t value, uint32_t mask, uint64_t deadline) {
   return __builtin_expect(why == 0, 1) ? 0 : wait_ended(why);
 }
 
+int wait(union sysunion* m, uint32_t mask, uint64_t deadline) {
+  if (mask == 0) return EINVAL;
+  if (deadline == kNever) return wait_for_ever(m, mask);
+  m->sm.sm_result = 0;
+  uint64_t addr = m->raw.arg[0];
+  thread* td = curthread();
+  Bucket* b = bucket_of(addr);
+  for (;;) {
+    b->lock.lock();
+    int error = futex_check(addr, static_cast<uint32_t>(m->raw.arg[2]));
+    if (error != 0) {
+      b->lock.unlock();
+      return error;
+    }
+    error = futex_sleep(td, b, addr, mask, deadline);
+    if (__builtin_expect(error != EINTR, 1)) return error;
+    if (sig_interrupts(td)) return EINTR;
+  }
+}
+
 // After a wake-up: what the monitor wants the waker to leave the cpu for, if it does.
 [[gnu::always_inline]] inline void give_way_if_asked() {
   cpu* c = mycpu();
@@ -166,14 +167,7 @@ int wait(uint64_t addr, uint32_t value, uint32_t mask, uint64_t deadline) {
 }
 
 [[gnu::noinline]] int wake_some(union sysunion* m, uint32_t mask) {
-  const uint64_t* a = m->raw.arg;
-  int n = static_cast<int>(a[2]);
-  Bucket* b = bucket_of(a[0]);
-  int woken;
-  {
-    Guard g(b->lock);
-    woken = wake_locked(b, a[0], n < 1 ? 1 : n, mask);
-  }
+  int woken = futex_wake(m->raw.arg[0], static_cast<int>(m->raw.arg[2]), mask);
   m->sm.sm_result = woken;
   if (woken > 0) give_way_if_asked();
   return 0;
@@ -208,8 +202,7 @@ int wait_alone(union sysunion* m, uint32_t cmd) {
   uint64_t op = a[1], mask = a[5];
   uint64_t until = clock_monotonic() + kDeadlockPatience;
   __kernel_timespec ts;  // in the call's form
-  user_timespec_store(m->sm.sm_nr, reinterpret_cast<uintptr_t>(&ts),
-                      {static_cast<int64_t>(until / kSecond), static_cast<int64_t>(until % kSecond)});
+  user_timespec_store(m->sm.sm_nr, reinterpret_cast<uintptr_t>(&ts), timespec_of(until));
   a[1] = FUTEX_WAIT_BITSET | (op & FUTEX_PRIVATE_FLAG);
   a[3] = reinterpret_cast<uintptr_t>(&ts);
   if (cmd == FUTEX_WAIT) a[5] = FUTEX_BITSET_MATCH_ANY;
@@ -233,15 +226,13 @@ int futex_deadline(uint32_t nr, uint64_t user, bool relative, bool realtime, uin
   if (user == 0) return 0;
   __kernel_timespec ts;
   if (user_timespec(nr, user, &ts) != 0) return EFAULT;
-  if (ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<int64_t>(kSecond) || ts.tv_sec < 0) return EINVAL;
+  if (!timespec_valid(ts)) return EINVAL;
   *out = time_deadline(ts, relative, realtime);
   return 0;
 }
 
 int futex_wake_all(uint64_t addr, int n) {
-  Bucket* b = bucket_of(addr);
-  Guard g(b->lock);
-  return wake_locked(b, addr, n, FUTEX_BITSET_MATCH_ANY);
+  return futex_wake(addr, n, FUTEX_BITSET_MATCH_ANY);
 }
 
 void futex_atfork_child() {
@@ -284,12 +275,10 @@ namespace {
   switch (cmd) {
     case FUTEX_WAIT:
       error = futex_deadline(nr, timeout, true, false, &deadline);
-      if (error == 0) error = wait(addr, value, FUTEX_BITSET_MATCH_ANY, deadline);
-      break;
+      return error != 0 ? error : wait(m, FUTEX_BITSET_MATCH_ANY, deadline);
     case FUTEX_WAIT_BITSET:
       error = futex_deadline(nr, timeout, false, realtime, &deadline);
-      if (error == 0) error = wait(addr, value, static_cast<uint32_t>(a[5]), deadline);
-      break;
+      return error != 0 ? error : wait(m, static_cast<uint32_t>(a[5]), deadline);
     case FUTEX_WAKE:
       return wake_some(m, FUTEX_BITSET_MATCH_ANY);
     case FUTEX_WAKE_BITSET: {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <stdint.h>
-#include <linux/time_types.h>
 
 namespace cr {
 
@@ -15,8 +14,5 @@ bool futex_pi_owner_died(uint64_t addr, int32_t tid);
 // one left must not wait in the kernel: its wake comes from here.
 extern uint32_t futex_dying;
 void futex_atfork_child();
-
-// A program's timeout as ns of CLOCK_MONOTONIC (syscalls/time.cc).
-uint64_t time_deadline(const __kernel_timespec& ts, bool relative, bool realtime);
 
 }  // namespace cr

@@ -33,13 +33,6 @@ bool for_kernel(uint64_t addr, uint64_t flags, uint64_t mask) {
          (addr & 3) != 0 || !is_ours(addr, flags);
 }
 
-int wake(uint64_t addr, int n, uint32_t mask) {
-  if (n == 0) return 0;
-  Bucket* b = bucket_of(addr);
-  Guard g(b->lock);
-  return wake_locked(b, addr, n < 1 ? 1 : n, mask);
-}
-
 }  // namespace
 
 int futex2_deadline(uint64_t timeout, uint64_t clock, uint64_t* out) {
@@ -53,7 +46,8 @@ int futex2_deadline(uint64_t timeout, uint64_t clock, uint64_t* out) {
 int sys_futex_wake(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   if (for_kernel(a[0], static_cast<uint32_t>(a[3]), a[1])) return sysport_trap(m);
-  m->sm.sm_result = wake(a[0], static_cast<int>(a[2]), static_cast<uint32_t>(a[1]));
+  auto n = static_cast<int>(a[2]);
+  m->sm.sm_result = n == 0 ? 0 : futex_wake(a[0], n, static_cast<uint32_t>(a[1]));
   return 0;
 }
 
@@ -69,10 +63,7 @@ int sys_futex_wait(union sysunion* m) {
   m->sm.sm_result = 0;
   Bucket* b = bucket_of(addr);
   b->lock.lock();
-  uint32_t seen;
-  error = user_load32(&seen, reinterpret_cast<const uint32_t*>(addr)) != 0 ? EFAULT
-          : seen != static_cast<uint32_t>(a[1])                            ? EAGAIN
-                                                                           : 0;
+  error = futex_check(addr, static_cast<uint32_t>(a[1]));
   if (error != 0) {
     b->lock.unlock();
     return error;

@@ -14,9 +14,11 @@
 // takes itself out. Lock order: bucket (lower address first), then the run queue's atomics.
 #pragma once
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <stdint.h>
 
+#include "../arch/usercopy.h"
 #include "../src/lwkt/spinlock.h"
 #include "../src/lwkt/thread.h"
 
@@ -66,6 +68,20 @@ inline void unlink(Bucket* b, thread* td) {
   td->td_wprev = nullptr;
 }
 
+// td will wait in b, which is locked.
+inline void hang(Bucket* b, thread* td, uint64_t addr, uint32_t mask) {
+  td->td_waddr = addr;
+  td->td_wmask = mask;
+  append(b, td);
+}
+
+// 0 if the word holds `value`, else why a wait for it to change is over.
+inline int futex_check(uint64_t addr, uint32_t value) {
+  int64_t seen = user_fetch32(reinterpret_cast<const uint32_t*>(addr));
+  if (__builtin_expect(seen == value, 1)) return 0;
+  return seen < 0 ? EFAULT : EAGAIN;
+}
+
 // To another bucket; both are locked.
 inline void move(Bucket* from, Bucket* to, thread* td, uint64_t addr) {
   unlink(from, td);
@@ -85,8 +101,9 @@ struct TwoBuckets {
   }
 };
 
-// Wakes up to n waiters on addr. The bucket is locked.
+// Wakes up to n waiters on addr, one at least. How many; in wake_locked the bucket is locked.
 int wake_locked(Bucket* b, uint64_t addr, int n, uint32_t mask);
+int futex_wake(uint64_t addr, int n, uint32_t mask);
 
 // Hangs td in b, which is locked and is unlocked here, and sleeps until a wake (0), deadline
 // (ETIMEDOUT) or signal (EINTR); ENOMEM if no timer is to be had.

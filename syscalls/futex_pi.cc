@@ -64,9 +64,7 @@ thread* unhang(Bucket* b, thread* td) {
 // Hangs td in b.
 void hang(Bucket* b, thread* td, PiWait* w, uint64_t addr) {
   td->td_piwait = w;
-  td->td_waddr = addr;
-  td->td_wmask = kNoWake;
-  append(b, td);
+  hang(b, td, addr, kNoWake);
 }
 
 // Sleeps until somebody has taken the caller out of its bucket, or it does so itself. ranklock is held
@@ -128,9 +126,7 @@ int hand_over(Bucket* b, uint64_t addr, uint32_t seen, uint32_t bits) {
 int requeue(uint64_t from, uint64_t to, int nmove, uint32_t expect, long* result) {
   Bucket *bf = bucket_of(from), *bt = bucket_of(to);
   TwoBuckets g(bf, bt);
-  uint32_t seen;
-  if (user_load32(&seen, reinterpret_cast<const uint32_t*>(from)) != 0) return EFAULT;
-  if (seen != expect) return EAGAIN;
+  if (int error = futex_check(from, expect); error != 0) return error;
   // The first waiter counts as the woken one, the others as moved, whether the lock is free or not.
   long done = 0;
   thread* owner = nullptr;
@@ -161,6 +157,7 @@ int requeue(uint64_t from, uint64_t to, int nmove, uint32_t expect, long* result
       done++;
     } else {
       // It timed out just now, but the word names it: the next one's turn.
+      uint32_t seen = 0;
       user_load32(&seen, reinterpret_cast<const uint32_t*>(to));
       hand_over(bt, to, seen, 0);
       owner = inherit_owner(to);
@@ -212,10 +209,7 @@ int futex_wait_requeue_pi(uint64_t addr, uint32_t value, uint64_t lock, uint64_t
   PiWait w{.waiter = td, .lock = lock, .target = lock};
   ranklock.lock();
   b->lock.lock();
-  uint32_t seen;
-  int error = user_load32(&seen, reinterpret_cast<const uint32_t*>(addr)) != 0 ? EFAULT
-              : seen != value                                                  ? EAGAIN
-                                                                               : 0;
+  int error = futex_check(addr, value);
   if (error == 0) hang(b, td, &w, addr);
   b->lock.unlock();
   if (error != 0) {

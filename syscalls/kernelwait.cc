@@ -27,6 +27,7 @@
 #include "../arch/usercopy.h"
 #include "blocking.h"
 #include "sysent.h"
+#include "timespec.h"
 
 namespace cr {
 
@@ -76,7 +77,7 @@ int splice_ends(union sysunion* m, int in, int out, uint64_t flags) {
 bool valid_time(uint32_t nr, uint64_t at) {
   if (at == 0) return true;
   __kernel_timespec ts;
-  return user_timespec(nr, at, &ts) == 0 && ts.tv_sec >= 0 && static_cast<uint64_t>(ts.tv_nsec) < kSecond;
+  return user_timespec(nr, at, &ts) == 0 && timespec_valid(ts);
 }
 
 // A time that has passed makes it a try; EINVAL of the program's own time comes first.

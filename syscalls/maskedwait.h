@@ -12,7 +12,7 @@
 #include "../src/lwkt/clock.h"
 #include "../src/signal/signal.h"
 #include "../src/sysport/sysport.h"
-#include "futex.h"
+#include "timespec.h"
 
 namespace cr {
 
@@ -46,7 +46,7 @@ struct Timeout {
 
   // False: not a time.
   bool set(int64_t sec, int64_t nsec) {
-    if (sec < 0 || nsec < 0 || nsec >= static_cast<int64_t>(kSecond)) return false;
+    if (!timespec_valid({sec, nsec})) return false;
     none = sec == 0 && nsec == 0;
     deadline = time_deadline({sec, nsec}, true, false);
     return true;
@@ -58,7 +58,7 @@ struct Timeout {
   __kernel_timespec rest() const {
     uint64_t now = clock_monotonic();
     uint64_t left = deadline > now ? deadline - now : 0;
-    return {static_cast<int64_t>(left / kSecond), static_cast<int64_t>(left % kSecond)};
+    return timespec_of(left);
   }
   int rest_ms() const {
     __kernel_timespec ts = rest();

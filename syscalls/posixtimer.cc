@@ -8,37 +8,23 @@
 #include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
-#include "../src/lwkt/clock.h"
 #include "../src/lwkt/rfork.h"
 #include "../src/signal/signal.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
 #include "sysent.h"
 #include "threadclock.h"
+#include "timespec.h"
 
 namespace cr {
 
 namespace {
 int32_t timer_of(const union sysunion* m) { return static_cast<int32_t>(m->raw.arg[0]); }
 
-bool is_time(const __kernel_timespec& ts) {
-  return ts.tv_sec >= 0 && ts.tv_nsec >= 0 && ts.tv_nsec < static_cast<int64_t>(kSecond);
-}
-
-uint64_t to_ns(const __kernel_timespec& ts) {
-  constexpr int64_t kMost = 1ll << 33;  // seconds: for ever
-  int64_t s = ts.tv_sec < kMost ? ts.tv_sec : kMost;
-  return static_cast<uint64_t>(s) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
-}
-
-__kernel_timespec to_timespec(uint64_t ns) {
-  return {static_cast<int64_t>(ns / kSecond), static_cast<int64_t>(ns % kSecond)};
-}
-
 // To an itimerspec in the form of call `nr`: the interval comes first. 0 or EFAULT.
 int store_setting(uint32_t nr, uint64_t at, const TimerSetting& s) {
-  bool bad = user_timespec_store(nr, at, to_timespec(s.interval)) != 0 ||
-             user_timespec_store(nr, at + user_timespec_size(nr), to_timespec(s.value)) != 0;
+  bool bad = user_timespec_store(nr, at, timespec_of(s.interval)) != 0 ||
+             user_timespec_store(nr, at + user_timespec_size(nr), timespec_of(s.value)) != 0;
   return bad ? EFAULT : 0;
 }
 }  // namespace
@@ -89,14 +75,14 @@ int sys_timer_settime(union sysunion* m) {
   uint32_t nr = m->sm.sm_nr;
   uint64_t at = m->raw.arg[2], old_at = m->raw.arg[3];
   __kernel_timespec value, interval;
-  bool good = user_timespec(nr, at, &interval) == 0 && is_time(interval) &&
-              user_timespec(nr, at + user_timespec_size(nr), &value) == 0 && is_time(value);
+  bool good = user_timespec(nr, at, &interval) == 0 && timespec_valid(interval) &&
+              user_timespec(nr, at + user_timespec_size(nr), &value) == 0 && timespec_valid(value);
   if (!good) return sysport_trap(m);
   sig_timer_rearm(timer_of(m));
   bool absolute = (m->raw.arg[1] & TIMER_ABSTIME) != 0;
   TimerSetting old{};
   int error;
-  if (!sig_timer_set(timer_of(m), absolute, {to_ns(value), to_ns(interval)}, &old, &error)) {
+  if (!sig_timer_set(timer_of(m), absolute, {timespec_ns(value), timespec_ns(interval)}, &old, &error)) {
     return sysport_trap(m);
   }
   m->sm.sm_result = 0;

@@ -12,8 +12,8 @@
 #include "../src/signal/signal.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
-#include "futex.h"
 #include "sysent.h"
+#include "timespec.h"
 
 namespace cr {
 
@@ -150,7 +150,7 @@ int sys_rt_sigtimedwait(union sysunion* m) {
   if (a[2] != 0) {
     __kernel_timespec ts;
     if (user_timespec(m->sm.sm_nr, a[2], &ts) != 0) return EFAULT;
-    if (ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<int64_t>(kSecond)) return EINVAL;
+    if (!timespec_valid(ts)) return EINVAL;
     poll = ts.tv_sec == 0 && ts.tv_nsec == 0;
     deadline = time_deadline(ts, true, false);
   }

@@ -16,18 +16,16 @@
 #include "../src/signal/signal.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
-#include "futex.h"
 #include "kernelwait.h"
 #include "sysent.h"
 #include "threadclock.h"
+#include "timespec.h"
 
 namespace cr {
 
 uint64_t time_deadline(const __kernel_timespec& ts, bool relative, bool realtime) {
-  // Far enough away is never: also keeps the sums below from overflowing.
-  constexpr int64_t kForever = 1ll << 33;  // seconds
-  if (ts.tv_sec > kForever) return kNever;
-  uint64_t ns = static_cast<uint64_t>(ts.tv_sec) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
+  if (ts.tv_sec > kForeverSeconds) return kNever;
+  uint64_t ns = timespec_ns(ts);
   uint64_t now = clock_monotonic();
   if (relative) return now + ns;
   if (!realtime) return ns;
@@ -36,10 +34,6 @@ uint64_t time_deadline(const __kernel_timespec& ts, bool relative, bool realtime
 }
 
 namespace {
-
-bool bad(const __kernel_timespec& ts) {
-  return ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= static_cast<int64_t>(kSecond);
-}
 
 // Sleeps until `deadline`, which may be past: then until the timers are next looked at. 0 or EINTR.
 int sleep_until(uint64_t deadline) {
@@ -54,16 +48,12 @@ int sleep_until(uint64_t deadline) {
   return why == -EINTR ? EINTR : 0;
 }
 
-__kernel_timespec to_timespec(uint64_t ns) {
-  return {static_cast<int64_t>(ns / kSecond), static_cast<int64_t>(ns % kSecond)};
-}
-
 // The rest of an interrupted relative sleep, of call `nr`.
 int report_rest(uint32_t nr, uint64_t rem, uint64_t deadline) {
   if (rem == 0) return EINTR;
   uint64_t now = clock_monotonic();
   uint64_t left = deadline > now ? deadline - now : 0;
-  return user_timespec_store(nr, rem, to_timespec(left)) != 0 ? EFAULT : EINTR;
+  return user_timespec_store(nr, rem, timespec_of(left)) != 0 ? EFAULT : EINTR;
 }
 
 // A deadline that has come already: others get their turn, as by a yield.
@@ -106,7 +96,7 @@ int sys_nanosleep(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   __kernel_timespec ts;
   if (user_timespec(m->sm.sm_nr, a[0], &ts) != 0) return EFAULT;
-  if (bad(ts)) return EINVAL;
+  if (!timespec_valid(ts)) return EINVAL;
   if (nthreads == 1) return nap(m, 0, ts);
   m->sm.sm_result = 0;
   if (ts.tv_sec == 0 && ts.tv_nsec == 0) return no_sleep();
@@ -149,7 +139,7 @@ int sleep_on_thread(union sysunion* m, int32_t tid, bool absolute, const __kerne
   uint32_t nr = m->sm.sm_nr;
   uint64_t user_rest = m->raw.arg[3], used;
   if (tid == curthread()->td_tid || !cputime_of_tid(tid, &used)) return EINVAL;
-  uint64_t ns = static_cast<uint64_t>(ts.tv_sec) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
+  uint64_t ns = timespec_ns(ts);
   uint64_t deadline = absolute ? ns : used + ns;
   __kernel_timespec request;  // in the call's form
   auto left = [&] {
@@ -157,7 +147,7 @@ int sleep_on_thread(union sysunion* m, int32_t tid, bool absolute, const __kerne
     return deadline > used ? deadline - used : 0;
   };
   auto ask = [&](union sysunion*) {
-    return user_timespec_store(nr, reinterpret_cast<uintptr_t>(&request), to_timespec(left())) == 0;
+    return user_timespec_store(nr, reinterpret_cast<uintptr_t>(&request), timespec_of(left())) == 0;
   };
   m->raw.arg[0] = static_cast<uint32_t>(CLOCK_PROCESS_CPUTIME_ID);
   m->raw.arg[1] = m->raw.arg[3] = 0;
@@ -169,7 +159,7 @@ int sleep_on_thread(union sysunion* m, int32_t tid, bool absolute, const __kerne
     error = sysport_trap_timed(m, true, ask);
   }
   if (error != EINTR || absolute || user_rest == 0) return error;
-  return user_timespec_store(nr, user_rest, to_timespec(left())) != 0 ? EFAULT : EINTR;
+  return user_timespec_store(nr, user_rest, timespec_of(left())) != 0 ? EFAULT : EINTR;
 }
 
 }  // namespace
@@ -185,9 +175,9 @@ int sys_clock_nanosleep(union sysunion* m) {
   if (in_kernel && absolute && !threads) return sysport_trap_sleep(m);
   __kernel_timespec ts;
   if (user_timespec(m->sm.sm_nr, a[2], &ts) != 0) return EFAULT;
-  if (threads) return bad(ts) ? EINVAL : sleep_on_thread(m, tid, absolute, ts);
+  if (threads) return !timespec_valid(ts) ? EINVAL : sleep_on_thread(m, tid, absolute, ts);
   if (in_kernel) return nap(m, 2, ts);
-  if (bad(ts)) return EINVAL;
+  if (!timespec_valid(ts)) return EINVAL;
   m->sm.sm_result = 0;
   if (absolute && clock == CLOCK_BOOTTIME) return sysport_trap_sleep(m);
   for (;;) {
@@ -198,8 +188,7 @@ int sys_clock_nanosleep(union sysunion* m) {
     if (error == EINTR) return absolute ? EINTR : report_rest(m->sm.sm_nr, a[3], deadline);
     if (error != 0 || !absolute || clock != CLOCK_REALTIME) return error;
     // The clock may have been set back meanwhile.
-    uint64_t want = static_cast<uint64_t>(ts.tv_sec) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
-    if (clock_realtime() >= want) return 0;
+    if (clock_realtime() >= timespec_ns(ts)) return 0;
   }
 }
 
@@ -209,7 +198,7 @@ int sys_semtimedop(union sysunion* m) {
   __kernel_timespec ts, left;  // `left` in the call's form
   if (at != 0) {
     if (user_timespec(nr, at, &ts) != 0) return EFAULT;
-    if (bad(ts)) return EINVAL;
+    if (!timespec_valid(ts)) return EINVAL;
   }
   if (sched_others()) {
     int error = kernelwait_try_semop(m);
@@ -220,7 +209,7 @@ int sys_semtimedop(union sysunion* m) {
   return sysport_trap_timed(m, true, [&](union sysunion* u) {
     uint64_t now = clock_monotonic();
     uint64_t ns = deadline > now ? deadline - now : 0;
-    user_timespec_store(nr, reinterpret_cast<uintptr_t>(&left), to_timespec(ns));
+    user_timespec_store(nr, reinterpret_cast<uintptr_t>(&left), timespec_of(ns));
     u->raw.arg[3] = reinterpret_cast<uintptr_t>(&left);
     return ns != 0;
   });
@@ -233,7 +222,7 @@ int sys_clock_gettime(union sysunion* m) {
   if (!thread_of_clock(static_cast<int>(a[0]), &tid)) return sysport_trap(m);
   if (!cputime_of_tid(tid, &ns)) return EINVAL;
   m->sm.sm_result = 0;
-  return user_timespec_store(m->sm.sm_nr, a[1], to_timespec(ns)) != 0 ? EFAULT : 0;
+  return user_timespec_store(m->sm.sm_nr, a[1], timespec_of(ns)) != 0 ? EFAULT : 0;
 }
 
 int sys_clock_getres(union sysunion* m) {

@@ -218,6 +218,11 @@ static void* interrupt(void* arg) {
   CHECK(pthread_kill(*(pthread_t*)arg, SIGUSR2) == 0);
   return arg;
 }
+static void* interrupt_late(void* arg) {
+  sleep_ms(1500);
+  CHECK(pthread_kill(*(pthread_t*)arg, SIGUSR2) == 0);
+  return arg;
+}
 static void a_signal_ends_a_sleep_on_a_threads_clock(void) {
   pthread_t self = pthread_self(), a, k;
   struct sigaction sa = {.sa_handler = count};
@@ -231,6 +236,23 @@ static void a_signal_ends_a_sleep_on_a_threads_clock(void) {
   printf("%d %d\n", (int)fired, rest.tv_sec == 1 || rest.tv_nsec > 900 * MS);
   CHECK(pthread_join(k, NULL) == 0);
   CHECK(sem_post(&go) == 0 && pthread_join(a, NULL) == 0);
+}
+
+/* So many seconds that their nanoseconds are not to be had in 64 bits. */
+static void a_sleep_for_ages_on_a_threads_clock(void) {
+  if (sizeof(time_t) < 8) return;
+  pthread_t self = pthread_self(), a, k;
+  struct sigaction sa = {.sa_handler = count};
+  CHECK(sigaction(SIGUSR2, &sa, NULL) == 0);
+  CHECK(pthread_create(&a, NULL, spin, NULL) == 0);
+  clockid_t clock;
+  CHECK(pthread_getcpuclockid(a, &clock) == 0);
+  CHECK(pthread_create(&k, NULL, interrupt_late, &self) == 0);
+  struct timespec ts = {(time_t)18446744073, 900 * MS};
+  printf("%s\n", strerrorname_np(clock_nanosleep(clock, 0, &ts, NULL)));
+  CHECK(pthread_join(k, NULL) == 0);
+  atomic_store(&stop, 1);
+  CHECK(pthread_join(a, NULL) == 0);
 }
 
 /* ITIMER_PROF and ITIMER_VIRTUAL: the time of all threads. */
@@ -301,6 +323,7 @@ static const struct test_case cases[] = {
     CASE(clocks_of_threads_that_have_ended),
     CASE(sleeps_on_processor_clocks),
     CASE(a_signal_ends_a_sleep_on_a_threads_clock),
+    CASE(a_sleep_for_ages_on_a_threads_clock),
     CASE(interval_timers_of_the_process),
     CASE(the_limit_of_processor_time),
     CASE(a_thread_is_told_of_anothers_time),
