@@ -63,12 +63,6 @@ static inline __attribute__((always_inline)) long call(long nr, long a1, long a2
 	return result;
 }
 
-static __attribute__((noinline, cold)) long call_apart(
-    long nr, long a1, long a2, long a3, long a4, long a5, long a6)
-{
-	return call(nr, a1, a2, a3, a4, a5, a6);
-}
-
 /*
  * A call that the table serves by a trap which doesn't sleep. While nothing stands in front of syscall_port
  * the message is filled and the trap made right here, in the program's text as it were: a signal is delivered

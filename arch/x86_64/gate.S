@@ -166,6 +166,23 @@
 	leaq	TD_MSG(%rcx), %rdi
 	.endm
 
+	// A function that needs no frame, with the vectors kept in \room bytes below what QUICK_SAVE keeps.
+	// \lo, \hi: \room + 56, where the site's descriptor lies, as sleb128.
+	.macro QUICK_VECTOR save, restore, room, lo, hi
+	subq	$56, %rsp
+	QUICK_SAVE
+	subq	$\room, %rsp
+	\save
+	.cfi_remember_state
+	.cfi_def_cfa %rsp, 144 + 56 + \room
+	.cfi_escape DW_CFA_expression, 16, 6, 0x77, \lo, \hi, 0x06, 0x23, SD_UNWINDPC
+	call	*%r11
+	.cfi_restore_state
+	\restore
+	addq	$\room, %rsp
+	jmp	gate_quick_done
+	.endm
+
 // cr_doors has a word for each call number (sysport.cc fills it; with a shim in the way all are
 // DOOR_LONG):
 //
@@ -287,31 +304,9 @@ gate_quick_vector:
 	je	gate_quick_few
 	cmpb	$1, SD_VECTOR(%rcx)
 	jne	gate_long
-	subq	$56, %rsp
-	QUICK_SAVE
-	subq	$256, %rsp
-	SAVE_XMM
-	.cfi_remember_state
-	.cfi_def_cfa %rsp, 144 + 56 + 256
-	.cfi_escape DW_CFA_expression, 16, 6, 0x77, 0xb8, 0x02, 0x06, 0x23, SD_UNWINDPC
-	call	*%r11
-	.cfi_restore_state
-	RESTORE_XMM
-	addq	$256, %rsp
-	jmp	gate_quick_done
+	QUICK_VECTOR SAVE_XMM, RESTORE_XMM, 256, 0xb8, 0x02
 gate_quick_few:
-	subq	$56, %rsp
-	QUICK_SAVE
-	subq	$64, %rsp
-	SAVE_FEW
-	.cfi_remember_state
-	.cfi_def_cfa %rsp, 144 + 56 + 64
-	.cfi_escape DW_CFA_expression, 16, 6, 0x77, 0xf8, 0x00, 0x06, 0x23, SD_UNWINDPC
-	call	*%r11
-	.cfi_restore_state
-	RESTORE_FEW
-	addq	$64, %rsp
-	jmp	gate_quick_done
+	QUICK_VECTOR SAVE_FEW, RESTORE_FEW, 64, 0xf8, 0x00
 
 // Something is pending after a fast call: go out the long way.
 gate_fast_ast:

@@ -81,5 +81,4 @@ inline bool context_in_entry(kucontext*) { return false; }
 // The gate's last instruction was about to go where %rcx says.
 inline void context_finish_exit(kucontext* uc) { uc->mc.ip = uc->mc.cx; }
 
-
 }  // namespace cr

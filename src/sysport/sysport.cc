@@ -111,16 +111,22 @@ inline long trap_masked(union sysunion* m, thread* td, uint64_t masked) {
   return r;
 }
 
-inline long trap_once(union sysunion* m, thread* td, Offer offer, uint64_t masked = 0) {
-  if (!sched_others()) return trap_masked(m, td, masked);
+// trap() with the cpu on offer.
+template <typename Trap>
+inline long offered(Offer offer, Trap trap) {
+  if (!sched_others()) return trap();
   if (offer == Offer::kAtOnce) {
     sched_trap_enter_handoff(mygd());
   } else {
     sched_trap_enter(mygd());
   }
-  long r = trap_masked(m, td, masked);
+  long r = trap();
   sched_trap_leave();
   return r;
+}
+
+inline long trap_once(union sysunion* m, thread* td, Offer offer, uint64_t masked = 0) {
+  return offered(offer, [&] { return trap_masked(m, td, masked); });
 }
 
 int trap_block(union sysunion* m, Offer offer, uint64_t masked = 0) {
@@ -137,11 +143,7 @@ int trap_block(union sysunion* m, Offer offer, uint64_t masked = 0) {
 int trap_whole(union sysunion* m, Offer offer) {
   thread* td = curthread();
   for (;;) {
-    bool others = sched_others();
-    if (others && offer == Offer::kAtOnce) sched_trap_enter_handoff(mygd());
-    if (others && offer == Offer::kWhenAsked) sched_trap_enter(mygd());
-    int error = sysport_trap(m);
-    if (others) sched_trap_leave();
+    auto error = static_cast<int>(offered(offer, [m] { return sysport_trap(m); }));
     if (__builtin_expect(error != EINTR, 1) || interrupted_for_us(td)) return error;
   }
 }
