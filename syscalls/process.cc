@@ -40,6 +40,7 @@
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
 #include "../src/sysport/worker.h"
+#include "cred.h"
 #include "futex.h"
 #include "process.h"
 #include "sysent.h"
@@ -432,13 +433,17 @@ void process_init(char** envp) {
 int sys_unshare(union sysunion* m) {
   constexpr uint64_t kHarmless = CLONE_SYSVSEM | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
   bool refused = (m->raw.arg[0] & ~kHarmless) != 0 && monitor_running();
-  return refused ? EINVAL : sysport_trap(m);
+  if (refused) return EINVAL;
+  int error = sysport_trap(m);
+  cred_changed();
+  return error;
 }
 
 // Another namespace for the only LWKT is one for all kernel threads: its threads to be run there.
 int sys_setns(union sysunion* m) {
   if (sched_others()) return EINVAL;
   int error = sysport_trap(m);
+  cred_changed();
   if (error == 0 && monitor_running()) broadcast_call(m->sm.sm_nr, m->raw.arg);
   return error;
 }

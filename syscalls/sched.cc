@@ -41,12 +41,10 @@ struct ProcessSched {
 ProcessSched process;
 GlobalLock lock;  // over records and the above; siglock is taken inside
 
-long self_pid() { return raw0(SYS_getpid); }
-
 void know_process() {
   if (process.known) return;
   process.known = true;
-  long pid = self_pid();
+  long pid = tid_process();
   process.nice = 20 - static_cast<int32_t>(raw2(SYS_getpriority, PRIO_PROCESS, pid));
   raw3(SYS_sched_getaffinity, pid, sizeof process.mask, reinterpret_cast<long>(process.mask));
   for (uint32_t i = 0; i < kMaskWords; i++) process.all[i] = process.mask[i];
@@ -91,7 +89,7 @@ int forward(union sysunion* m, int i) {
   auto tid = static_cast<int32_t>(m->raw.arg[i]);
   if (tid >= kTidBase) {
     if (tid_find(tid) == nullptr) return ESRCH;
-    m->raw.arg[i] = static_cast<uint64_t>(self_pid());
+    m->raw.arg[i] = static_cast<uint64_t>(tid_process());
   }
   return sysport_trap(m);
 }
@@ -216,7 +214,7 @@ int sys_sched_getaffinity(union sysunion* m) {
     Who who = find_known(tid, &td);
     if (who == Who::kNobody) return ESRCH;
     if (who == Who::kKernel) {
-      if (td != nullptr) m->raw.arg[0] = static_cast<uint64_t>(self_pid());
+      if (td != nullptr) m->raw.arg[0] = static_cast<uint64_t>(tid_process());
       return sysport_trap(m);
     }
     const threadsched* r = td->td_sched;
@@ -447,7 +445,7 @@ namespace {
 // What the kernel keeps for each of its threads and does for each that has it. The first one is always there, and an
 // LWKT is on any.
 int on_first_kernel_thread(union sysunion* m) {
-  auto first = static_cast<int32_t>(self_pid());
+  auto first = tid_process();
   if (mygd()->gd_ktid == first) return sysport_trap(m);
   return sysport_result(m, broadcast_to(first, m->sm.sm_nr, m->raw.arg));
 }

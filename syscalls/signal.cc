@@ -12,6 +12,7 @@
 #include "../src/signal/signal.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
+#include "cred.h"
 #include "sysent.h"
 #include "timespec.h"
 
@@ -30,20 +31,18 @@ int copy_out(uint64_t to, const T& from) {
   return user_copy(reinterpret_cast<void*>(to), &from, sizeof(T)) != 0 ? EFAULT : 0;
 }
 
-int32_t own_pid() { return static_cast<int32_t>(raw0(SYS_getpid)); }
-
 void fill_sender(siginfo_t* info, int sig, int code) {
   *info = siginfo_t{};
   info->si_signo = sig;
   info->si_code = code;
-  info->si_pid = own_pid();
-  info->si_uid = static_cast<uid_t>(raw0(kSysGetuid));
+  info->si_pid = tid_process();
+  info->si_uid = cred_uid();
 }
 
 // The two that the kernel alone can do.
 bool is_kernels(int sig) { return sig == SIGKILL || sig == SIGSTOP; }
 
-int send_kernels(int sig) { return static_cast<int>(-raw2(SYS_kill, own_pid(), sig)); }
+int send_kernels(int sig) { return static_cast<int>(-raw2(SYS_kill, tid_process(), sig)); }
 
 int to_own_process(int sig, const siginfo_t* info) {
   if (sig == 0) return 0;
@@ -230,7 +229,7 @@ int sys_sigaltstack(union sysunion* m) {
 int sys_kill(union sysunion* m) {
   auto pid = static_cast<int32_t>(m->raw.arg[0]);
   auto sig = static_cast<int>(m->raw.arg[1]);
-  if (pid != own_pid() || !valid(m->raw.arg[1])) return sysport_trap(m);
+  if (pid != tid_process() || !valid(m->raw.arg[1])) return sysport_trap(m);
   siginfo_t info;
   fill_sender(&info, sig, SI_USER);
   m->sm.sm_result = 0;
@@ -245,14 +244,14 @@ int sys_tkill(union sysunion* m) {
 
 int sys_tgkill(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  if (static_cast<int32_t>(a[0]) != own_pid()) return sysport_trap(m);
+  if (static_cast<int32_t>(a[0]) != tid_process()) return sysport_trap(m);
   if (!valid(a[2])) return EINVAL;
   return tkill_own(static_cast<int32_t>(a[1]), static_cast<int>(a[2]), m);
 }
 
 int sys_rt_sigqueueinfo(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  if (static_cast<int32_t>(a[0]) != own_pid() || !valid(a[1])) return sysport_trap(m);
+  if (static_cast<int32_t>(a[0]) != tid_process() || !valid(a[1])) return sysport_trap(m);
   siginfo_t info;
   if (copy_in(&info, a[2]) != 0) return EFAULT;
   m->sm.sm_result = 0;
@@ -261,7 +260,7 @@ int sys_rt_sigqueueinfo(union sysunion* m) {
 
 int sys_rt_tgsigqueueinfo(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  if (static_cast<int32_t>(a[0]) != own_pid() || !valid(a[2])) return sysport_trap(m);
+  if (static_cast<int32_t>(a[0]) != tid_process() || !valid(a[2])) return sysport_trap(m);
   siginfo_t info;
   if (copy_in(&info, a[3]) != 0) return EFAULT;
   m->sm.sm_result = 0;

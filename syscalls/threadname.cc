@@ -89,7 +89,7 @@ int32_t thread_of_path(uint64_t user) {
     id = curthread()->td_tid;
   } else {
     if (!skip(&at, "self/")) {
-      if (!number(&at, &id) || id != raw0(SYS_getpid) || !skip(&at, "/")) return 0;
+      if (!number(&at, &id) || id != tid_process() || !skip(&at, "/")) return 0;
     }
     if (!skip(&at, "task/") || !number(&at, &id) || !skip(&at, "/")) return 0;
   }
@@ -158,12 +158,12 @@ int open_comm(union sysunion* m, int32_t tid, uint64_t flags) {
 Path main_path() {
   Path p;
   p.put("/proc/self/task/");
-  p.number(raw0(SYS_getpid));
+  p.number(tid_process());
   p.put("/comm");
   return p;
 }
 
-bool on_main_kernel_thread() { return mygd()->gd_ktid == static_cast<int32_t>(raw0(SYS_getpid)); }
+bool on_main_kernel_thread() { return mygd()->gd_ktid == tid_process(); }
 
 int set_main(union sysunion* m, const char* name) {
   if (on_main_kernel_thread()) return sysport_trap(m);

@@ -117,7 +117,7 @@ bool thread_of_clock(int clock, int32_t* tid) {
   auto low = static_cast<int32_t>(~static_cast<uint32_t>(clock) >> 3 & kBits);
   auto high = static_cast<int32_t>(static_cast<uint32_t>(low) | (kBits + 1));
   *tid = tid_find(high) != nullptr ? high : low;
-  return *tid == 0 || tid_is_virtual(*tid) || *tid == static_cast<int32_t>(raw0(SYS_getpid));
+  return *tid == 0 || tid_is_virtual(*tid) || *tid == tid_process();
 }
 
 namespace {

@@ -54,6 +54,7 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_get_robust_list:
     case CR_SYS_getpriority:
     case CR_SYS_getrusage:
+    case CR_SYS_getpid:
     case CR_SYS_gettid:
     case CR_SYS_kill:
     case CR_SYS_madvise:

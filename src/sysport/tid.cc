@@ -16,6 +16,7 @@ uint32_t used;  // slots ever handed out
 uint32_t free_first, free_last, free_count;
 SpinLock lock;
 thread* main_thread;
+int32_t process;
 
 inline constexpr uint32_t kMaxBlocks = kTidSlots / kTidBlock;
 uint32_t blocks[kMaxBlocks];  // the ids of slots [i * kTidBlock, (i + 1) * kTidBlock)
@@ -31,9 +32,12 @@ uint64_t free_link(uint32_t next) { return static_cast<uint64_t>(next) << 1 | 1;
 
 }  // namespace
 
+int32_t tid_process() { return process; }
+
 void tid_init(thread* td) {
   main_thread = td;
-  td->td_tid = static_cast<int32_t>(raw0(SYS_getpid));
+  process = static_cast<int32_t>(raw0(SYS_getpid));
+  td->td_tid = process;
   td->td_slot = kTidSlots;
 }
 
@@ -107,7 +111,7 @@ thread* tid_find(int32_t tid) {
 }
 
 bool tid_is_ours(int32_t tid) {
-  if (!tid_is_virtual(tid)) return tid == static_cast<int32_t>(raw0(SYS_getpid));
+  if (!tid_is_virtual(tid)) return tid == process;
   uint32_t block = static_cast<uint32_t>(tid - kTidBase) / kTidBlock;
   uint32_t n = load_acquire(&nblocks);
   for (uint32_t i = 0; i < n; i++) {

@@ -21,6 +21,7 @@ void tid_release(thread* td);
 thread* tid_find(int32_t tid);  // null: none, or not this process's
 bool tid_is_ours(int32_t tid);  // of this process, living or not
 void tid_give_back();           // nobody but the caller is left: the process ends
+int32_t tid_process();          // the process's pid. In a vfork's child its parent's
 thread* tid_main();             // null once the main thread has ended
 // Only `td` is left; its id is the new process's.
 void tid_atfork_child(thread* td);
