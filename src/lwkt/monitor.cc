@@ -174,7 +174,7 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unatt
               (work || sched_hooks.engine_events()))) {
     end_slice(c, s, now);
     globaldata* gd = c->c_gd;
-    if (gd != nullptr && gd->gd_ktid != 0) rfork_send_signal(gd, kIpiSignal);
+    if (gd != nullptr && gd->gd_ktid != 0) rfork_interrupt(gd);
     return true;
   }
   return false;

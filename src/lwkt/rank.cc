@@ -84,7 +84,7 @@ void rank_settle_other(globaldata* gd) {
     rank_set_kernel(gd->gd_ktid, c.policy, c.priority);
     __atomic_store_n(&gd->gd_class, kClassUnknown, __ATOMIC_SEQ_CST);
   } while (__atomic_load_n(&gd->gd_curthread, __ATOMIC_ACQUIRE) != td);
-  rfork_send_signal(gd, kIpiSignal);
+  rfork_interrupt(gd);
 }
 
 void rank_settle(const thread* td) {

@@ -259,14 +259,15 @@ void rfork_assign(cpu* c) {
   futex_wake(&gd->gd_wake);
 }
 
-int rfork_send_signal(globaldata* gd, int sig) {
-  long r = 0;
+void rfork_interrupt(globaldata* gd) {
+  if (__atomic_exchange_n(&gd->gd_interrupt, 1u, __ATOMIC_SEQ_CST) != 0) return;
+  long r = -1;
   __atomic_add_fetch(&gd->gd_senders, 1, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&gd->gd_untouchable, __ATOMIC_SEQ_CST) == 0) {
-    r = raw3(SYS_tgkill, raw0(SYS_getpid), gd->gd_ktid, sig);
+    r = raw3(SYS_tgkill, raw0(SYS_getpid), gd->gd_ktid, kIpiSignal);
   }
+  if (r != 0) rfork_interrupted(gd);
   __atomic_sub_fetch(&gd->gd_senders, 1, __ATOMIC_SEQ_CST);
-  return static_cast<int>(r);
 }
 
 void rfork_exec_begin() {
@@ -551,6 +552,7 @@ void sched_atfork_child() {
   cputime_atfork_child(gd, gd->gd_curthread);
   gd->gd_leaving = nullptr;
   gd->gd_requests = 0;
+  gd->gd_interrupt = 0;
   gd->gd_senders = 0;  // whoever was about to send it a signal is not here
   gd->gd_next = nullptr;
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));

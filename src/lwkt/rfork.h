@@ -71,7 +71,11 @@ globaldata* rfork_create(cpu* c);
 void rfork_assign(cpu* c);
 // One of gd_requests has been finished.
 void rfork_request_done(globaldata* gd);
-int rfork_send_signal(globaldata* gd, int sig);
+// Sends gd's kernel thread the IPI signal, unless one is on its way already: they would queue, and all of a
+// user's processes share one limit.
+void rfork_interrupt(globaldata* gd);
+// First of all in the signal's handler: what was stored before rfork_interrupt is seen after this.
+inline void rfork_interrupted(globaldata* gd) { __atomic_store_n(&gd->gd_interrupt, 0u, __ATOMIC_SEQ_CST); }
 // Around an exec by the calling rfork: a signal of libcr's own that were still pending would end
 // the new image, which knows no handler for it.
 void rfork_exec_begin();

@@ -302,7 +302,7 @@ void interrupt_lower(const thread* td) {
     lowest = runs->td_rank;
     victim = gd;
   }
-  if (victim != nullptr && victim->gd_ktid > 0) rfork_send_signal(victim, kIpiSignal);
+  if (victim != nullptr && victim->gd_ktid > 0) rfork_interrupt(victim);
 }
 
 [[gnu::noinline]] void enqueue_ranked(thread* td, bool first = false) {

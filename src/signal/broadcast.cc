@@ -51,7 +51,7 @@ void serve_errand(globaldata* gd) {
 void knock(globaldata* gd, uint32_t n) {
   if (n % 256 == 0) {
     if (load_acquire(&gd->gd_deaf) == 0) {
-      rfork_send_signal(gd, kIpiSignal);
+      rfork_interrupt(gd);
     } else {
       rfork_nudge(gd);
     }
@@ -111,7 +111,7 @@ void broadcast_stop() {
   uint64_t patience = clock_monotonic() + kStopPatience;
   for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
     if (gd == self || gd->gd_ktid == 0) continue;
-    if (load_acquire(&gd->gd_deaf) == 0) rfork_send_signal(gd, kIpiSignal);
+    if (load_acquire(&gd->gd_deaf) == 0) rfork_interrupt(gd);
     while (load_acquire(&gd->gd_deaf) == 0 && clock_monotonic() < patience) raw0(SYS_sched_yield);
   }
 }

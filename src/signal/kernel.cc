@@ -134,8 +134,9 @@ void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
 // A vfork is in progress. In the child, its parent's handlers are not its own; in the parent
 // (the kernel has just let it go on) the signal waits for the way out.
 void passthru(int sig, const siginfo_t* info, globaldata* gd) {
-  thread* m = tid_main();
-  if ((sig == kIpiSignal && !sig_is_timers(info)) || m == nullptr || raw0(SYS_getpid) != m->td_tid) return;
+  if (raw0(SYS_getpid) != tid_process()) return;
+  if (sig == kIpiSignal) rfork_interrupted(gd->gd_pt_parent);
+  if (sig == kIpiSignal && !sig_is_timers(info)) return;
   sig_inbox_put(info);
   gd->gd_pt_parent->gd_ast = 1;
 }
@@ -157,6 +158,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
   }
   bool ipi = sig == kIpiSignal;
   if (ipi) {
+    rfork_interrupted(gd);
     broadcast_serve();
     uc->sigmask |= sig_kernel_mask();  // what was served may have been a change of it
   }

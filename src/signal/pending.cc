@@ -94,7 +94,7 @@ void notify(thread* td) {
   if (lwkt_wake(td, -EINTR)) return;
   if (load_acquire(&td->td_state) == TDS_RUNNING) {
     globaldata* gd = td->td_gd;
-    if (gd != nullptr && gd->gd_ktid != 0) rfork_send_signal(gd, kIpiSignal);
+    if (gd != nullptr && gd->gd_ktid != 0) rfork_interrupt(gd);
   }
 }
 

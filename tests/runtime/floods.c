@@ -382,6 +382,40 @@ static void libraries_are_loaded_amid_signals(void) {
   puts("loaded");
 }
 
+/* What is under way to a thread that computes does not pile up: all processes of a user share one limit. */
+static volatile int computing, computed;
+static void* compute(void* arg) {
+  computing = 1;
+  while (!computed) {
+  }
+  return arg;
+}
+static void nothing(int sig) { (void)sig; }
+static long queued_in_kernel(void) {
+  char line[128];
+  long n = -1;
+  FILE* f = fopen("/proc/self/status", "r");
+  while (f != NULL && fgets(line, sizeof line, f) != NULL) sscanf(line, "SigQ: %ld/", &n);
+  fclose(f);
+  return n;
+}
+static void kills_of_a_busy_thread_are_one(void) {
+  pthread_t t;
+  signal(SIGUSR1, nothing);
+  CHECK(pthread_create(&t, NULL, compute, NULL) == 0);
+  while (!computing) sched_yield();
+  long most = 0;
+  for (int i = 0; i < 200; i++) {
+    for (int k = 0; k < 500; k++) CHECK(pthread_kill(t, SIGUSR1) == 0);
+    long n = queued_in_kernel();
+    if (n > most) most = n;
+  }
+  computed = 1;
+  pthread_join(t, NULL);
+  if (most >= 2000) printf("%ld ", most);
+  puts("few");
+}
+
 static const struct test_case cases[] = {
     CASE(a_timer_faster_than_its_handler), CASE(blocked_standard_signals_are_one),
     CASE(blocked_realtime_signals_are_all_there), CASE(signals_during_their_handler),
@@ -389,5 +423,6 @@ static const struct test_case cases[] = {
     CASE(a_new_thread_takes_what_is_held), CASE(ignored_and_caught_again),
     CASE(calls_by_name_are_not_interrupted), CASE(calls_by_name_are_not_interrupted_beside_others),
     CASE(what_is_ready_is_not_interrupted), CASE(libraries_are_loaded_amid_signals),
+    CASE(kills_of_a_busy_thread_are_one),
 };
 CASE_MAIN(cases)
