@@ -9,8 +9,8 @@ namespace cr {
 uint64_t xfeatures = 3;  // x87 and SSE until XCR0 says more
 
 void fpu_save(uintptr_t at) {
-  constexpr uintptr_t kHeader = 512, kHeaderSize = 64;  // xsave wants it zero
-  __builtin_memset(reinterpret_cast<void*>(at + kHeader), 0, kHeaderSize);
+  constexpr uintptr_t kHeader = 512;  // xsave wants it zero
+  __builtin_memset(reinterpret_cast<void*>(at + kHeader), 0, kXsaveHeaderSize);
   asm volatile("xsave (%0)" ::"r"(at), "a"(-1), "d"(-1) : "memory");
 }
 

@@ -11,6 +11,8 @@ namespace cr {
 // What the kernel writes among the register state's unused bytes, and behind its end.
 inline constexpr uint32_t kFpMagic1 = 0x46505853;
 inline constexpr uint32_t kFpMagic2 = 0x46505845;
+inline constexpr size_t kXsaveHeaderSize = 64;
+inline constexpr uint32_t kXsaveBaseParts = 0x203;  // x87, SSE, PKRU
 struct fpx_sw_bytes {
   uint32_t magic1;
   uint32_t extended_size;
@@ -28,8 +30,9 @@ struct FramePlace {
 FramePlace sigframe_place(uint64_t sp);
 uint64_t sigframe_size();  // upper bound of what a frame takes
 
-// Fills the register state of a frame from the cpu.
-void sigframe_save_fpu(uint64_t fp);
+// Fills the register state of a frame from the cpu. Not `wide`: of the vectors, what SSE has of them;
+// nothing is live in the rest.
+void sigframe_save_fpu(uint64_t fp, bool wide);
 // Copies it from another frame's (0: none).
 void sigframe_copy_fpu(uint64_t to, uint64_t from);
 // Makes the state at `fp` the initial one (a handler starts with a clean FPU).

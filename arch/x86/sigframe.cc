@@ -41,9 +41,10 @@ void finish_fpu(uint64_t fp) {
 }
 }  // namespace
 
-void sigframe_save_fpu(uint64_t fp) {
-  __builtin_memset(at(fp), 0, kFsave + cr_xsave_size);
-  asm volatile("xsave (%0)" ::"r"(at(fp, kFsave)), "a"(-1), "d"(-1) : "memory");
+void sigframe_save_fpu(uint64_t fp, bool wide) {
+  __builtin_memset(at(fp), 0, kXsaveHeader + kXsaveHeaderSize);
+  uint32_t parts = wide ? ~0u : kXsaveBaseParts, high = wide ? ~0u : 0;
+  asm volatile("xsave (%0)" ::"r"(at(fp, kFsave)), "a"(parts), "d"(high) : "memory");
   asm volatile("fnsave (%0); frstor (%0)" ::"r"(at(fp)) : "memory");
   finish_fpu(fp);
 }

@@ -99,6 +99,10 @@ inline bool sigframe_marked(const kucontext* uc) {
 // True if the context is in the kernel's entry on libcr's behalf; settled then (vsyscall.cc).
 bool context_in_entry(kucontext* uc);
 
+// Handlers go back by the kernel here, where an int $0x80 is made as sysenter (sigreturn.S).
+inline bool sigframe_can_jump(const kucontext*) { return false; }
+inline bool context_in_return(kucontext*, bool*) { return false; }
+
 // The gate's last instruction was about to return through the slot.
 inline void context_finish_exit(kucontext* uc) {
   uc->mc.ip = *reinterpret_cast<const uint32_t*>(uc->mc.sp);

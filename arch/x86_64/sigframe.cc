@@ -6,10 +6,20 @@ extern "C" {
 
 namespace cr {
 
-uint64_t sigframe_size() { return sizeof(rt_sigframe) + cr_xsave_size + 64 + 64 + 32; }
+namespace {
+inline constexpr uint64_t kFlagsForIret = 0x10100;   // RF, TF: popfq clears the one, and would trap for the other
+inline constexpr uint64_t kFlagsRestored = 0x40cd5;  // those that the kernel takes from a frame
+inline constexpr uint64_t kFlagsAlways = 0x202;
+inline constexpr uint64_t kUserEnd = 1ull << 47;
+inline constexpr uint64_t kSameStack = 64 * 1024;
+inline constexpr size_t kMxcsrOffset = 24;
+inline constexpr uint32_t kMxcsrReserved = 0xffff0000;
+}  // namespace
+
+uint64_t sigframe_size() { return sizeof(rt_sigframe) + cr_xsave_size + 64 + 64 + 32 + (kJumpRoom - kRedZone); }
 
 FramePlace sigframe_place(uint64_t sp) {
-  uint64_t fp = (sp - cr_xsave_size - sizeof(kFpMagic2)) & ~63ull;
+  uint64_t fp = (sp - (kJumpRoom - kRedZone) - cr_xsave_size - sizeof(kFpMagic2)) & ~63ull;
   uint64_t frame = ((fp - sizeof(rt_sigframe)) & ~15ull) - 8;
   return {reinterpret_cast<rt_sigframe*>(frame), fp};
 }
@@ -23,9 +33,10 @@ void finish_fpu(uint64_t fp) {
 }
 }  // namespace
 
-void sigframe_save_fpu(uint64_t fp) {
-  __builtin_memset(reinterpret_cast<void*>(fp), 0, cr_xsave_size);
-  asm volatile("xsave64 (%0)" ::"r"(fp), "a"(-1), "d"(-1) : "memory");
+void sigframe_save_fpu(uint64_t fp, bool wide) {
+  __builtin_memset(reinterpret_cast<void*>(fp + kXsaveHeader), 0, kXsaveHeaderSize);
+  uint32_t parts = wide ? ~0u : kXsaveBaseParts, high = wide ? ~0u : 0;
+  asm volatile("xsave64 (%0)" ::"r"(fp), "a"(parts), "d"(high) : "memory");
   finish_fpu(fp);
 }
 
@@ -52,6 +63,29 @@ void sigframe_clear_fpu(uint64_t fp) {
   *reinterpret_cast<uint64_t*>(fp + kXsaveHeader) = 0;         // xstate_bv: all initial
   *reinterpret_cast<uint16_t*>(fp) = 0x37f;                    // x87 control word
   *reinterpret_cast<uint32_t*>(fp + 24) = 0x1f80;              // MXCSR is not covered by xstate_bv
+}
+
+bool sigframe_can_jump(kucontext* uc) {
+  ksigcontext& m = uc->mc;
+  if (m.cs != 0x33 || m.ss != 0x2b || (m.flags & kFlagsForIret) != 0 || m.ip >= kUserEnd) return false;
+  // cr_sigreturn_jump writes below the red zone that it goes back to: there must be a stack, and
+  // nothing that is still needed.
+  auto from = reinterpret_cast<uintptr_t>(uc);
+  uint64_t end = m.fpstate + cr_xsave_size + sizeof(kFpMagic2);
+  if (m.fpstate % 64 != 0 || m.fpstate < from + sizeof *uc || m.sp - kJumpRoom < end || m.sp - from > kSameStack) {
+    return false;
+  }
+  // What xrstor would fault on.
+  auto* sw = reinterpret_cast<const fpx_sw_bytes*>(m.fpstate + kFpSwOffset);
+  auto* header = reinterpret_cast<const uint64_t*>(m.fpstate + kXsaveHeader);
+  auto mxcsr = *reinterpret_cast<const uint32_t*>(m.fpstate + kMxcsrOffset);
+  if (sw->magic1 != kFpMagic1 || sw->xstate_size != cr_xsave_size || sw->xfeatures != xfeatures) return false;
+  if ((header[0] & ~xfeatures) != 0 || (mxcsr & kMxcsrReserved) != 0) return false;
+  for (size_t i = 1; i < kXsaveHeaderSize / sizeof *header; i++) {
+    if (header[i] != 0) return false;
+  }
+  m.flags = (m.flags & kFlagsRestored) | kFlagsAlways;
+  return true;
 }
 
 void sigframe_from_trapframe(kucontext* uc, const trapframe* tf) {

@@ -13,6 +13,7 @@
 #define DW_CFA_def_cfa_expression 0x0f
 #define DW_CFA_expression 0x10
 #define GREG(n) (40 + 8 * (n))	// ucontext.mcontext register n from %rsp
+#define UC_FPSTATE GREG(23)
 #define AT(off) 0x77, (((off) & 0x7f) | 0x80), ((off) >> 7)
 #define NEAR(off) 0x77, (off)
 
@@ -48,6 +49,8 @@ cr_restore_rt:
 cr_sigreturn_again:
 	movq	%rbx, %rdi
 	call	sig_return		// mask, alternate stack, displaced sites, more signals
+	testl	%eax, %eax
+	jnz	cr_sigreturn_jump
 	.globl	cr_sigreturn_check, cr_sigreturn_insn, cr_sigreturn_again
 	.hidden	cr_sigreturn_check, cr_sigreturn_insn, cr_sigreturn_again
 cr_sigreturn_check:
@@ -61,6 +64,55 @@ cr_sigreturn_check:
 cr_sigreturn_insn:
 	syscall
 	ud2
+
+// The kernel need not see it: a trap of 0.5 us less. %rsp is the ucontext until the last but three; from
+// there on the kernel-signal handler finishes what is left (context_in_return).
+cr_sigreturn_jump:
+	movq	%rbx, %rsp
+	.globl	cr_sigreturn_jump_check, cr_sigreturn_jump_flags, cr_sigreturn_jump_sp, cr_sigreturn_jump_last
+	.hidden	cr_sigreturn_jump_check, cr_sigreturn_jump_flags, cr_sigreturn_jump_sp, cr_sigreturn_jump_last
+cr_sigreturn_jump_check:
+	movq	%gs:GD_CURTHREAD, %rcx
+	cmpl	$0, TD_AST(%rcx)
+	jne	1f
+	cmpl	$0, %gs:GD_AST
+	jne	1f
+	movq	UC_FPSTATE(%rsp), %rcx
+	movl	$-1, %eax
+	movl	$-1, %edx
+	xrstor64 (%rcx)
+	movq	GREG(15)(%rsp), %rcx	// the stack pointer
+	movq	GREG(16)(%rsp), %rax
+	movq	GREG(17)(%rsp), %rdx
+	movq	%rax, 8 - SIGRETURN_ROOM(%rcx)
+	movq	%rdx, -SIGRETURN_ROOM(%rcx)
+	movq	GREG(0)(%rsp), %r8
+	movq	GREG(1)(%rsp), %r9
+	movq	GREG(2)(%rsp), %r10
+	movq	GREG(3)(%rsp), %r11
+	movq	GREG(4)(%rsp), %r12
+	movq	GREG(5)(%rsp), %r13
+	movq	GREG(6)(%rsp), %r14
+	movq	GREG(7)(%rsp), %r15
+	movq	GREG(8)(%rsp), %rdi
+	movq	GREG(9)(%rsp), %rsi
+	movq	GREG(10)(%rsp), %rbp
+	movq	GREG(11)(%rsp), %rbx
+	movq	GREG(12)(%rsp), %rdx
+	movq	GREG(13)(%rsp), %rax
+	leaq	-SIGRETURN_ROOM(%rcx), %rcx
+	movq	%rcx, -8(%rsp)		// where the handler's return address was
+	movq	GREG(14)(%rsp), %rcx
+	movq	-8(%rsp), %rsp
+cr_sigreturn_jump_flags:
+	popfq
+cr_sigreturn_jump_sp:
+	leaq	SIGRETURN_ROOM - 8(%rsp), %rsp
+cr_sigreturn_jump_last:
+	jmp	*8 - SIGRETURN_ROOM(%rsp)
+1:	movq	%rsp, %rbx
+	leaq	-256(%rsp), %rsp
+	jmp	cr_sigreturn_again
 	.cfi_endproc
 	.size	cr_restore_rt, . - cr_restore_rt
 

@@ -13,6 +13,7 @@
 
 #include "../../arch/rawcall.h"
 #include "../gate/object.h"
+#include "../gate/sitetable.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
 #include "signal.h"
@@ -120,7 +121,7 @@ void deliver_frame(thread* td, trapframe* tf, const ksigaction& act, siginfo_t* 
   auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - kOwnRoom;
   FramePlace p = sigframe_place(handler_stack(td, act, tf->sp, here));
   sigframe_from_trapframe(&p.frame->uc, tf);
-  sigframe_save_fpu(p.fp);
+  sigframe_save_fpu(p.fp, tf->desc == nullptr || tf->desc->vector == static_cast<uint8_t>(SiteVector::kXsave));
   fill(td, p.frame, p.fp, act, sig, tf->sp, info);
   sig_release_open();
   uint64_t at = sigframe_enter(p.frame, sig, act.flags);
@@ -266,8 +267,15 @@ void sig_push_preempt(thread* td, kucontext* uc) {
   sigframe_clear_fpu(uc->mc.fpstate);
 }
 
+namespace {
+// What was held in the kernel when a context was handed to it: if a signal comes before the kernel takes the
+// context over, it still is.
+uint64_t held_until_return;
+}  // namespace
+
 // The program's handler (or run_preempt) has returned: `uc` is what it goes back to.
-extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
+// True: by cr_sigreturn_jump.
+extern "C" [[gnu::visibility("hidden")]] int sig_return(kucontext* uc) {
   thread* td = curthread();
   if (mygd()->gd_ast != 0) sig_route();
   // A signal in the last moment brings us here again with the same context, whose mask is the
@@ -278,6 +286,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
     sig_held = 0;  // what is held goes with this frame's mask: no trap for it
     sig_setmask(td, uc->sigmask);
     sig_held = held;
+    if (held_until_return != 0) held_until_return = 0;
     if ((uc->stack.flags & kSsDisable) != 0) {
       td->td_altsize = 0;
     } else {
@@ -285,6 +294,9 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
       td->td_altsize = uc->stack.size;
       td->td_altflags = static_cast<uint32_t>(uc->stack.flags) & kSsAutodisarm;
     }
+  } else if (held_until_return != 0) {
+    sig_held |= held_until_return;
+    held_until_return = 0;
   }
   sig_recalc(td);
   siginfo_t info;
@@ -329,10 +341,16 @@ extern "C" [[gnu::visibility("hidden")]] void sig_return(kucontext* uc) {
   } else if (const PatchedSite* d = site_by_trap(uc->mc.ip - 2); d != nullptr) {
     uc->mc.ip = d->desc->retpc;
   }
+  if (sig_held == 0 && on_altstack(td, reinterpret_cast<uintptr_t>(uc)) == on_altstack(td, uc->mc.sp) &&
+      sigframe_can_jump(uc)) {
+    return 1;
+  }
+  held_until_return = sig_held;
   sig_held = 0;
   uc->sigmask = sig_kernel_mask();
   // The kernel's own alternate stack is the rfork's.
   uc->stack = make_kstack(reinterpret_cast<uintptr_t>(mygd()->gd_altstack), 0, 64 * 1024);
+  return 0;
 }
 
 }  // namespace cr
