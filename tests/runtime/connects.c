@@ -178,10 +178,11 @@ static void a_send_timeout_ends_it_in_progress(void) {
     int64_t begun_at = now_ms();
     pthread_t t = start(connect_slowly, NULL);
     printf("%s ", strerrorname_np((int)(intptr_t)finish(t)));
-    CHECK(now_ms() - begun_at >= 79);
+    /* in ticks, which a virtual machine may make up for: it is 80 ms, but for two */
+    CHECK(now_ms() - begun_at >= 71);
     begun_at = now_ms();
     printf("%s ", outcome(connect_by(way, slow))); /* it waits for the same time again */
-    CHECK(now_ms() - begun_at >= 79);
+    CHECK(now_ms() - begun_at >= 71);
     nonblocking(slow, 1);
     printf("%s\n", outcome(connect_by(way, slow)));
     close(slow);

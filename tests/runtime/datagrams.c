@@ -193,7 +193,8 @@ static void send_timeouts_and_no_waiting(void) {
   int64_t from = now_ms();
   start_waits(WAYS);
   for (int way = 0; way < WAYS; way++) printf("%s: %s\n", way_names[way], error_of(waits[way].thread));
-  CHECK(now_ms() - from >= 49);
+  /* in ticks, which a virtual machine may make up for: it is 50 ms, but for two */
+  CHECK(now_ms() - from >= 41);
   for (int way = 0; way < WAYS; way++) nonblocking(waits[way].fd, 1);
   start_waits(WAYS);
   for (int way = 0; way < WAYS; way++) {

@@ -183,7 +183,8 @@ static void nonblocking_and_timed_sends_do_not_wait_for_ever(void) {
     offset = 0;
     int64_t from = now_ms();
     printf("%s\n", send_file_outcome(start(send_file, NULL)));
-    CHECK(now_ms() - from >= 49);
+    /* in ticks, which a virtual machine may make up for: it is 50 ms, but for two */
+    CHECK(now_ms() - from >= 41);
     close_pair(pair);
   }
 }
@@ -361,7 +362,7 @@ static void recvmsg_ends_with_what_came_before_a_signal_or_the_time(void) {
     int64_t from = now_ms();
     t = start(receive_all, NULL);
     print_received(t);
-    CHECK(now_ms() - from >= 79);
+    CHECK(now_ms() - from >= 71);
     print_received(start(receive_all, NULL));
     nonblocking(pair[0], 1);
     print_received(start(receive_all, NULL));
