@@ -163,13 +163,14 @@ static void sendfile_of_both_widths(void) {
 static void record_locks_of_both_widths(void) {
   another_thread();
   char c;
-  int fd = large_file(), done[2];
-  CHECK(pipe(done) == 0);
+  int fd = large_file(), done[2], tried[2];
+  CHECK(pipe(done) == 0 && pipe(tried) == 0);
   for (int form = 0; form < 2; form++) {
     pid_t pid = fork();
     if (pid == 0) {
       struct flock64 all = {F_WRLCK, SEEK_SET, 0, 0, 0};
       CHECK(fcntl64(fd, F_SETLKW64, &all) == 0 && write(done[1], "x", 1) == 1);
+      CHECK(read(tried[0], &c, 1) == 1);
       sleep_ms(60);
       _exit(4);
     }
@@ -180,6 +181,7 @@ static void record_locks_of_both_widths(void) {
     } narrow = {F_WRLCK, SEEK_SET, 0, 0, 0};
     struct flock64 wide = {F_WRLCK, SEEK_SET, 0, 0, 0};
     printf("%ld ", form == 0 ? int80(55, fd, 6, &narrow) : int80(SYS_fcntl64, fd, F_SETLK64, &wide));
+    CHECK(write(tried[1], "x", 1) == 1);
     printf("%ld ", form == 0 ? int80(55, fd, 7, &narrow) : int80(SYS_fcntl64, fd, F_SETLKW64, &wide));
     int status = 0;
     printf("%d ", int80(SYS_waitpid, pid, &status, 0) == pid);
