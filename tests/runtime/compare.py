@@ -4,10 +4,11 @@
 compare.py PROGRAM [-k WORD] [--cpus 1,2,8] [--engines epoll,none] [--repeat N] [--timeout S]
 
 The preload is $CR_TEST_PRELOAD. A case passes if stdout and the exit status (or the signal
-that ended it) are equal to the native run's, for each number of cpus and engine (without --engines the
-one that libcr chooses), and libcr attached. The
-native result is taken once. A case that outlives the timeout is killed and fails; nothing is left behind: each
-runs in a session of its own.
+that ended it) are equal to a native run's, for each number of cpus and engine (without --engines the
+one that libcr chooses), and libcr attached. The native result is taken once; where it is no expectation
+(a CHECK of it failed), or libcr's is another, natively it is run up to three times more, and any result that
+passes is as good: a machine that stands still for 20 ms can be seen on either side. A case that outlives the
+timeout is killed and fails; nothing is left behind: each runs in a session of its own.
 """
 import argparse
 import difflib
@@ -50,6 +51,29 @@ def environment(preload=None, cpus=None, engine=None):
     return env
 
 
+class Native:
+    """What a case does natively: the results so far that are expectations."""
+
+    def __init__(self, argv, timeout):
+        self.argv, self.timeout, self.left, self.results = argv, timeout, 4, []
+        self.last = None
+        while self.left and not self.results:
+            self.again()
+
+    def again(self):
+        self.left -= 1
+        self.last = run(self.argv, environment(), self.timeout)
+        if self.last[1] is not None and b"CHECK failed" not in self.last[0]:
+            self.results.append(self.last)
+
+    def shows(self, outcome):
+        while all(r[:2] != outcome[:2] for r in self.results):
+            if not self.left:
+                return False
+            self.again()
+        return True
+
+
 def describe(result):
     out, status, err = result
     how = "timeout" if status is None else f"status {status}"
@@ -85,9 +109,9 @@ def main():
     bad = runs = 0
     for name in names:
         argv = [args.program, name]
-        native = run(argv, environment(), args.timeout)
-        if native[1] is None or b"CHECK failed" in native[0]:
-            print(f"FAIL {name}: the native run does not pass\n" + describe(native))
+        native = Native(argv, args.timeout)
+        if not native.results:
+            print(f"FAIL {name}: the native run does not pass\n" + describe(native.last))
             bad += 1
             continue
         ways = [(c, e) for e in args.engines.split(",") for c in args.cpus.split(",")]
@@ -96,9 +120,10 @@ def main():
                 under = run(argv, environment(preload, cpus, engine), args.timeout)
                 runs += 1
                 attached = b"libcr: no system call site" not in under[2]
-                if under[:2] != native[:2] or not attached:
+                if not attached or not native.shows(under):
                     bad += 1
-                    print(f"FAIL {name} with {cpus} cpus {engine}\n{differing(native, under)}", flush=True)
+                    seen = differing(native.results[0], under)
+                    print(f"FAIL {name} with {cpus} cpus {engine}\n{seen}", flush=True)
     print(f"{len(names)} cases, {runs} runs under libcr, {bad} failed")
     return 1 if bad or not names else 0
 
