@@ -33,8 +33,8 @@ uint64_t clock_of(int32_t ktid) { return read_clock(~static_cast<long>(ktid) * 8
 bool has_clock(const thread* td) { return (td->td_flags & (TDF_NPTL | TDF_MAIN)) != 0; }
 
 uint64_t charge(globaldata* gd) {
+  uint64_t mark = __atomic_load_n(&gd->gd_cpumark, __ATOMIC_ACQUIRE);  // first: count_all may set it later
   uint64_t now = own_clock();
-  uint64_t mark = gd->gd_cpumark;
   gd->gd_cpumark = now;
   if (mark == kMarkUnknown) return 0;
   thread* td = gd->gd_curthread;
@@ -79,7 +79,7 @@ bool switches_became_rare(cpu* c) {
 }  // namespace
 
 bool cputime_note(globaldata* gd, cpu* c) {
-  bool all = __atomic_load_n(&wanted, __ATOMIC_RELAXED);
+  bool all = cputime_wanted();
   if (c->c_exact == 0) {
     if (!all && !switches_became_rare(c)) return false;
     begin(c);
@@ -105,13 +105,18 @@ bool cputime_note(globaldata* gd, cpu* c) {
 
 // What runs on gd may go on for long before it picks, and somebody may look at its time meanwhile.
 void cputime_hold(globaldata* gd, cpu* c) {
-  if (c->c_exact == 0 && __atomic_load_n(&wanted, __ATOMIC_RELAXED)) begin(c);
   if (c->c_exact == 0) {
-    gd->gd_cpumark = kMarkUnknown;
-  } else if (gd->gd_cpumark == kMarkUnknown) {
-    gd->gd_cpumark = own_clock();
+    // In this order: either count_all sees the cpu's holder, or its wish is seen here.
+    __atomic_store_n(&gd->gd_cpumark, kMarkUnknown, __ATOMIC_SEQ_CST);
+    if (!cputime_wanted()) return;
+    begin(c);
   }
+  if (gd->gd_cpumark != kMarkUnknown) return;
+  uint64_t now = gd == mygd() ? own_clock() : clock_of(gd->gd_ktid);
+  if (now != 0) gd->gd_cpumark = now;
 }
+
+bool cputime_wanted() { return __atomic_load_n(&wanted, __ATOMIC_SEQ_CST); }
 
 void cputime_leave(globaldata* gd) {
   if (gd->gd_cpumark != kMarkUnknown) charge(gd);

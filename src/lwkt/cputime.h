@@ -23,7 +23,9 @@ inline constexpr uint64_t kMarkUnknown = ~0ull;  // gd_cpumark: what runs was no
 bool cputime_note(globaldata* gd, cpu* c);
 // The calling rfork's LWKT leaves it without a pick.
 void cputime_leave(globaldata* gd);
-// The calling rfork gets c.
+// True from the first question on.
+bool cputime_wanted();
+// gd, which need not be the calling rfork, gets c.
 void cputime_hold(globaldata* gd, cpu* c);
 // What td has used so far, ns. If it is not the caller: under siglock, so that it stays.
 uint64_t cputime_of(const thread* td);

@@ -442,7 +442,8 @@ bool plain_turn(cpu* c) {
     }
     next = global_turn(c);
   }
-  c->c_look = each ? c->c_nswitch : c->c_period;
+  __atomic_store_n(&c->c_look, each ? c->c_nswitch : c->c_period, __ATOMIC_SEQ_CST);
+  if (__builtin_expect(!each && cputime_wanted(), 0)) c->c_look = 0;  // since cputime_note
   return next;
 }
 
