@@ -8,13 +8,19 @@ namespace cr {
 
 uint64_t xfeatures = 3;  // x87 and SSE until XCR0 says more
 
-void fpu_save(uintptr_t at) {
-  constexpr uintptr_t kHeader = 512;  // xsave wants it zero
-  __builtin_memset(reinterpret_cast<void*>(at + kHeader), 0, kXsaveHeaderSize);
-  asm volatile("xsave (%0)" ::"r"(at), "a"(-1), "d"(-1) : "memory");
+namespace {
+inline constexpr uint32_t kNarrow = 3;  // x87 and SSE: what is not saved must not be loaded, as PKRU's initial state
 }
 
-void fpu_load(uintptr_t at) { asm volatile("xrstor (%0)" ::"r"(at), "a"(-1), "d"(-1) : "memory"); }
+void fpu_save(uintptr_t at, bool wide) {
+  constexpr uintptr_t kHeader = 512;  // xsave wants it zero
+  __builtin_memset(reinterpret_cast<void*>(at + kHeader), 0, kXsaveHeaderSize);
+  asm volatile("xsave (%0)" ::"r"(at), "a"(wide ? ~0u : kNarrow), "d"(wide ? ~0u : 0) : "memory");
+}
+
+void fpu_load(uintptr_t at, bool wide) {
+  asm volatile("xrstor (%0)" ::"r"(at), "a"(wide ? ~0u : kNarrow), "d"(wide ? ~0u : 0) : "memory");
+}
 
 void sigframe_init() {
   uint32_t a = 1, b, c = 0, d;

@@ -40,13 +40,14 @@ void sigframe_clear_fpu(uint64_t fp);
 
 void sigframe_from_trapframe(kucontext* uc, const trapframe* tf);
 
-// All of the cpu's extended state, cr_xsave_size bytes at a multiple of 64.
-void fpu_save(uintptr_t at);
-void fpu_load(uintptr_t at);
+// The cpu's extended state, at a multiple of 64. Not `wide`: of the vectors, what SSE has of them.
+void fpu_save(uintptr_t at, bool wide);
+void fpu_load(uintptr_t at, bool wide);  // as it was saved
 
 void sigframe_init();  // finds the size of the extended state, and which parts it has
 extern uint64_t xfeatures;
 extern "C" uintptr_t cr_xsave_size;
+inline uintptr_t fpu_size(bool wide) { return wide ? cr_xsave_size : 512 + kXsaveHeaderSize; }
 extern "C" void cr_restore_rt();  // where handlers return to
 
 }  // namespace cr
