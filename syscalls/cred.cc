@@ -27,8 +27,8 @@ inline constexpr uint32_t kNoUid = 65534;  // of a user namespace that has no ma
 
 int everywhere(union sysunion* m) {
   int error = sysport_trap(m);
-  cred_changed();
   if (error == 0) broadcast_call(m->sm.sm_nr, m->raw.arg);
+  cred_changed();  // not before: until then some kernel thread still says the old one
   return error;
 }
 

@@ -119,6 +119,7 @@ void rebuild_child() {
   deadlock_atfork_child();
   sysport_crowd(false);
   sig_atfork_child(td);
+  cred_changed();  // it may be in another user namespace
 }
 
 int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, long a4) {
@@ -443,8 +444,8 @@ int sys_unshare(union sysunion* m) {
 int sys_setns(union sysunion* m) {
   if (sched_others()) return EINVAL;
   int error = sysport_trap(m);
-  cred_changed();
   if (error == 0 && monitor_running()) broadcast_call(m->sm.sm_nr, m->raw.arg);
+  cred_changed();
   return error;
 }
 

@@ -260,13 +260,19 @@ void rfork_assign(cpu* c) {
 }
 
 void rfork_interrupt(globaldata* gd) {
-  if (__atomic_exchange_n(&gd->gd_interrupt, 1u, __ATOMIC_SEQ_CST) != 0) return;
+  uint32_t seen = 0;
+  auto self = static_cast<uint32_t>(mygd()->gd_ktid);
+  __atomic_compare_exchange_n(&gd->gd_interrupt, &seen, self, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+  if (seen == kInterruptSent) return;
   long r = -1;
   __atomic_add_fetch(&gd->gd_senders, 1, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&gd->gd_untouchable, __ATOMIC_SEQ_CST) == 0) {
     r = raw3(SYS_tgkill, raw0(SYS_getpid), gd->gd_ktid, kIpiSignal);
   }
-  if (r != 0) rfork_interrupted(gd);
+  // Not if it has been taken meanwhile.
+  seen = self;
+  __atomic_compare_exchange_n(&gd->gd_interrupt, &seen, r == 0 ? kInterruptSent : 0, false, __ATOMIC_SEQ_CST,
+                              __ATOMIC_SEQ_CST);
   __atomic_sub_fetch(&gd->gd_senders, 1, __ATOMIC_SEQ_CST);
 }
 

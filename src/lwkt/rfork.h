@@ -72,8 +72,10 @@ void rfork_assign(cpu* c);
 // One of gd_requests has been finished.
 void rfork_request_done(globaldata* gd);
 // Sends gd's kernel thread the IPI signal, unless one is on its way already: they would queue, and all of a
-// user's processes share one limit.
+// user's processes share one limit. gd_interrupt: 0: none is; kInterruptSent; else the kernel thread that is about to
+// send one, for which nobody waits: it may not get to run, or stop for good.
 void rfork_interrupt(globaldata* gd);
+inline constexpr uint32_t kInterruptSent = ~0u;
 // First of all in the signal's handler: what was stored before rfork_interrupt is seen after this.
 inline void rfork_interrupted(globaldata* gd) { __atomic_store_n(&gd->gd_interrupt, 0u, __ATOMIC_SEQ_CST); }
 // Around an exec by the calling rfork: a signal of libcr's own that were still pending would end

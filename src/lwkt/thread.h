@@ -236,7 +236,8 @@ struct globaldata {
   uint32_t gd_deaf;        // blocks all signals: a spare rfork, the monitor
   uint32_t gd_untouchable; // in an exec: gets no signal of libcr's own
   uint32_t gd_senders;     // who is about to send one
-  uint32_t gd_interrupt;   // one is on its way
+  uint32_t gd_interrupt;   // whether one is on its way (rfork_interrupt)
+  uint32_t gd_maskseen;    // the number of changes of what all block in the kernel (sig_follow_mask)
   uint32_t gd_class;       // the kernel's scheduling class of it (rank.h), once there are ranks
   uint32_t gd_requests;    // reads and writes on disks that the kernel can finish on this kernel thread alone; a futex
   uint32_t gd_awaits;      // it sleeps until there are none (rfork.cc)
