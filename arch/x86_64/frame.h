@@ -6,7 +6,7 @@
 #pragma once
 
 // struct trapframe
-#define SIGRETURN_ROOM 144
+#define SIGRETURN_ROOM 136
 #define TF_RDI 0
 #define TF_RSI 8
 #define TF_RDX 16

@@ -7,9 +7,7 @@ extern "C" {
 namespace cr {
 
 namespace {
-inline constexpr uint64_t kFlagsForIret = 0x10100;   // RF, TF: popfq clears the one, and would trap for the other
-inline constexpr uint64_t kFlagsRestored = 0x40cd5;  // those that the kernel takes from a frame
-inline constexpr uint64_t kFlagsAlways = 0x202;
+inline constexpr uint64_t kFlagsForIret = 0x50500;  // AC, RF, DF, TF: those that the jump does not restore
 inline constexpr uint64_t kUserEnd = 1ull << 47;
 inline constexpr uint64_t kSameStack = 64 * 1024;
 inline constexpr size_t kMxcsrOffset = 24;
@@ -84,7 +82,6 @@ bool sigframe_can_jump(kucontext* uc) {
   for (size_t i = 1; i < kXsaveHeaderSize / sizeof *header; i++) {
     if (header[i] != 0) return false;
   }
-  m.flags = (m.flags & kFlagsRestored) | kFlagsAlways;
   return true;
 }
 

@@ -82,27 +82,18 @@ inline bool context_in_entry(kucontext*) { return false; }
 // is single stepping, or the context was changed into one that the way does not reach.
 bool sigframe_can_jump(kucontext* uc);
 
-// What cr_sigreturn_jump takes below the stack pointer that it goes back to: the red zone, flags and ip.
+// What cr_sigreturn_jump takes below the stack pointer that it goes back to: the red zone, and the ip.
 inline constexpr uint64_t kJumpRoom = SIGRETURN_ROOM;
 
 // A signal hit cr_sigreturn_jump. False: it hit something else. *done: nothing of libcr is left to do,
 // uc is the program's; else it is back at the check.
-extern "C" void cr_sigreturn_jump_check(), cr_sigreturn_jump_flags(), cr_sigreturn_jump_sp(), cr_sigreturn_jump_last();
+extern "C" void cr_sigreturn_jump_check(), cr_sigreturn_jump_last();
 inline bool context_in_return(kucontext* uc, bool* done) {
   auto at = [](void (*label)()) { return reinterpret_cast<uintptr_t>(label); };
   ksigcontext& m = uc->mc;
   if (m.ip < at(cr_sigreturn_jump_check) || m.ip > at(cr_sigreturn_jump_last)) return false;
-  *done = m.ip >= at(cr_sigreturn_jump_flags);
-  if (!*done) {
-    m.ip = at(cr_sigreturn_jump_check);
-    return true;
-  }
-  if (m.ip == at(cr_sigreturn_jump_last)) m.sp -= kJumpRoom;
-  if (m.ip == at(cr_sigreturn_jump_sp)) m.sp -= sizeof m.flags;
-  auto* saved = reinterpret_cast<const uint64_t*>(m.sp);
-  if (m.ip == at(cr_sigreturn_jump_flags)) m.flags = saved[0];
-  m.ip = saved[1];
-  m.sp += kJumpRoom;
+  *done = m.ip == at(cr_sigreturn_jump_last);
+  m.ip = *done ? *reinterpret_cast<const uint64_t*>(m.sp - kJumpRoom) : at(cr_sigreturn_jump_check);
   return true;
 }
 

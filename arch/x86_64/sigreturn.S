@@ -65,12 +65,13 @@ cr_sigreturn_insn:
 	syscall
 	ud2
 
-// The kernel need not see it: a trap of 0.5 us less. %rsp is the ucontext until the last but three; from
-// there on the kernel-signal handler finishes what is left (context_in_return).
+// The kernel need not see it: a trap of 0.5 us less. %rsp is the ucontext until the last but one; the
+// kernel-signal handler makes the last jump itself (context_in_return). No popfq: who single-steps over
+// it finds the trap flag left behind by the kernel.
 cr_sigreturn_jump:
 	movq	%rbx, %rsp
-	.globl	cr_sigreturn_jump_check, cr_sigreturn_jump_flags, cr_sigreturn_jump_sp, cr_sigreturn_jump_last
-	.hidden	cr_sigreturn_jump_check, cr_sigreturn_jump_flags, cr_sigreturn_jump_sp, cr_sigreturn_jump_last
+	.globl	cr_sigreturn_jump_check, cr_sigreturn_jump_last
+	.hidden	cr_sigreturn_jump_check, cr_sigreturn_jump_last
 cr_sigreturn_jump_check:
 	movq	%gs:GD_CURTHREAD, %rcx
 	cmpl	$0, TD_AST(%rcx)
@@ -83,9 +84,7 @@ cr_sigreturn_jump_check:
 	xrstor64 (%rcx)
 	movq	GREG(15)(%rsp), %rcx	// the stack pointer
 	movq	GREG(16)(%rsp), %rax
-	movq	GREG(17)(%rsp), %rdx
-	movq	%rax, 8 - SIGRETURN_ROOM(%rcx)
-	movq	%rdx, -SIGRETURN_ROOM(%rcx)
+	movq	%rax, -SIGRETURN_ROOM(%rcx)
 	movq	GREG(0)(%rsp), %r8
 	movq	GREG(1)(%rsp), %r9
 	movq	GREG(2)(%rsp), %r10
@@ -99,19 +98,22 @@ cr_sigreturn_jump_check:
 	movq	GREG(10)(%rsp), %rbp
 	movq	GREG(11)(%rsp), %rbx
 	movq	GREG(12)(%rsp), %rdx
+	movq	GREG(17)(%rsp), %rax	// the flags
+	btl	$11, %eax		// OF
+	setc	%cl
+	movb	%al, %ah
+	addb	$0x7f, %cl		// sets OF as it was
+	sahf				// the other arithmetic flags; OF untouched
 	movq	GREG(13)(%rsp), %rax
-	leaq	-SIGRETURN_ROOM(%rcx), %rcx
-	movq	%rcx, -8(%rsp)		// where the handler's return address was
 	movq	GREG(14)(%rsp), %rcx
-	movq	-8(%rsp), %rsp
-cr_sigreturn_jump_flags:
-	popfq
-cr_sigreturn_jump_sp:
-	leaq	SIGRETURN_ROOM - 8(%rsp), %rsp
+	movq	GREG(15)(%rsp), %rsp
 cr_sigreturn_jump_last:
-	jmp	*8 - SIGRETURN_ROOM(%rsp)
+	jmp	*-SIGRETURN_ROOM(%rsp)
 1:	movq	%rsp, %rbx
 	leaq	-256(%rsp), %rsp
+	fninit				// the program's x87 state may be there, and its exceptions
+	movl	$0x1f80, (%rsp)
+	ldmxcsr	(%rsp)
 	jmp	cr_sigreturn_again
 	.cfi_endproc
 	.size	cr_restore_rt, . - cr_restore_rt

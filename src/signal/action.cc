@@ -58,7 +58,10 @@ void learn(int sig) {
   sigactions[sig] = k;
 }
 
+uint32_t kmask_changes;
+
 void apply_kmask() {
+  __atomic_add_fetch(&kmask_changes, 1, __ATOMIC_RELEASE);
   sig_set_rfork_mask();
   // Other rforks follow at their next look: a signal that one of them still takes is ignored
   // by default or waits in the inbox, so being late loses nothing.
@@ -127,6 +130,14 @@ void sig_drop_held(int sig) {
 void sig_set_rfork_mask() {
   sig_held = 0;
   sig_kernel_mask_set(sig_kernel_mask());
+}
+
+void sig_follow_mask() {
+  globaldata* gd = mygd();
+  uint32_t now = __atomic_load_n(&kmask_changes, __ATOMIC_ACQUIRE);
+  if (__builtin_expect(gd->gd_maskseen == now, 1)) return;
+  sig_kernel_mask_set(sig_kernel_mask() | sig_held);
+  gd->gd_maskseen = now;
 }
 
 void sig_kernel_mask_set(uint64_t mask) {

@@ -343,6 +343,7 @@ extern "C" [[gnu::visibility("hidden")]] int sig_return(kucontext* uc) {
   }
   if (sig_held == 0 && on_altstack(td, reinterpret_cast<uintptr_t>(uc)) == on_altstack(td, uc->mc.sp) &&
       sigframe_can_jump(uc)) {
+    sig_follow_mask();
     return 1;
   }
   held_until_return = sig_held;

@@ -83,7 +83,7 @@ bool settle(thread* td, kucontext* uc) {
   }
   if (context_in_entry(uc)) return false;
   bool done = false;
-  if (context_in_return(uc, &done)) return done;
+  if (context_in_return(uc, &done) && !done) return false;
   if (in_libcr(pc)) {
     if (pc >= addr(gate_exit_check) && pc < addr(gate_exit_last)) {
       pc = addr(gate_exit_check);

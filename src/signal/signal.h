@@ -70,6 +70,7 @@ void sig_atfork_child(thread* td);
 void sig_kernel_mask_set(uint64_t mask);
 void sig_kernel_mask_restore();
 void sig_set_rfork_mask();
+void sig_follow_mask();  // the same, if it has changed since the calling rfork was here last
 uint64_t sig_kernel_mask();  // what this rfork blocks in the kernel while it runs LWKTs
 // exec: LWKT's mask and what is pending go into the kernel.
 void sig_prepare_exec(thread* td);
