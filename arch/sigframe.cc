@@ -8,18 +8,13 @@ namespace cr {
 
 uint64_t xfeatures = 3;  // x87 and SSE until XCR0 says more
 
-namespace {
-inline constexpr uint32_t kNarrow = 3;  // x87 and SSE: what is not saved must not be loaded, as PKRU's initial state
+void fpu_save(uintptr_t at, uint64_t parts) {
+  __builtin_memset(reinterpret_cast<void*>(at + kXsaveLegacySize), 0, kXsaveHeaderSize);  // xsave wants it so
+  fpu_xsave(at, static_cast<uint32_t>(parts), static_cast<uint32_t>(parts >> 32));
 }
 
-void fpu_save(uintptr_t at, bool wide) {
-  constexpr uintptr_t kHeader = 512;  // xsave wants it zero
-  __builtin_memset(reinterpret_cast<void*>(at + kHeader), 0, kXsaveHeaderSize);
-  asm volatile("xsave (%0)" ::"r"(at), "a"(wide ? ~0u : kNarrow), "d"(wide ? ~0u : 0) : "memory");
-}
-
-void fpu_load(uintptr_t at, bool wide) {
-  asm volatile("xrstor (%0)" ::"r"(at), "a"(wide ? ~0u : kNarrow), "d"(wide ? ~0u : 0) : "memory");
+void fpu_load(uintptr_t at, uint64_t parts) {
+  fpu_xrstor(at, static_cast<uint32_t>(parts), static_cast<uint32_t>(parts >> 32));
 }
 
 void sigframe_init() {

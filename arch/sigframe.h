@@ -11,8 +11,7 @@ namespace cr {
 // What the kernel writes among the register state's unused bytes, and behind its end.
 inline constexpr uint32_t kFpMagic1 = 0x46505853;
 inline constexpr uint32_t kFpMagic2 = 0x46505845;
-inline constexpr size_t kXsaveHeaderSize = 64;
-inline constexpr uint32_t kXsaveBaseParts = 0x203;  // x87, SSE, PKRU
+inline constexpr size_t kXsaveLegacySize = 512, kXsaveHeaderSize = 64;  // of the extended state, then the rest
 struct fpx_sw_bytes {
   uint32_t magic1;
   uint32_t extended_size;
@@ -40,14 +39,18 @@ void sigframe_clear_fpu(uint64_t fp);
 
 void sigframe_from_trapframe(kucontext* uc, const trapframe* tf);
 
-// The cpu's extended state, at a multiple of 64. Not `wide`: of the vectors, what SSE has of them.
-void fpu_save(uintptr_t at, bool wide);
-void fpu_load(uintptr_t at, bool wide);  // as it was saved
+// The cpu's extended state, fpu_size(parts) bytes at a multiple of 64. What was not saved must not be loaded:
+// that would be its initial state.
+inline constexpr uint64_t kFpuAll = ~0ull, kFpuSse = 3, kFpuPkru = 1 << 9;  // SSE: and x87. PKRU lies behind the vectors
+void fpu_save(uintptr_t at, uint64_t parts);
+void fpu_load(uintptr_t at, uint64_t parts);
 
 void sigframe_init();  // finds the size of the extended state, and which parts it has
 extern uint64_t xfeatures;
 extern "C" uintptr_t cr_xsave_size;
-inline uintptr_t fpu_size(bool wide) { return wide ? cr_xsave_size : 512 + kXsaveHeaderSize; }
+inline uintptr_t fpu_size(uint64_t parts) {
+  return parts == kFpuSse ? kXsaveLegacySize + kXsaveHeaderSize : cr_xsave_size;
+}
 extern "C" void cr_restore_rt();  // where handlers return to
 
 }  // namespace cr

@@ -13,7 +13,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../src/lwkt/sched.h"
 #include "../src/sysport/sysport.h"
@@ -29,7 +28,7 @@ bool nproc_allows_slow(uint64_t n) {
   rlimit64 limit{};
   if (raw_failed(raw4(SYS_prlimit64, 0, RLIMIT_NPROC, 0, reinterpret_cast<long>(&limit)))) return true;
   __atomic_store_n(&nproc_limit, limit.rlim_cur, __ATOMIC_RELAXED);
-  return n < limit.rlim_cur || raw0(kSysGetuid) == 0 || cred_capable(CAP_SYS_RESOURCE) ||
+  return n < limit.rlim_cur || cred_uid() == 0 || cred_capable(CAP_SYS_RESOURCE) ||
          cred_capable(CAP_SYS_ADMIN);
 }
 

@@ -42,9 +42,8 @@ void finish_fpu(uint64_t fp) {
 }  // namespace
 
 void sigframe_save_fpu(uint64_t fp, bool wide) {
-  __builtin_memset(at(fp), 0, kXsaveHeader + kXsaveHeaderSize);
-  uint32_t parts = wide ? ~0u : kXsaveBaseParts, high = wide ? ~0u : 0;
-  asm volatile("xsave (%0)" ::"r"(at(fp, kFsave)), "a"(parts), "d"(high) : "memory");
+  __builtin_memset(at(fp), 0, kXsaveHeader);
+  fpu_save(reinterpret_cast<uintptr_t>(at(fp, kFsave)), wide ? kFpuAll : kFpuSse | kFpuPkru);
   asm volatile("fnsave (%0); frstor (%0)" ::"r"(at(fp)) : "memory");
   finish_fpu(fp);
 }

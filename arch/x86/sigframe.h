@@ -101,7 +101,14 @@ bool context_in_entry(kucontext* uc);
 
 // Handlers go back by the kernel here, where an int $0x80 is made as sysenter (sigreturn.S).
 inline bool sigframe_can_jump(const kucontext*) { return false; }
-inline bool context_in_return(kucontext*, bool*) { return false; }
+inline bool context_in_return(const kucontext*) { return false; }
+
+inline void fpu_xsave(uintptr_t at, uint32_t low, uint32_t high) {
+  asm volatile("xsave (%0)" ::"r"(at), "a"(low), "d"(high) : "memory");
+}
+inline void fpu_xrstor(uintptr_t at, uint32_t low, uint32_t high) {
+  asm volatile("xrstor (%0)" ::"r"(at), "a"(low), "d"(high) : "memory");
+}
 
 // The gate's last instruction was about to return through the slot.
 inline void context_finish_exit(kucontext* uc) {

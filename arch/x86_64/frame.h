@@ -5,8 +5,10 @@
 // program's registers at the trap, and is what fork, clone, signals and unwinding look at.
 #pragma once
 
-// struct trapframe
+// Below the stack pointer that cr_sigreturn_jump goes back to: the red zone, and the ip
 #define SIGRETURN_ROOM 136
+
+// struct trapframe
 #define TF_RDI 0
 #define TF_RSI 8
 #define TF_RDX 16

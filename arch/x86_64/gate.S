@@ -16,7 +16,7 @@
 // The runtime's code touches no vector register, so none is saved here; a site whose vectors
 // are live over the trap (SD.vector) has them saved around the dispatch.
 
-#include "frame.h"
+#include "leave.h"
 
 #define DW_CFA_def_cfa_expression 0x0f
 #define DW_CFA_expression 0x10
@@ -247,11 +247,7 @@ gate_quick_registers:
 gate_fast_result:
 	movq	%rax, %r11
 	movq	8(%rsp), %rax		// the flags
-	btl	$11, %eax		// OF
-	setc	%cl
-	movb	%al, %ah
-	addb	$0x7f, %cl		// sets OF as it was
-	sahf				// the other arithmetic flags; OF untouched
+	RESTORE_FLAGS
 	movq	%r11, %rax
 	.globl	gate_fast_check, gate_fast_last
 	.hidden	gate_fast_check, gate_fast_last
@@ -339,18 +335,10 @@ gate_entry_2:
 	.globl	gate_exit_check
 	.hidden	gate_exit_check
 gate_exit_check:
-	movq	%gs:GD_CURTHREAD, %rcx
-	cmpl	$0, TD_AST(%rcx)
-	jne	gate_exit_ast
-	cmpl	$0, %gs:GD_AST
-	jne	gate_exit_ast
+	IF_PENDING gate_exit_ast
 gate_exit_restore:
 	movq	TF_RFLAGS(%rsp), %rax
-	btl	$11, %eax		// OF
-	setc	%cl
-	movb	%al, %ah
-	addb	$0x7f, %cl		// sets OF as it was
-	sahf				// the other arithmetic flags; OF untouched
+	RESTORE_FLAGS
 	movq	TF_RDI(%rsp), %rdi
 	movq	TF_RSI(%rsp), %rsi
 	movq	TF_RDX(%rsp), %rdx
@@ -601,11 +589,7 @@ cr_call:
 	.globl	cr_call_check, cr_call_last
 	.hidden	cr_call_check, cr_call_last
 cr_call_check:
-	movq	%gs:GD_CURTHREAD, %rcx
-	cmpl	$0, TD_AST(%rcx)
-	jne	cr_call_ast
-	cmpl	$0, %gs:GD_AST
-	jne	cr_call_ast
+	IF_PENDING cr_call_ast
 cr_call_last:
 	jmp	*%rbx
 cr_call_plain:

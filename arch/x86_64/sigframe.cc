@@ -32,9 +32,7 @@ void finish_fpu(uint64_t fp) {
 }  // namespace
 
 void sigframe_save_fpu(uint64_t fp, bool wide) {
-  __builtin_memset(reinterpret_cast<void*>(fp + kXsaveHeader), 0, kXsaveHeaderSize);
-  uint32_t parts = wide ? ~0u : kXsaveBaseParts, high = wide ? ~0u : 0;
-  asm volatile("xsave64 (%0)" ::"r"(fp), "a"(parts), "d"(high) : "memory");
+  fpu_save(fp, wide ? kFpuAll : kFpuSse | kFpuPkru);
   finish_fpu(fp);
 }
 
@@ -60,11 +58,11 @@ void sigframe_clear_fpu(uint64_t fp) {
   if (fp == 0) return;
   *reinterpret_cast<uint64_t*>(fp + kXsaveHeader) = 0;         // xstate_bv: all initial
   *reinterpret_cast<uint16_t*>(fp) = 0x37f;                    // x87 control word
-  *reinterpret_cast<uint32_t*>(fp + 24) = 0x1f80;              // MXCSR is not covered by xstate_bv
+  *reinterpret_cast<uint32_t*>(fp + kMxcsrOffset) = 0x1f80;    // MXCSR is not covered by xstate_bv
 }
 
-bool sigframe_can_jump(kucontext* uc) {
-  ksigcontext& m = uc->mc;
+bool sigframe_can_jump(const kucontext* uc) {
+  const ksigcontext& m = uc->mc;
   if (m.cs != 0x33 || m.ss != 0x2b || (m.flags & kFlagsForIret) != 0 || m.ip >= kUserEnd) return false;
   // cr_sigreturn_jump writes below the red zone that it goes back to: there must be a stack, and
   // nothing that is still needed.

@@ -78,23 +78,30 @@ inline bool sigframe_marked(const kucontext* uc) { return uc->mc.reserved[7] == 
 // True if the context is in an entry of the kernel's on libcr's behalf; settled then.
 inline bool context_in_entry(kucontext*) { return false; }
 
-// Readies the way back into uc without the kernel (cr_sigreturn_jump). False: only the kernel can: there
-// is single stepping, or the context was changed into one that the way does not reach.
-bool sigframe_can_jump(kucontext* uc);
+// Whether cr_sigreturn_jump can go back to uc. Else only the kernel can: there is single stepping, or the
+// context was changed into one that the jump does not reach.
+bool sigframe_can_jump(const kucontext* uc);
 
-// What cr_sigreturn_jump takes below the stack pointer that it goes back to: the red zone, and the ip.
+// What the jump takes below the stack pointer that it goes back to.
 inline constexpr uint64_t kJumpRoom = SIGRETURN_ROOM;
 
-// A signal hit cr_sigreturn_jump. False: it hit something else. *done: nothing of libcr is left to do,
-// uc is the program's; else it is back at the check.
+// True if a signal hit cr_sigreturn_jump before its last instruction: at the check again then. That one is made
+// here, and uc is the program's.
 extern "C" void cr_sigreturn_jump_check(), cr_sigreturn_jump_last();
-inline bool context_in_return(kucontext* uc, bool* done) {
+inline bool context_in_return(kucontext* uc) {
   auto at = [](void (*label)()) { return reinterpret_cast<uintptr_t>(label); };
   ksigcontext& m = uc->mc;
-  if (m.ip < at(cr_sigreturn_jump_check) || m.ip > at(cr_sigreturn_jump_last)) return false;
-  *done = m.ip == at(cr_sigreturn_jump_last);
-  m.ip = *done ? *reinterpret_cast<const uint64_t*>(m.sp - kJumpRoom) : at(cr_sigreturn_jump_check);
-  return true;
+  bool inside = m.ip >= at(cr_sigreturn_jump_check) && m.ip < at(cr_sigreturn_jump_last);
+  if (inside) m.ip = at(cr_sigreturn_jump_check);
+  if (m.ip == at(cr_sigreturn_jump_last)) m.ip = *reinterpret_cast<const uint64_t*>(m.sp - kJumpRoom);
+  return inside;
+}
+
+inline void fpu_xsave(uintptr_t at, uint32_t low, uint32_t high) {
+  asm volatile("xsave64 (%0)" ::"r"(at), "a"(low), "d"(high) : "memory");
+}
+inline void fpu_xrstor(uintptr_t at, uint32_t low, uint32_t high) {
+  asm volatile("xrstor64 (%0)" ::"r"(at), "a"(low), "d"(high) : "memory");
 }
 
 // The gate's last instruction was about to go where %rcx says.

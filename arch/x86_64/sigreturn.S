@@ -8,7 +8,7 @@
 // The way back is restartable: from cr_sigreturn_check to cr_sigreturn_insn nothing has been
 // undone, and a signal that hits there rolls the program counter back to the check.
 
-#include "frame.h"
+#include "leave.h"
 
 #define DW_CFA_def_cfa_expression 0x0f
 #define DW_CFA_expression 0x10
@@ -54,11 +54,7 @@ cr_sigreturn_again:
 	.globl	cr_sigreturn_check, cr_sigreturn_insn, cr_sigreturn_again
 	.hidden	cr_sigreturn_check, cr_sigreturn_insn, cr_sigreturn_again
 cr_sigreturn_check:
-	movq	%gs:GD_CURTHREAD, %rcx
-	cmpl	$0, TD_AST(%rcx)
-	jne	cr_sigreturn_again
-	cmpl	$0, %gs:GD_AST
-	jne	cr_sigreturn_again
+	IF_PENDING cr_sigreturn_again
 	movq	%rbx, %rsp
 	movl	$15, %eax		// rt_sigreturn
 cr_sigreturn_insn:
@@ -73,11 +69,7 @@ cr_sigreturn_jump:
 	.globl	cr_sigreturn_jump_check, cr_sigreturn_jump_last
 	.hidden	cr_sigreturn_jump_check, cr_sigreturn_jump_last
 cr_sigreturn_jump_check:
-	movq	%gs:GD_CURTHREAD, %rcx
-	cmpl	$0, TD_AST(%rcx)
-	jne	1f
-	cmpl	$0, %gs:GD_AST
-	jne	1f
+	IF_PENDING 1f
 	movq	UC_FPSTATE(%rsp), %rcx
 	movl	$-1, %eax
 	movl	$-1, %edx
@@ -99,11 +91,7 @@ cr_sigreturn_jump_check:
 	movq	GREG(11)(%rsp), %rbx
 	movq	GREG(12)(%rsp), %rdx
 	movq	GREG(17)(%rsp), %rax	// the flags
-	btl	$11, %eax		// OF
-	setc	%cl
-	movb	%al, %ah
-	addb	$0x7f, %cl		// sets OF as it was
-	sahf				// the other arithmetic flags; OF untouched
+	RESTORE_FLAGS
 	movq	GREG(13)(%rsp), %rax
 	movq	GREG(14)(%rsp), %rcx
 	movq	GREG(15)(%rsp), %rsp

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "../../arch/frame.h"
+#include "sitetable.h"
 
 namespace cr {
 
@@ -17,6 +18,11 @@ struct ObjectView {
   const uint8_t* build_id;   // null: none
   uint32_t build_id_len;
 };
+
+// What is live over a call from the site. None: a handler is about to begin.
+inline SiteVector site_vector(const sitedesc* desc) {
+  return desc != nullptr ? static_cast<SiteVector>(desc->vector) : SiteVector::kNone;
+}
 
 // Rewrites the object's trap sites from its table (made on the spot if there is none yet).
 // Returns how many sites were rewritten, or a negative errno (the object then traps as ever).

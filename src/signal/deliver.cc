@@ -13,7 +13,6 @@
 
 #include "../../arch/rawcall.h"
 #include "../gate/object.h"
-#include "../gate/sitetable.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
 #include "signal.h"
@@ -121,7 +120,7 @@ void deliver_frame(thread* td, trapframe* tf, const ksigaction& act, siginfo_t* 
   auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - kOwnRoom;
   FramePlace p = sigframe_place(handler_stack(td, act, tf->sp, here));
   sigframe_from_trapframe(&p.frame->uc, tf);
-  sigframe_save_fpu(p.fp, tf->desc == nullptr || tf->desc->vector == static_cast<uint8_t>(SiteVector::kXsave));
+  sigframe_save_fpu(p.fp, site_vector(tf->desc) == SiteVector::kXsave);
   fill(td, p.frame, p.fp, act, sig, tf->sp, info);
   sig_release_open();
   uint64_t at = sigframe_enter(p.frame, sig, act.flags);

@@ -82,8 +82,7 @@ bool settle(thread* td, kucontext* uc) {
     return false;
   }
   if (context_in_entry(uc)) return false;
-  bool done = false;
-  if (context_in_return(uc, &done) && !done) return false;
+  if (context_in_return(uc)) return false;
   if (in_libcr(pc)) {
     if (pc >= addr(gate_exit_check) && pc < addr(gate_exit_last)) {
       pc = addr(gate_exit_check);
@@ -137,8 +136,10 @@ void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
 // (the kernel has just let it go on) the signal waits for the way out.
 void passthru(int sig, const siginfo_t* info, globaldata* gd) {
   if (raw0(SYS_getpid) != tid_process()) return;
-  if (sig == kIpiSignal) rfork_interrupted(gd->gd_pt_parent);
-  if (sig == kIpiSignal && !sig_is_timers(info)) return;
+  if (sig == kIpiSignal) {
+    rfork_interrupted(gd->gd_pt_parent);
+    if (!sig_is_timers(info)) return;
+  }
   sig_inbox_put(info);
   gd->gd_pt_parent->gd_ast = 1;
 }

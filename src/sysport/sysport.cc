@@ -10,7 +10,7 @@
 #include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
 #include "../../arch/sigframe.h"
-#include "../gate/sitetable.h"
+#include "../gate/object.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
 #include "../signal/signal.h"
@@ -340,11 +340,11 @@ void preempt_at_gate() {
 }
 
 // The same where vectors are live over the call: by now they are in the registers, which others will use.
-[[gnu::noinline]] void preempt_keeping_vectors(bool wide) {
-  uintptr_t at = (reinterpret_cast<uintptr_t>(__builtin_alloca(fpu_size(wide) + 63)) + 63) & ~uintptr_t{63};
-  fpu_save(at, wide);
+[[gnu::noinline]] void preempt_keeping(uint64_t vectors) {
+  uintptr_t at = (reinterpret_cast<uintptr_t>(__builtin_alloca(fpu_size(vectors) + 63)) + 63) & ~uintptr_t{63};
+  fpu_save(at, vectors);
   preempt_at_gate();
-  fpu_load(at, wide);
+  fpu_load(at, vectors);
 }
 
 }  // namespace
@@ -358,9 +358,9 @@ extern "C" [[gnu::visibility("hidden")]] int gate_ast(trapframe* tf) {
   uint32_t ast = __atomic_load_n(&td->td_ast, __ATOMIC_ACQUIRE);
   if ((ast & AST_RESCHED) != 0) {
     __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
-    auto vectors = static_cast<SiteVector>(tf->desc != nullptr ? tf->desc->vector : 0);
-    if (__builtin_expect(vectors != SiteVector::kNone, 0)) {
-      preempt_keeping_vectors(vectors == SiteVector::kXsave);
+    SiteVector live = site_vector(tf->desc);
+    if (__builtin_expect(live != SiteVector::kNone, 0)) {
+      preempt_keeping(live == SiteVector::kXsave ? kFpuAll : kFpuSse);
     } else {
       preempt_at_gate();
     }

@@ -50,12 +50,20 @@ static void agent_start(struct agent* a) {
   while (a->tid == 0) pthread_cond_wait(&a->cond, &a->lock);
   pthread_mutex_unlock(&a->lock);
 }
-static void agent_do(struct agent* a, void (*todo)(void)) {
+static void agent_begin(struct agent* a, void (*todo)(void)) {
   pthread_mutex_lock(&a->lock);
   a->todo = todo;
   pthread_cond_broadcast(&a->cond);
+  pthread_mutex_unlock(&a->lock);
+}
+static void agent_await(struct agent* a) {
+  pthread_mutex_lock(&a->lock);
   while (a->todo != NULL) pthread_cond_wait(&a->cond, &a->lock);
   pthread_mutex_unlock(&a->lock);
+}
+static void agent_do(struct agent* a, void (*todo)(void)) {
+  agent_begin(a, todo);
+  agent_await(a);
 }
 static void agent_end(struct agent* a) {
   pthread_mutex_lock(&a->lock);
@@ -199,6 +207,11 @@ static void clock_of_another_thread(void) {
  * in such a call, too: there is no switch. */
 static int of_child, of_a;
 static void nothing(void) {}
+static void agent_start_busily(struct agent* a) {
+  agent_start(a);
+  for (int i = 0; i < 20000; i++) agent_do(a, nothing);
+  CHECK(pthread_getcpuclockid(a->t, &clock_of_a) == 0);
+}
 static void lock_and_burn_30(void) {
   CHECK(flock(of_a, LOCK_EX) == 0 && flock(of_child, LOCK_EX) == 0);
   burn_30();
@@ -225,13 +238,8 @@ static void clock_first_read_during_a_call(void) {
   of_a = open(second, O_RDWR);
   CHECK(of_child >= 0 && of_a >= 0 && unlink(first) == 0 && unlink(second) == 0);
   struct agent a;
-  agent_start(&a);
-  for (int i = 0; i < 20000; i++) agent_do(&a, nothing);
-  CHECK(pthread_getcpuclockid(a.t, &clock_of_a) == 0);
-  pthread_mutex_lock(&a.lock);
-  a.todo = lock_and_burn_30;
-  pthread_cond_broadcast(&a.cond);
-  pthread_mutex_unlock(&a.lock);
+  agent_start_busily(&a);
+  agent_begin(&a, lock_and_burn_30);
   sleep_ms(20);
   CHECK(write(told[1], "", 1) == 1);
   int64_t before = ns_of(clock_of_a);
@@ -244,18 +252,11 @@ static void clock_first_read_during_a_call(void) {
 static void burn_60(void) { burn_ns(CLOCK_PROCESS_CPUTIME_ID, 60 * kMs); }
 static void clock_first_read_of_one_that_computes(void) {
   struct agent a;
-  agent_start(&a);
-  for (int i = 0; i < 20000; i++) agent_do(&a, nothing);
-  CHECK(pthread_getcpuclockid(a.t, &clock_of_a) == 0);
-  pthread_mutex_lock(&a.lock);
-  a.todo = burn_60;
-  pthread_cond_broadcast(&a.cond);
-  pthread_mutex_unlock(&a.lock);
+  agent_start_busily(&a);
+  agent_begin(&a, burn_60);
   sleep_ms(10);
   int64_t before = ns_of(clock_of_a), of_all = ns_of(CLOCK_PROCESS_CPUTIME_ID);
-  pthread_mutex_lock(&a.lock);
-  while (a.todo != NULL) pthread_cond_wait(&a.cond, &a.lock);
-  pthread_mutex_unlock(&a.lock);
+  agent_await(&a);
   of_all = ns_of(CLOCK_PROCESS_CPUTIME_ID) - of_all;
   printf("%d\n", ns_of(clock_of_a) - before >= of_all / 2);
   agent_end(&a);
