@@ -93,6 +93,7 @@ inline int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
     leave(&w);
     return kOfferTrap;
   }
+  slept_ = true;
   atomic_add(&sched_external, 1u);
   int64_t why = sched_sleep_interruptible();
   atomic_add(&sched_external, ~0u);
@@ -150,11 +151,11 @@ int trap_by_mask(union sysunion* m, bool at_once) {
   if (__builtin_expect((curthread()->td_sigmask & kTerminalSignals) != 0, 0) && may_be_terminal(m)) {
     return sysport_trap_terminal(m, at_once);
   }
-  return at_once ? sysport_trap_sleep(m) : sysport_trap_block(m);
+  return at_once ? sysport_trap_first_sleep(m) : sysport_trap_first(m);
 }
 
-// A signal came just before the trap, or as it slept. What needs nobody's act is done all the same: a pipe or a socket
-// that has something to read, or room. Else `error`.
+// A signal came as it slept, or just before a trap that can't be put off. What needs nobody's act is done all the same:
+// a pipe or a socket that has something to read, or room. Else `error`.
 int try_now(union sysunion* m, int error) {
   constexpr long kNoWait = 8, kHere = -1;  // RWF_NOWAIT; the file's own position
   const uint64_t* a = m->raw.arg;
@@ -183,10 +184,10 @@ int blocking_trap(union sysunion* m, bool at_once) {
 int FdCall::offer_rest(union sysunion* m) {
   for (;;) {
     int error = offer_once(m);
-    if (error != ERESTARTSYS) return error;
+    if (error != ERESTARTSYS && error != ERESTARTNOINTR) return error;
     thread* td = curthread();
     if (mygd()->gd_ast != 0) sched_hooks.ast();
-    if (sig_interrupts(td)) return error;
+    if (sig_interrupts(td)) return ERESTARTSYS;
     if ((td->td_ast & AST_RESCHED) != 0) {
       __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
       sched_yield_cpu();
@@ -200,7 +201,7 @@ int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir) {
     c.note();
     if (dir == FD_OUT || !c.known_empty()) {
       pollfd p{c.fd, static_cast<short>(dir == FD_IN ? POLLIN : POLLOUT), 0};
-      if (raw3(SYS_poll, reinterpret_cast<long>(&p), 1, 0) != 0) return c.offer(m);
+      if (raw3(SYS_poll, reinterpret_cast<long>(&p), 1, 0) != 0) return c.offer_ready(m);
       if (dir == FD_IN) c.emptied();
     }
     int w = c.wait();
@@ -217,7 +218,7 @@ int blocking_low_water(union sysunion* m, fdentry* e, int fd, uint64_t len) {
   raw6(SYS_getsockopt, fd, SOL_SOCKET, SO_RCVLOWAT, reinterpret_cast<long>(&mark),
        reinterpret_cast<long>(&size), 0);
   // With less room than that the kernel waits for less than poll does.
-  if (len < static_cast<uint64_t>(mark)) return sysport_trap_block(m);
+  if (len < static_cast<uint64_t>(mark)) return sysport_trap_first(m);
   return blocking_by_poll(m, e, fd, FD_IN);
 }
 

@@ -105,6 +105,11 @@ class FdCall {
   // Where the number is no longer the file's, a restart from the gate would take another file: then
   // it is offered again and again.
   int offer(union sysunion* m) { return __builtin_expect(hidden_, 0) ? offer_rest(m) : offer_once(m); }
+  // The same once poll has said that it needn't sleep: a signal comes before it.
+  int offer_ready(union sysunion* m) {
+    slept_ = false;
+    return offer(m);
+  }
   // The same for the rest of a call that has had an effect already: the gate can't restart it, so
   // what interrupts the trap and is no signal for this LWKT must not end it.
   int offer_rest(union sysunion* m);
@@ -113,6 +118,7 @@ class FdCall {
   int give_away(union sysunion* m);
   // The time-out is up: wait has said -EAGAIN, or will.
   bool expired() const { return expired_; }
+  bool slept() const { return slept_; }
   // An error or a hang-up was seen: another try would fetch an error that is the next call's.
   bool broken() const { return (e->flags & FDF_STICKY) != 0; }
 
@@ -123,7 +129,7 @@ class FdCall {
   int offer_once(union sysunion* m) {
     let_go();
     m->raw.arg[0] = static_cast<uint64_t>(fd);
-    return sysport_trap_block(m);
+    return slept_ ? sysport_trap_block(m) : sysport_trap_first(m);
   }
   int ask();
   int park(bool one, bool doubt, const FdRead* read);
@@ -150,6 +156,7 @@ class FdCall {
   bool asked_ = false;    // the mode and the time-out
   bool timed_ = false;    // with a time-out an interruption is EINTR, never a restart
   bool expired_ = false;
+  bool slept_ = false;
   uint64_t deadline_ = kNever;
   long result_ = 0;
 };
@@ -177,9 +184,9 @@ inline int blocking_never(union sysunion* m, fdentry* e) {
   return error;
 }
 
-// A read or write, or what else begins with a descriptor, as a trap with the cpu on offer, or given
-// away `at_once`. A signal that came just before the trap interrupts it only if the kernel would:
-// not on a disk, where no program expects EINTR, and not where a pipe or a socket is ready.
+// A read or write, or what else begins with a descriptor and has not slept so far, as a trap with the cpu on offer, or
+// given away `at_once`. Where it is not known whether the trap was begun, or the call can't be put off (a shim's), a signal
+// just before it interrupts it only if the kernel would: not on a disk, and not where a pipe or a socket is ready.
 int blocking_trap(union sysunion* m, bool at_once = false);
 
 // A call on a file known to be on a disk: the same, but no signal interrupts it. Inlined so that one

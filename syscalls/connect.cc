@@ -100,15 +100,15 @@ int by_ring(union sysunion* m, fdentry* e, int fd, uint32_t gen) {
 }  // namespace
 
 int sys_connect(union sysunion* m) {
-  if (!sched_others()) return sysport_trap_block(m);
+  if (!sched_others()) return sysport_trap_first(m);
   auto fd = static_cast<int>(m->raw.arg[0]);
   fdentry* e = fd_entry(fd);
   FdKind kind = e == nullptr ? FDK_FILE : fd_kind(e, fd);
   if (kind == FDK_DGRAM || (e != nullptr && fd_known_nonblock(e))) return sysport_trap(m);
-  if (kind != FDK_TCP || sched_alone() || !elsewhere(m)) return sysport_trap_block(m);
+  if (kind != FDK_TCP || sched_alone() || !elsewhere(m)) return sysport_trap_first(m);
   uint32_t gen = load_acquire(&e->gen);
   bool nonblock;
-  if (!fd_mode(e, fd, &nonblock)) return sysport_trap_block(m);
+  if (!fd_mode(e, fd, &nonblock)) return sysport_trap_first(m);
   if (nonblock) return sysport_trap(m);
   return engine_completes() ? by_ring(m, e, fd, gen) : sysport_trap_sleep(m);
 }

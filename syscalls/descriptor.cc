@@ -148,7 +148,7 @@ int sys_ioctl(union sysunion* m) {
   auto request = static_cast<uint32_t>(a[1]);
   if (request != FIONBIO) {
     if (waits_for_nobody(request)) return sysport_trap_whole(m);
-    return request >> 8 == kTerminalRequests ? sysport_trap_terminal(m, false) : sysport_trap_block(m);
+    return request >> 8 == kTerminalRequests ? sysport_trap_terminal(m, false) : sysport_trap_first(m);
   }
   int error = sysport_trap(m);
   uint32_t on = 0;

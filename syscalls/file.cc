@@ -140,7 +140,7 @@ int read_one(union sysunion* m, fdentry* e, Transfer t, kiovec buffer) {
     m->raw.arg[1] = buffer.base;
     m->raw.arg[2] = buffer.len;
     offset_arg_set(m->raw.arg, 3, t.off);
-    if (blocking_trap(m, true) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
+    if (sysport_trap_whole_sleep(m) == 0) done += static_cast<uint64_t>(m->sm.sm_result);
     return done_with(m, done);
   }
   if (r < 0) return done != 0 ? done_with(m, done) : sysport_result(m, r);
@@ -233,7 +233,7 @@ int sys_pwritev2(union sysunion* m) {
   return write_vector(m, offset_arg(m->raw.arg, 3), static_cast<uint32_t>(m->raw.arg[5]));
 }
 
-int sys_fsync(union sysunion* m) { return blocking_trap(m, true); }
-int sys_fdatasync(union sysunion* m) { return blocking_trap(m, true); }
+int sys_fsync(union sysunion* m) { return sysport_trap_whole_sleep(m); }
+int sys_fdatasync(union sysunion* m) { return sysport_trap_whole_sleep(m); }
 
 }  // namespace cr

@@ -198,7 +198,7 @@ int wait(union sysunion* m, uint32_t mask, uint64_t deadline) {
 // The only LWKT waits without end. Where nothing can ever end it, a deadlock is said after a while.
 int wait_alone(union sysunion* m, uint32_t cmd) {
   uint64_t* a = m->raw.arg;
-  if (a[3] != 0 || deadlock_alone_excluded()) return sysport_trap_sleep(m);
+  if (a[3] != 0 || deadlock_alone_excluded()) return sysport_trap_first_sleep(m);
   uint64_t op = a[1], mask = a[5];
   uint64_t until = clock_monotonic() + kDeadlockPatience;
   __kernel_timespec ts;  // in the call's form
@@ -206,7 +206,7 @@ int wait_alone(union sysunion* m, uint32_t cmd) {
   a[1] = FUTEX_WAIT_BITSET | (op & FUTEX_PRIVATE_FLAG);
   a[3] = reinterpret_cast<uintptr_t>(&ts);
   if (cmd == FUTEX_WAIT) a[5] = FUTEX_BITSET_MATCH_ANY;
-  int error = sysport_trap_sleep(m);
+  int error = sysport_trap_first_sleep(m);
   a[1] = op, a[3] = 0, a[5] = mask;
   if (error == EINTR) return ERESTARTSYS;  // a wait with a timeout is not restarted, this one is
   if (error != ETIMEDOUT) return error;

@@ -49,10 +49,10 @@ int try_then_sleep(union sysunion* m, int at, uint64_t value, int would_wait) {
   return error == would_wait || error == EINTR ? sysport_trap_sleep(m) : error;
 }
 
-// While there is one LWKT the call sleeps at once, and a signal that comes just before the trap ends it. One that
-// would not sleep is not to be ended by that.
+// While there is one LWKT the call sleeps at once. Where a signal just before the trap can't put it off, that does not
+// end one that would not sleep.
 int sleep_then_try(union sysunion* m, int at, uint64_t value, int would_wait) {
-  int error = sysport_trap_block(m);
+  int error = sysport_trap_first(m);
   if (__builtin_expect(error != ERESTARTSYS, 1)) return error;
   error = try_with(m, at, value);
   return error == would_wait || error == EINTR ? ERESTARTSYS : error;
@@ -71,7 +71,7 @@ bool ends_sleep(int in, int out) {
 int splice_ends(union sysunion* m, int in, int out, uint64_t flags) {
   constexpr uint64_t kNonblock = 2;  // SPLICE_F_NONBLOCK
   bool sleeps = sched_others() && (flags & kNonblock) == 0 && ends_sleep(in, out);
-  return sleeps ? sysport_trap_sleep(m) : sysport_trap_block(m);
+  return sleeps ? sysport_trap_first_sleep(m) : sysport_trap_first(m);
 }
 
 bool valid_time(uint32_t nr, uint64_t at) {
@@ -83,7 +83,7 @@ bool valid_time(uint32_t nr, uint64_t at) {
 // A time that has passed makes it a try; EINVAL of the program's own time comes first.
 int message_queue(union sysunion* m) {
   const __kernel_timespec past{0, 0};
-  if (!valid_time(m->sm.sm_nr, m->raw.arg[4])) return sysport_trap_block(m);
+  if (!valid_time(m->sm.sm_nr, m->raw.arg[4])) return sysport_trap_first(m);
   return wait_for(m, 4, reinterpret_cast<uintptr_t>(&past), ETIMEDOUT);
 }
 
@@ -135,7 +135,7 @@ int kernelwait_try_semop(union sysunion* m) {
 int sys_semop(union sysunion* m) {
   bool others = sched_others();
   if (!others) {
-    int error = sysport_trap_block(m);
+    int error = sysport_trap_first(m);
     if (__builtin_expect(error != ERESTARTSYS, 1)) return error;
   }
   int error = kernelwait_try_semop(m);

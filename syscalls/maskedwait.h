@@ -29,7 +29,7 @@ int with_mask(union sysunion* m, uint64_t mask_at, int arg, Call call) {
   sig_recalc(td);
   m->raw.arg[arg] = 0;
   int error = call();
-  if (error == ERESTARTSYS || error == ERESTARTNOHAND || error == EINTR) {
+  if (error == ERESTARTSYS || error == ERESTARTNOINTR || error == ERESTARTNOHAND || error == EINTR) {
     sig_recalc(td);
     if ((td->td_ast & AST_SIGNAL) != 0) {
       td->td_flags |= TDF_SUSPENDMASK;  // the handler's frame restores the old mask
@@ -69,7 +69,7 @@ struct Timeout {
 // In the kernel, for calls whose argument `i` is milliseconds; the others' time the kernel counts down
 // where it stands.
 inline int trap_ms(union sysunion* m, const Timeout& t, int i) {
-  if (t.deadline == kNever) return sysport_trap_block(m);
+  if (t.deadline == kNever) return sysport_trap_first(m);
   return sysport_trap_timed(m, false, [&t, i](union sysunion* u) {
     int left = t.rest_ms();
     u->raw.arg[i] = static_cast<uint64_t>(left);
@@ -79,7 +79,7 @@ inline int trap_ms(union sysunion* m, const Timeout& t, int i) {
 
 // The same for a time that the kernel only reads (argument 3).
 inline int trap_timespec(union sysunion* m, const Timeout& t) {
-  if (t.deadline == kNever) return sysport_trap_block(m);
+  if (t.deadline == kNever) return sysport_trap_first(m);
   __kernel_timespec left;
   return sysport_trap_timed(m, false, [&](union sysunion* u) {
     left = t.rest();

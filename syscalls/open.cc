@@ -1,6 +1,7 @@
 // open and its kin. Most wait for a disk at the longest, and no signal ends those. But a pipe with a name waits for
-// its other end and a serial line for its carrier, and a signal that comes just before the trap must end that, or its
-// handler would wait as long. The file is looked at only then: it says which of the two the call is.
+// its other end and a serial line for its carrier, and a signal must end that, or its handler would wait as long. Where it
+// is not known whether the trap was begun, or it can't be put off, the file is looked at: it says which of the two the
+// call is.
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -33,7 +34,7 @@ bool may_wait(long dir, uint64_t path, uint64_t flags) {
 }
 
 int open_file(union sysunion* m, uint64_t dir, uint64_t path, uint64_t flags) {
-  int error = sysport_trap_block(m);
+  int error = sysport_trap_first(m);
   if (__builtin_expect(error != ERESTARTSYS, 1)) return error;
   return may_wait(static_cast<int>(dir), path, flags) ? error : sysport_trap_whole(m);
 }

@@ -274,7 +274,7 @@ struct FdBits {
 [[gnu::noinline]] int select_until(union sysunion* m, const Timeout& t) {
   const uint64_t* a = m->raw.arg;
   auto n = static_cast<uint32_t>(a[0]);
-  if (t.none || n > kMostFds) return sysport_trap_block(m);
+  if (t.none || n > kMostFds) return sysport_trap_first(m);
   uint32_t words = (n + FdBits::kBits - 1) / FdBits::kBits;
   FdBits in, out, ex;
   if (!in.load(a[1], words) || !out.load(a[2], words) || !ex.load(a[3], words)) return EFAULT;
@@ -284,7 +284,7 @@ struct FdBits {
   uint32_t wanted = 0;
   for (uint32_t fd = 0; fd < n; fd++) wanted += in.has(fd) || out.has(fd) || ex.has(fd) ? 1 : 0;
   PollSet set;
-  if (!set.room_for(wanted)) return sysport_trap_block(m);
+  if (!set.room_for(wanted)) return sysport_trap_first(m);
   uint32_t k = 0;
   for (uint32_t fd = 0; fd < n; fd++) {
     int events = (in.has(fd) ? kSelectIn : 0) | (out.has(fd) ? kSelectOut : 0) |
@@ -293,7 +293,7 @@ struct FdBits {
     set.fds()[k++] = {static_cast<int>(fd), static_cast<short>(events), 0};
   }
   int r = set.wait(t.deadline);
-  if (r == kOfferTrap) return sysport_trap_block(m);
+  if (r == kOfferTrap) return sysport_trap_first(m);
   if (r < 0) return -r;
   int total = 0;
   k = 0;
@@ -333,7 +333,8 @@ int epoll_until(union sysunion* m, const Timeout& t, Trap trap) {
     if (w == kOfferTrap && t.deadline == kNever) return c.offer(m);
     if (w == kOfferTrap) {
       m->raw.arg[0] = static_cast<uint64_t>(c.fd);
-      return trap(m, t);
+      int error = trap(m, t);
+      return error == ERESTARTNOINTR && c.slept() ? ERESTARTSYS : error;
     }
     if (w != -EAGAIN) return EINTR;
     m->sm.sm_result = 0;
@@ -374,15 +375,15 @@ int sys_ppoll(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   if (a[3] != 0 && a[4] != 8) return EINVAL;
   return with_mask(m, a[3], 3, [m] {
-    if (!sched_others()) return sysport_trap_block(m);
+    if (!sched_others()) return sysport_trap_first(m);
     return with_timespec(m->sm.sm_nr, m->raw.arg[2], false, [m](const Timeout& t) {
-      return poll_until(m, t, [](union sysunion* u, const Timeout&) { return sysport_trap_block(u); });
+      return poll_until(m, t, [](union sysunion* u, const Timeout&) { return sysport_trap_first(u); });
     });
   });
 }
 
 int sys_select(union sysunion* m) {
-  if (!sched_others() || static_cast<int>(m->raw.arg[0]) < 0) return sysport_trap_block(m);
+  if (!sched_others() || static_cast<int>(m->raw.arg[0]) < 0) return sysport_trap_first(m);
   return with_timespec(m->sm.sm_nr, m->raw.arg[4], true, [m](const Timeout& t) { return select_until(m, t); });
 }
 
@@ -395,7 +396,7 @@ int sys_pselect6(union sysunion* m) {
   if (at != 0 && user_copy(&p, reinterpret_cast<const void*>(at), sizeof p) != 0) return EFAULT;
   if (p.mask_at != 0 && p.size != 8) return EINVAL;
   return with_mask(m, p.mask_at, 5, [m] {
-    if (!sched_others() || static_cast<int>(m->raw.arg[0]) < 0) return sysport_trap_block(m);
+    if (!sched_others() || static_cast<int>(m->raw.arg[0]) < 0) return sysport_trap_first(m);
     return with_timespec(m->sm.sm_nr, m->raw.arg[4], false, [m](const Timeout& t) { return select_until(m, t); });
   });
 }

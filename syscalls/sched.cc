@@ -478,7 +478,7 @@ int sys_prctl(union sysunion* m) {
     case PR_CAP_AMBIENT:
       return cred_prctl(m);
     default:
-      return sysport_trap_block(m);
+      return sysport_trap_first(m);
   }
 }
 

@@ -101,16 +101,16 @@ int in_pieces(union sysunion* m, fdentry* e, int fd, uint64_t count) {
 int sys_sendfile(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto out = static_cast<int>(a[0]), in = static_cast<int>(a[1]);
-  if (!sched_others() || sched_alone() || a[3] == 0) return sysport_trap_block(m);
+  if (!sched_others() || sched_alone() || a[3] == 0) return sysport_trap_first(m);
   fdentry *to = fd_entry(out), *from = fd_entry(in);
-  if (to == nullptr || from == nullptr || fd_known_nonblock(to)) return sysport_trap_block(m);
+  if (to == nullptr || from == nullptr || fd_known_nonblock(to)) return sysport_trap_first(m);
   FdKind kind = fd_kind(to, out);
   if ((kind != FDK_TCP && kind != FDK_STREAM) || fd_kind(from, in) != FDK_FILE ||
       (from->flags & FDF_DISK) == 0) {
-    return sysport_trap_block(m);
+    return sysport_trap_first(m);
   }
   fd_ask_options(to, out);
-  if (to->sndtimeo_ms != 0) return sysport_trap_block(m);
+  if (to->sndtimeo_ms != 0) return sysport_trap_first(m);
   return in_pieces(m, to, out, a[3]);
 }
 

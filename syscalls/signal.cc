@@ -85,7 +85,7 @@ int sys_rt_sigprocmask(union sysunion* m) {
   uint64_t old = td->td_sigmask;
   if (a[1] != 0) {
     uint64_t set;
-    if (user_load64(&set, reinterpret_cast<const uint64_t*>(a[1])) != 0) return EFAULT;
+    if (user_fetch64(&set, reinterpret_cast<const uint64_t*>(a[1])) != 0) return EFAULT;
     switch (static_cast<int>(a[0])) {
       case SIG_BLOCK: set = old | set; break;
       case SIG_UNBLOCK: set = old & ~set; break;
@@ -96,7 +96,7 @@ int sys_rt_sigprocmask(union sysunion* m) {
     if (set != old) sig_setmask(td, set);
   }
   m->sm.sm_result = 0;
-  return a[2] != 0 ? copy_out(a[2], old) : 0;
+  return a[2] != 0 && user_store64(reinterpret_cast<uint64_t*>(a[2]), old) != 0 ? EFAULT : 0;
 }
 
 int sys_rt_sigpending(union sysunion* m) {

@@ -71,7 +71,7 @@ int receive_rest_in_kernel(union sysunion* m, fdentry* e, int fd, uint64_t len) 
   int there = 0;
   bool enough = raw3(SYS_ioctl, fd, FIONREAD, reinterpret_cast<long>(&there)) == 0 &&
                 static_cast<uint64_t>(there) >= len;
-  return enough ? sysport_trap_block(m) : sysport_trap_sleep(m);
+  return enough ? sysport_trap_first(m) : sysport_trap_sleep(m);
 }
 
 void mark_passed(const kmsghdr& msg) {
@@ -228,7 +228,7 @@ int receive_all(union sysunion* m, fdentry* e, int fd, int flags) {
   IovCopy rest;
   if (user_copy(&own, reinterpret_cast<const void*>(m->raw.arg[1]), sizeof own) != 0 ||
       !rest.load(own.iov, own.iovlen) || rest.total() == 0) {
-    return sysport_trap_block(m);
+    return sysport_trap_first(m);
   }
   if (e->kind != FDK_TCP || own.controllen != 0 || (flags & MSG_PEEK) != 0) {
     return receive_rest_in_kernel(m, e, fd, rest.total());
@@ -313,13 +313,13 @@ int socket_send_iov(union sysunion* m, fdentry* e, int fd, kmsghdr* msg, int fla
 int sys_recvfrom(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto flags = static_cast<int>(a[3]);
-  if (!sched_others()) return sysport_trap_block(m);
+  if (!sched_others()) return sysport_trap_first(m);
   if ((flags & (MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
-  if (e == nullptr) return sysport_trap_block(m);
+  if (e == nullptr) return sysport_trap_first(m);
   if ((flags & MSG_DONTWAIT) != 0) return blocking_never(m, e);
-  if (!fd_is_socket(fd_kind(e, fd))) return sysport_trap_block(m);
+  if (!fd_is_socket(fd_kind(e, fd))) return sysport_trap_first(m);
   if (fd_known_nonblock(e)) return blocking_never(m, e);
   if (fd_low_water(e, fd)) return blocking_low_water(m, e, fd, a[2]);
   if ((flags & MSG_WAITALL) != 0 && (e->kind == FDK_SOCKET || (is_stream(e) && (flags & MSG_PEEK) != 0))) {
@@ -331,12 +331,12 @@ int sys_recvfrom(union sysunion* m) {
 int sys_sendto(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto flags = static_cast<int>(a[3]);
-  if (!sched_others()) return sysport_trap_block(m);
+  if (!sched_others()) return sysport_trap_first(m);
   if ((flags & MSG_DONTWAIT) != 0) return sysport_trap(m);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   FdKind k = e == nullptr ? FDK_FILE : fd_kind(e, fd);
-  if (k < FDK_TCP || k > FDK_LOCAL || (flags & kSendWhole) != 0) return sysport_trap_block(m);
+  if (k < FDK_TCP || k > FDK_LOCAL || (flags & kSendWhole) != 0) return sysport_trap_first(m);
   if (fd_known_nonblock(e)) return sysport_trap(m);
   return socket_send(m, e, flags, a[4], a[5]);
 }
@@ -344,13 +344,13 @@ int sys_sendto(union sysunion* m) {
 int sys_recvmsg(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto flags = static_cast<int>(a[2]);
-  if (!sched_others()) return sysport_trap_block(m);
+  if (!sched_others()) return sysport_trap_first(m);
   if ((flags & (MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
-  if (e == nullptr || !fd_is_socket(fd_kind(e, fd))) return sysport_trap_block(m);
+  if (e == nullptr || !fd_is_socket(fd_kind(e, fd))) return sysport_trap_first(m);
   if (fd_known_nonblock(e)) return sysport_trap(m);
-  if (fd_low_water(e, fd)) return sysport_trap_block(m);
+  if (fd_low_water(e, fd)) return sysport_trap_first(m);
   if ((flags & MSG_WAITALL) != 0 && (is_stream(e) || e->kind == FDK_SOCKET)) {
     return receive_all(m, e, fd, flags);
   }
@@ -370,17 +370,17 @@ int sys_recvmsg(union sysunion* m) {
 int sys_sendmsg(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto flags = static_cast<int>(a[2]);
-  if (!sched_others()) return sysport_trap_block(m);
+  if (!sched_others()) return sysport_trap_first(m);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   kmsghdr msg;
   if (e == nullptr || user_copy(&msg, reinterpret_cast<const void*>(a[1]), sizeof msg) != 0) {
-    return sysport_trap_block(m);
+    return sysport_trap_first(m);
   }
   if (msg.controllen != 0) mark_passed(msg);
   if ((flags & MSG_DONTWAIT) != 0) return sysport_trap(m);
   FdKind k = fd_kind(e, fd);
-  if (k < FDK_TCP || k > FDK_LOCAL || (flags & kSendWhole) != 0) return sysport_trap_block(m);
+  if (k < FDK_TCP || k > FDK_LOCAL || (flags & kSendWhole) != 0) return sysport_trap_first(m);
   if (fd_known_nonblock(e)) return sysport_trap(m);
   return socket_send_iov(m, e, fd, &msg, flags);
 }
@@ -390,16 +390,16 @@ int sys_sendmsg(union sysunion* m) {
 int sys_recvmmsg(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto flags = static_cast<int>(a[3]);
-  if (!sched_others()) return sysport_trap_block(m);
+  if (!sched_others()) return sysport_trap_first(m);
   if ((flags & (MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   if (e == nullptr || !fd_is_socket(fd_kind(e, fd)) || (flags & MSG_WAITALL) != 0 || a[4] != 0) {
-    return sysport_trap_block(m);
+    return sysport_trap_first(m);
   }
   if (fd_known_nonblock(e)) return sysport_trap(m);
   constexpr uint64_t kEntry = sizeof(kmmsghdr);
-  if (fd_low_water(e, fd)) return sysport_trap_block(m);
+  if (fd_low_water(e, fd)) return sysport_trap_first(m);
   bool for_one = (flags & MSG_WAITFORONE) != 0;
   auto want = static_cast<uint32_t>(a[2]);
   FdCall c(fd, e, FD_IN);
@@ -435,10 +435,10 @@ int sys_recvmmsg(union sysunion* m) {
 int sys_sendmmsg(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto flags = static_cast<int>(a[3]);
-  if (!sched_others()) return sysport_trap_block(m);
+  if (!sched_others()) return sysport_trap_first(m);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
-  if (e == nullptr) return sysport_trap_block(m);
+  if (e == nullptr) return sysport_trap_first(m);
   constexpr uint64_t kEntry = sizeof(kmmsghdr);
   auto want = static_cast<uint32_t>(a[2]);
   if (want > 1024) want = 1024;  // UIO_MAXIOV
@@ -451,7 +451,7 @@ int sys_sendmmsg(union sysunion* m) {
   }
   if ((flags & MSG_DONTWAIT) != 0) return sysport_trap(m);
   FdKind kind = fd_kind(e, fd);
-  if (kind != FDK_DGRAM && (kind != FDK_LOCAL || named)) return sysport_trap_block(m);
+  if (kind != FDK_DGRAM && (kind != FDK_LOCAL || named)) return sysport_trap_first(m);
   if (fd_known_nonblock(e)) return sysport_trap(m);
   FdCall c(fd, e, FD_OUT);
   for (uint32_t done = 0;;) {
@@ -490,11 +490,11 @@ int accepted(union sysunion* m, int error, const fdentry* listener, FdKind kind,
 }
 
 int accept_with(union sysunion* m, int flags) {
-  if (!sched_others()) return sysport_trap_block(m);
+  if (!sched_others()) return sysport_trap_first(m);
   auto fd = static_cast<int>(m->raw.arg[0]);
   fdentry* e = fd_entry(fd);
   FdKind kind = e == nullptr ? FDK_FILE : fd_kind(e, fd);
-  if (!fd_is_socket(kind)) return sysport_trap_block(m);
+  if (!fd_is_socket(kind)) return sysport_trap_first(m);
   fd_ask_options(e, fd);  // what is accepted inherits them
   if (fd_known_nonblock(e)) return accepted(m, sysport_trap(m), e, kind, flags);
   FdCall c(fd, e, FD_IN);
@@ -503,7 +503,7 @@ int accept_with(union sysunion* m, int flags) {
     if (!c.known_empty()) {
       pollfd p{c.fd, POLLIN, 0};
       if (raw3(SYS_poll, reinterpret_cast<long>(&p), 1, 0) != 0) {
-        int error = c.offer(m);
+        int error = c.offer_ready(m);
         fd_wake_one(c.e);
         return accepted(m, error, c.e, kind, flags);
       }

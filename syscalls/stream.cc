@@ -180,7 +180,7 @@ int sys_readv(union sysunion* m) {
   if (fd_known_nonblock(e)) return sysport_trap(m);
   if (kind == FDK_POLL) return blocking_by_poll(m, e, fd, FD_IN);
   if (!fd_is_socket(kind)) return nowait_read(m, e, fd, iov.first(), iov.count());
-  if (fd_low_water(e, fd)) return sysport_trap_block(m);
+  if (fd_low_water(e, fd)) return sysport_trap_first(m);
   kmsghdr msg{};
   msg.iov = reinterpret_cast<uintptr_t>(iov.first());
   msg.iovlen = iov.count();

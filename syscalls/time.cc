@@ -154,9 +154,10 @@ int sleep_on_thread(union sysunion* m, int32_t tid, bool absolute, const __kerne
   m->raw.arg[2] = reinterpret_cast<uintptr_t>(&request);
   m->sm.sm_result = 0;
   int error = 0;
-  while (error == 0 && left() != 0) {
+  for (bool slept = false; error == 0 && left() != 0; slept = true) {
     ask(m);
     error = sysport_trap_timed(m, true, ask);
+    if (slept && (error == ERESTARTNOINTR || error == ERESTARTSYS)) error = EINTR;
   }
   if (error != EINTR || absolute || user_rest == 0) return error;
   return user_timespec_store(nr, user_rest, timespec_of(left())) != 0 ? EFAULT : EINTR;
@@ -172,14 +173,14 @@ int sys_clock_nanosleep(union sysunion* m) {
   int32_t tid = 0;
   bool threads = thread_of_clock(clock, &tid) && tid != 0;
   bool in_kernel = nthreads == 1 || (!monotonic && clock != CLOCK_REALTIME);
-  if (in_kernel && absolute && !threads) return sysport_trap_sleep(m);
+  if (in_kernel && absolute && !threads) return sysport_trap_first_sleep(m);
   __kernel_timespec ts;
   if (user_timespec(m->sm.sm_nr, a[2], &ts) != 0) return EFAULT;
   if (threads) return !timespec_valid(ts) ? EINVAL : sleep_on_thread(m, tid, absolute, ts);
   if (in_kernel) return nap(m, 2, ts);
   if (!timespec_valid(ts)) return EINVAL;
   m->sm.sm_result = 0;
-  if (absolute && clock == CLOCK_BOOTTIME) return sysport_trap_sleep(m);
+  if (absolute && clock == CLOCK_BOOTTIME) return sysport_trap_first_sleep(m);
   for (;;) {
     uint64_t deadline = time_deadline(ts, !absolute, clock == CLOCK_REALTIME);
     // A relative time was in the future when it was made a deadline, unless it is none at all.
@@ -204,7 +205,7 @@ int sys_semtimedop(union sysunion* m) {
     int error = kernelwait_try_semop(m);
     if (error != kWouldSleep) return error;
   }
-  if (at == 0) return sysport_trap_sleep(m);
+  if (at == 0) return sched_others() ? sysport_trap_sleep(m) : sysport_trap_first(m);
   uint64_t deadline = time_deadline(ts, true, false);
   return sysport_trap_timed(m, true, [&](union sysunion* u) {
     uint64_t now = clock_monotonic();

@@ -111,7 +111,7 @@ int sys_wait4(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto pid = static_cast<int32_t>(a[0]);
   auto options = static_cast<int>(a[2]);
-  if (!sched_others() || sched_alone()) return sysport_trap_block(m);
+  if (!sched_others() || sched_alone()) return sysport_trap_first(m);
   if ((options & WNOHANG) != 0) return sysport_trap(m);
   Wait w{P_ALL, 0, options | WEXITED, try_wait4};
   if (pid > 0) {
@@ -129,7 +129,7 @@ int sys_waitid(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto which = static_cast<int>(a[0]);
   auto options = static_cast<int>(a[3]);
-  if (!sched_others() || sched_alone()) return sysport_trap_block(m);
+  if (!sched_others() || sched_alone()) return sysport_trap_first(m);
   if ((options & WNOHANG) != 0) return sysport_trap(m);
   if ((options & __WNOTHREAD) != 0) return sysport_trap_sleep(m);
   // A pidfd that is non-blocking makes the call so.

@@ -174,9 +174,9 @@ gate_sleep:
 	.hidden	gate_sleep_window, gate_sleep_insn
 gate_sleep_window:
 	cmpl	$0, TD_AST(%ecx)
-	jne	gate_long
+	jne	gate_sleep_unbegun
 	cmpl	$0, %fs:GD_AST
-	jne	gate_long
+	jne	gate_sleep_unbegun
 	movl	TF_ECX(%esp), %ecx
 	movl	TF_EDX(%esp), %edx
 gate_sleep_insn:
@@ -186,13 +186,28 @@ gate_sleep_insn:
 gate_sleep_after:
 	movl	%fs:GD_CURTHREAD, %ecx
 	movl	%eax, TD_MSG_RESULT(%ecx)
-	cmpl	$-4, %eax		// EINTR: whose signal was it?
+	cmpl	$-4, %eax
 	jne	gate_fast_result
+gate_sleep_interrupt:			// EINTR or a restart: whose signal was it?
+	cld
 	call	gate_complete_frame
 	pushl	%esp
 	call	gate_sleep_interrupted
 	addl	$4, %esp
-	jmp	gate_exit_check
+	testb	%al, %al
+	jnz	gate_exit_check
+	movl	TF_DESC(%esp), %edx
+	jmp	gate_long_2
+	.globl	gate_sleep_unbegun, gate_sleep_begun
+	.hidden	gate_sleep_unbegun, gate_sleep_begun
+gate_sleep_unbegun:
+	movl	$-513, %eax		// ERESTARTNOINTR
+	jmp	1f
+gate_sleep_begun:
+	movl	$-512, %eax		// ERESTARTSYS
+1:	movl	%fs:GD_CURTHREAD, %ecx
+	movl	%eax, TD_MSG_RESULT(%ecx)
+	jmp	gate_sleep_interrupt
 
 // A positive errno, or one that asks for a restart once the signal was delivered.
 gate_quick_error:
@@ -205,6 +220,7 @@ gate_quick_error:
 
 // Something is pending after a fast call: go out the long way.
 gate_fast_ast:
+	cld
 	movl	%fs:GD_CURTHREAD, %ecx
 	movl	TD_MSG_NR(%ecx), %eax
 	movl	%eax, TF_NR(%esp)
@@ -234,13 +250,12 @@ gate_complete_frame:
 	movl	%ecx, TF_UNWINDPC + 4(%esp)
 	ret
 
-	.globl	gate_long
-	.hidden	gate_long
 gate_long:
 	movl	%eax, TF_NR(%esp)
 	call	gate_complete_frame
 	CFI_TRAPFRAME
 	cld
+gate_long_2:
 	cmpb	$0, SD_VECTOR(%edx)
 	jne	gate_long_vector
 	pushl	%esp
@@ -459,10 +474,10 @@ gate_vfork:
 	.size	gate_vfork, . - gate_vfork
 
 // long cr_trap_check(const uint64_t args[6], long nr, const uint32_t* ast)
-//   A trap that a signal for this LWKT interrupts even if it came just before: from
-//   cr_trap_window to cr_trap_insn, and in the kernel's entry up to its trap (included: a call the
-//   kernel restarts), the kernel-signal handler moves the program counter to cr_trap_interrupted, with
-//   %esp as it is at cr_trap_window. -512 (ERESTARTSYS) then.
+//   A trap that a signal for this LWKT interrupts even if it came just before: from cr_trap_window to
+//   cr_trap_insn, and in the kernel's entry up to its trap, the kernel-signal handler moves the program counter to
+//   cr_trap_unbegun: -513 (ERESTARTNOINTR). If the kernel restarts the trap, to cr_trap_begun: -512 (ERESTARTSYS).
+//   Both with %esp as it is at cr_trap_window.
 	.globl	cr_trap_check
 	.hidden	cr_trap_check
 	.type	cr_trap_check, @function
@@ -488,14 +503,14 @@ cr_trap_check:
 	movl	24(%eax), %esi
 	movl	32(%eax), %edi
 	movl	40(%eax), %ebp
-	.globl	cr_trap_window, cr_trap_insn, cr_trap_interrupted
-	.hidden	cr_trap_window, cr_trap_insn, cr_trap_interrupted
+	.globl	cr_trap_window, cr_trap_insn, cr_trap_unbegun, cr_trap_begun
+	.hidden	cr_trap_window, cr_trap_insn, cr_trap_unbegun, cr_trap_begun
 cr_trap_window:
 	movl	28(%esp), %eax
 	cmpl	$0, (%eax)
-	jne	cr_trap_interrupted
+	jne	cr_trap_unbegun
 	cmpl	$0, %fs:GD_AST
-	jne	cr_trap_interrupted
+	jne	cr_trap_unbegun
 	movl	24(%esp), %eax
 cr_trap_insn:
 	call	*%fs:GD_VSYSCALL
@@ -517,7 +532,10 @@ cr_trap_after:
 	.cfi_restore %ebx
 	ret
 	.cfi_restore_state
-cr_trap_interrupted:
+cr_trap_unbegun:
+	movl	$-513, %eax
+	jmp	cr_trap_after
+cr_trap_begun:
 	movl	$-512, %eax
 	jmp	cr_trap_after
 	.cfi_endproc
@@ -558,11 +576,12 @@ cr_call_reenter:
 	.hidden	cr_call_check, cr_call_last
 	.set	cr_call_check, gate_fast_check
 	.set	cr_call_last, gate_fast_check
-	.globl	cr_call_window, cr_call_insn, cr_call_long
-	.hidden	cr_call_window, cr_call_insn, cr_call_long
+	.globl	cr_call_window, cr_call_insn, cr_call_unbegun, cr_call_begun
+	.hidden	cr_call_window, cr_call_insn, cr_call_unbegun, cr_call_begun
 	.set	cr_call_window, gate_sleep_window
 	.set	cr_call_insn, gate_sleep_insn
-	.set	cr_call_long, gate_long
+	.set	cr_call_unbegun, gate_sleep_unbegun
+	.set	cr_call_begun, gate_sleep_begun
 
 // The kernel's own frames, on an rfork's alternate stack, end here.
 	.globl	cr_kernel_restorer

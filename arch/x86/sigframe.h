@@ -99,6 +99,11 @@ inline bool sigframe_marked(const kucontext* uc) {
 // True if the context is in the kernel's entry on libcr's behalf; settled then (vsyscall.cc).
 bool context_in_entry(kucontext* uc);
 
+// Whether a trap that is restarted is told from one that is not begun (vsyscall.cc).
+bool trap_tells();
+// What context_in_entry knows: libcr's own instruction is a call of the entry.
+inline bool context_restarts_trap(const kucontext*, uint64_t) { return false; }
+
 // Handlers go back by the kernel here, where an int $0x80 is made as sysenter (sigreturn.S).
 inline bool sigframe_can_jump(const kucontext*) { return false; }
 inline bool context_in_return(const kucontext*) { return false; }

@@ -30,6 +30,7 @@ struct ArchStart {
   const void* vdso;
   unsigned long sysinfo;  // the kernel's entry in the vdso
   bool no_fsgsbase;       // x86_64's
+  bool no_trap_rcx;       // x86_64's
 };
 // Before anything else: finds the kernel's entry and the descriptors.
 void arch_init(const ArchStart& s);

@@ -4,7 +4,7 @@
 // with nothing on the stack; what needs %esi and %edi keeps them in registers that a call destroys.
 //
 //   int user_load32(uint32_t* out, const uint32_t* from)
-//   user_fetch32_entry: usercopy.h's user_fetch32
+//   user_fetch32_entry, user_fetch64_entry, user_store64_entry: usercopy.h's
 //   int user_load64(uint64_t* out, const uint64_t* from)
 //   int user_store32(uint32_t* to, uint32_t value)
 //   int user_cas32(uint32_t* at, uint32_t* expect, uint32_t desired)   1: done, 0: *expect updated
@@ -33,6 +33,17 @@ FUNC user_load32
 FUNC user_fetch32_entry
 	movl	(%eax), %eax
 	xorl	%edx, %edx
+	ret
+FUNC user_fetch64_entry
+	movl	$1, %ecx
+	movl	4(%eax), %edx
+	movl	(%eax), %eax
+	decl	%ecx
+	ret
+FUNC user_store64_entry
+	movl	%edx, 4(%ecx)
+	movl	%eax, (%ecx)
+	xorl	%ecx, %ecx
 	ret
 FUNC user_load64
 	movl	8(%esp), %ecx

@@ -13,9 +13,11 @@ extern "C" {
 [[gnu::visibility("hidden")]] extern char __start_crtext[], __stop_crtext[];
 void cr_int80();
 void cr_trap_after();
-void cr_trap_interrupted();
+void cr_trap_unbegun();
+void cr_trap_begun();
 void gate_sleep_after();
-void gate_long();
+void gate_sleep_unbegun();
+void gate_sleep_begun();
 void cr_sigreturn_sysenter();
 void cr_sigreturn_syscall();
 void cr_sigreturn_insn();
@@ -27,6 +29,7 @@ namespace {
 
 const uint8_t* entry;   // null: cr_int80
 uint32_t trap_at;       // the int $0x80 in it
+bool tells;             // it has another trap for the first time
 void (*sigreturn)() = cr_sigreturn_insn;
 inline constexpr uint32_t kPushes = 3;
 inline constexpr uint32_t kTail = 4;  // what follows the trap
@@ -61,6 +64,7 @@ void vsyscall_init(const void* vdso, uint32_t sysinfo) {
   if (!same(p + at, kEnd, sizeof kEnd)) return;
   if (intel || amd) sigreturn = intel ? cr_sigreturn_sysenter : cr_sigreturn_syscall;
   trap_at = at;
+  tells = intel || amd;
   entry = p;
 }
 
@@ -69,6 +73,8 @@ void (*vsyscall_entry())() {
 }
 
 void (*vsyscall_sigreturn())() { return sigreturn; }
+
+bool trap_tells() { return tells; }
 
 VsyscallPlace vsyscall_place(const kucontext* uc) {
   VsyscallPlace v;
@@ -80,6 +86,7 @@ VsyscallPlace vsyscall_place(const kucontext* uc) {
   if (offset > trap + 2 + (entry != nullptr ? kTail - 1 : 0)) return v;
   v.inside = true;
   v.before = offset <= trap;
+  v.at_trap = offset == trap;
   uint32_t n = v.before ? (offset < pushes ? offset : pushes) : pushes - (offset - trap - 2);
   v.depth = 4 * n;
   v.caller = word(uc->mc.sp + v.depth);
@@ -94,7 +101,9 @@ bool context_in_entry(kucontext* uc) {
     // As it was before the call. The entry has its own use for %ebp once it is saved.
     if (v.depth == 4 * kPushes) uc->mc.bp = word(uc->mc.sp);
     uc->mc.sp += v.depth + 4;
-    uc->mc.ip = sleeps ? addr(gate_long) : addr(cr_trap_interrupted);
+    bool begun = v.at_trap;
+    uc->mc.ip = sleeps ? addr(begun ? gate_sleep_begun : gate_sleep_unbegun)
+                       : addr(begun ? cr_trap_begun : cr_trap_unbegun);
   }
   return true;
 }

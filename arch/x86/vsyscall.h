@@ -19,6 +19,7 @@ struct VsyscallPlace {
   bool inside = false;     // the context is in the entry
   uint32_t depth = 0;      // bytes it has pushed so far
   bool before = false;     // the trap is still to be made, or to be made again
+  bool at_trap = false;    // at the int $0x80: made again, if trap_tells()
   uint32_t caller = 0;     // where it returns to
 };
 VsyscallPlace vsyscall_place(const kucontext* uc);

@@ -13,6 +13,7 @@ void gate_clone_start();
 uint64_t cpu_fpcontrol();
 int cpu_rfork(unsigned long flags, void* stack_top, void (*fn)(void*), void* gs);
 [[gnu::visibility("hidden")]] extern bool cr_have_fsgsbase;
+[[gnu::visibility("hidden")]] extern bool cr_trap_tells;
 }
 
 namespace cr {
@@ -23,10 +24,28 @@ struct ArchStart {
   const void* vdso;
   unsigned long sysinfo;  // i386's entry in the vdso
   bool no_fsgsbase;       // use arch_prctl in any case
+  bool no_trap_rcx;       // do as if traps left %rcx alone
 };
+
+// Whether a trap leaves its return address in %rcx.
+inline bool trap_sets_rcx() {
+  constexpr long kGetpid = 39;
+  uint64_t off = 0;
+  long nr = kGetpid;
+  asm volatile(
+      "syscall\n"
+      "0:\tleaq 0b(%%rip), %%r11\n\t"
+      "subq %%r11, %%rcx"
+      : "+a"(nr), "+c"(off)
+      :
+      : "r11", "memory", "cc");
+  return off == 0;
+}
+
 inline void arch_init(const ArchStart& s) {
   constexpr unsigned long kHwcap2Fsgsbase = 1ul << 1;
   cr_have_fsgsbase = (s.hwcap2 & kHwcap2Fsgsbase) != 0 && !s.no_fsgsbase;
+  cr_trap_tells = !s.no_trap_rcx && trap_sets_rcx();
 }
 // Where this very function's caller is, for cr backtrace.
 template <typename Registers>

@@ -88,23 +88,36 @@
 	movq	%rax, TD_MSG_RESULT(%rcx)
 	.endm
 
-// A trap that may sleep beside no other LWKT, with its message. A signal before the instruction moves the program
-// counter from \name\()_window to \long (src/signal/kernel.cc), the general way. The flags say whether it was EINTR;
-// the result is in %rax, the thread in %rcx.
-	.macro SLEEPING_TRAP name, long
+// A trap that may sleep beside no other LWKT, with its message. The flags say whether it was EINTR; the result is
+// in %rax, the thread in %rcx. A signal before the instruction moves the program counter from \name\()_window to
+// \name\()_unbegun, one that the kernel restarts it for to \name\()_begun (src/signal/kernel.cc); both go on at
+// \interrupted as if the trap had said so.
+	.macro SLEEPING_TRAP name
 	FILL_MESSAGE
 	.globl	\name\()_window, \name\()_insn
 	.hidden	\name\()_window, \name\()_insn
 \name\()_window:
 	cmpl	$0, TD_AST(%rcx)
-	jne	\long
+	jne	\name\()_unbegun
 	cmpl	$0, %gs:GD_AST
-	jne	\long
+	jne	\name\()_unbegun
 \name\()_insn:
 	syscall
 	movq	%gs:GD_CURTHREAD, %rcx
 	movq	%rax, TD_MSG_RESULT(%rcx)
 	cmpq	$-4, %rax
+	.endm
+	.macro SLEEPING_TRAP_INTERRUPTED name, interrupted
+	.globl	\name\()_unbegun, \name\()_begun
+	.hidden	\name\()_unbegun, \name\()_begun
+\name\()_unbegun:
+	movq	%gs:GD_CURTHREAD, %rcx
+	movq	$-513, TD_MSG_RESULT(%rcx)	// ERESTARTNOINTR
+	jmp	\interrupted
+\name\()_begun:
+	movq	%gs:GD_CURTHREAD, %rcx
+	movq	$-512, TD_MSG_RESULT(%rcx)	// ERESTARTSYS
+	jmp	\interrupted
 	.endm
 
 	.macro SAVE_FEW
@@ -189,9 +202,7 @@
 //   DOOR_LONG   a trap frame and gate_syscall: calls that look at the frame or leave another way
 //   DOOR_PLAIN  a trap that doesn't sleep: made right here, with no return after it that the
 //               processor would have to predict anew
-//   DOOR_SLEEP  a trap that may sleep, while there is one LWKT: made here unless a signal came
-//               just before. From gate_sleep_window to gate_sleep_insn (included: a trap the
-//               kernel restarts) a signal moves the program counter to gate_long.
+//   DOOR_SLEEP  a trap that may sleep, while there is one LWKT: made here unless a signal came just before
 //   else        a function int (union sysunion *) that needs no frame. The registers that C keeps
 //               stay in place; the others are kept below the flags, since the function may change
 //               its message.
@@ -272,9 +283,10 @@ gate_trap:
 	PLAIN_TRAP
 	jmp	gate_fast_result
 gate_sleep:
-	SLEEPING_TRAP gate_sleep, gate_long
+	SLEEPING_TRAP gate_sleep
 	jne	gate_fast_result
-gate_sleep_interrupt:			// EINTR: whose signal was it?
+gate_sleep_interrupt:			// EINTR or a restart: whose signal was it?
+	cld
 	movl	TD_MSG_NR(%rcx), %eax
 	popq	%r11
 	leaq	136(%rsp), %rcx
@@ -283,7 +295,11 @@ gate_sleep_interrupt:			// EINTR: whose signal was it?
 	movq	%rdx, TF_NR(%rsp)
 	movq	%rsp, %rdi
 	call	gate_sleep_interrupted
-	jmp	gate_exit_check
+	testb	%al, %al
+	jnz	gate_exit_check
+	movq	TF_DESC(%rsp), %r11
+	jmp	gate_entry_2
+	SLEEPING_TRAP_INTERRUPTED gate_sleep, gate_sleep_interrupt
 
 // A positive errno, or one that asks for a restart once the signal was delivered.
 gate_quick_error:
@@ -306,6 +322,7 @@ gate_quick_few:
 
 // Something is pending after a fast call: go out the long way.
 gate_fast_ast:
+	cld
 	popq	%r11
 	leaq	136(%rsp), %rcx
 	BUILD_FRAME
@@ -314,8 +331,6 @@ gate_fast_ast:
 	movq	%rax, TF_NR(%rsp)
 	jmp	gate_exit_check
 
-	.globl	gate_long
-	.hidden	gate_long
 gate_long:
 	popq	%r11
 	leaq	136(%rsp), %rcx
@@ -511,9 +526,9 @@ gate_vfork:
 	.size	gate_vfork, . - gate_vfork
 
 // long cr_trap_check(const uint64_t args[6] %rdi, long nr %rsi, const uint32_t* ast %rdx)
-//   A trap that a signal for this LWKT interrupts even if it came just before: from
-//   cr_trap_window to cr_trap_insn (included: a call the kernel restarts) the kernel-signal
-//   handler moves the program counter to cr_trap_interrupted. -512 (ERESTARTSYS) then.
+//   A trap that a signal for this LWKT interrupts even if it came just before: from cr_trap_window on the
+//   kernel-signal handler moves the program counter to cr_trap_unbegun: -513 (ERESTARTNOINTR); at
+//   cr_trap_insn, if the kernel restarts it, to cr_trap_begun: -512 (ERESTARTSYS).
 	.globl	cr_trap_check
 	.hidden	cr_trap_check
 	.type	cr_trap_check, @function
@@ -533,27 +548,27 @@ cr_trap_check:
 	movq	24(%rcx), %r10
 	movq	32(%rcx), %r8
 	movq	40(%rcx), %r9
-	.globl	cr_trap_window, cr_trap_insn, cr_trap_interrupted
-	.hidden	cr_trap_window, cr_trap_insn, cr_trap_interrupted
+	.globl	cr_trap_window, cr_trap_insn, cr_trap_unbegun, cr_trap_begun
+	.hidden	cr_trap_window, cr_trap_insn, cr_trap_unbegun, cr_trap_begun
 cr_trap_window:
 	cmpl	$0, (%rbx)
-	jne	cr_trap_interrupted
+	jne	cr_trap_unbegun
 	cmpl	$0, %gs:GD_AST
-	jne	cr_trap_interrupted
+	jne	cr_trap_unbegun
 cr_trap_insn:
 	syscall
-	popq	%rbx
+1:	popq	%rbx
+	.cfi_remember_state
 	.cfi_adjust_cfa_offset -8
 	.cfi_restore %rbx
 	ret
-	.cfi_adjust_cfa_offset 8
-	.cfi_rel_offset %rbx, 0
-cr_trap_interrupted:
+	.cfi_restore_state
+cr_trap_unbegun:
+	movq	$-513, %rax
+	jmp	1b
+cr_trap_begun:
 	movq	$-512, %rax
-	popq	%rbx
-	.cfi_adjust_cfa_offset -8
-	.cfi_restore %rbx
-	ret
+	jmp	1b
 	.cfi_endproc
 	.size	cr_trap_check, . - cr_trap_check
 
@@ -584,7 +599,7 @@ cr_call:
 	leaq	gate_entry(%rip), %r11
 	cmpq	%r11, %gs:GD_GATE	// a vfork's child has no calls of its own to interrupt
 	jne	cr_call_long
-	SLEEPING_TRAP cr_call, cr_call_long
+	SLEEPING_TRAP cr_call
 	je	cr_call_interrupted
 	.globl	cr_call_check, cr_call_last
 	.hidden	cr_call_check, cr_call_last
@@ -601,14 +616,13 @@ cr_call_interrupted:
 	pushfq
 	pushq	%r11
 	jmp	gate_sleep_interrupt
+	SLEEPING_TRAP_INTERRUPTED cr_call, cr_call_interrupted
 cr_call_ast:
 	leaq	wrapper_desc(%rip), %r11
 	leaq	-128(%rsp), %rsp
 	pushfq
 	pushq	%r11
 	jmp	gate_fast_ast
-	.globl	cr_call_long
-	.hidden	cr_call_long
 cr_call_long:
 	leaq	wrapper_desc(%rip), %r11
 	cmpb	$0, cr_gate_ready(%rip)

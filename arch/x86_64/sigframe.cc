@@ -2,6 +2,7 @@
 
 extern "C" {
 [[gnu::visibility("hidden")]] bool cr_have_fsgsbase;
+[[gnu::visibility("hidden")]] bool cr_trap_tells;
 }
 
 namespace cr {

@@ -78,6 +78,15 @@ inline bool sigframe_marked(const kucontext* uc) { return uc->mc.reserved[7] == 
 // True if the context is in an entry of the kernel's on libcr's behalf; settled then.
 inline bool context_in_entry(kucontext*) { return false; }
 
+// A trap leaves its return address in %rcx, where the kernel finds it again when it restarts one: the trap at `insn`
+// is to be made again, and not for the first time. Where traps leave %rcx alone (FRED; context.h) that is not known.
+extern "C" [[gnu::visibility("hidden")]] bool cr_trap_tells;
+inline bool trap_tells() { return cr_trap_tells; }
+inline bool context_restarts_trap(const kucontext* uc, uint64_t insn) {
+  constexpr uint64_t kSize = 2;
+  return uc->mc.ip == insn && (uc->mc.cx == insn + kSize || !cr_trap_tells);
+}
+
 // Whether cr_sigreturn_jump can go back to uc. Else only the kernel can: there is single stepping, or the
 // context was changed into one that the jump does not reach.
 bool sigframe_can_jump(const kucontext* uc);

@@ -32,6 +32,15 @@ FUNC user_load32
 FUNC user_fetch32_entry
 	movl	(%rdi), %eax
 	ret
+FUNC user_fetch64_entry
+	movl	$1, %ecx
+	movq	(%rdi), %rax
+	decl	%ecx
+	ret
+FUNC user_store64_entry
+	movq	%rsi, (%rcx)
+	xorl	%ecx, %ecx
+	ret
 FUNC user_load64
 	movq	(%rsi), %rax
 	movq	%rax, (%rdi)

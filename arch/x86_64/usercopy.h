@@ -10,6 +10,18 @@
   return seen;
 }
 
+// The same for 64 bits: 0, or anything else where the address is bad.
+[[gnu::always_inline]] inline int user_fetch64(uint64_t* out, const uint64_t* from) {
+  int bad;
+  asm volatile("call user_fetch64_entry" : "=a"(*out), "=c"(bad) : "D"(from) : "memory", "cc");
+  return bad;
+}
+[[gnu::always_inline]] inline int user_store64(uint64_t* to, uint64_t value) {
+  int bad;
+  asm volatile("call user_store64_entry" : "=c"(bad) : "0"(to), "S"(value) : "rax", "memory", "cc");
+  return bad;
+}
+
 extern "C" {
 // 0, or -EFAULT where the kernel would say so.
 int user_load32(uint32_t* out, const uint32_t* from);

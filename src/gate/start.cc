@@ -149,6 +149,7 @@ void read_options() {
   options.verbose = flag("LIBCR_VERBOSE");
   options.no_guard = flag("LIBCR_NO_GUARD_INSTALL");
   options.no_fsgsbase = flag("LIBCR_NO_FSGSBASE");
+  options.no_trap_rcx = flag("LIBCR_NO_TRAP_RCX");
   options.keep_locks = flag("LIBCR_KEEP_LOCKS");
 }
 
@@ -310,7 +311,7 @@ int start(char** envp) {
   environment = envp;
   read_options();
   auto* vdso = reinterpret_cast<void*>(getauxval(AT_SYSINFO_EHDR));
-  arch_init({getauxval(AT_HWCAP2), vdso, getauxval(AT_SYSINFO), options.no_fsgsbase});
+  arch_init({getauxval(AT_HWCAP2), vdso, getauxval(AT_SYSINFO), options.no_fsgsbase, options.no_trap_rcx});
   clock_init(vdso);
   find_analyser();
   if (analyser[0] != '\0') analyser_path = analyser;

@@ -20,6 +20,7 @@ struct Options {
   bool verbose = false;      // LIBCR_VERBOSE: say on stderr what was attached
   bool no_guard = false;     // LIBCR_NO_GUARD_INSTALL: guards by mprotect
   bool no_fsgsbase = false;  // LIBCR_NO_FSGSBASE: arch_prctl instead
+  bool no_trap_rcx = false;  // LIBCR_NO_TRAP_RCX: a trap not begun is not told from one that is restarted
   bool keep_locks = false;   // LIBCR_KEEP_LOCKS: bus locks stay in libc on one cpu, too
 };
 extern Options options;

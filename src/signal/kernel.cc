@@ -5,8 +5,8 @@
 //                    too;
 //   program text     nothing of libcr is held: route and deliver right away;
 //   the gate's exit  the frame is whole: roll back to the check (gate.S);
-//   before a trap    make the call return "interrupted" (cr_trap_check), or go the long way
-//                    (gate_sleep_window, cr_call_window);
+//   before a trap    make the call return "not begun", or "interrupted" if the kernel is to
+//                    restart it (cr_trap_check, gate_sleep_window, cr_call_window);
 //   libcr, a shim, the idle thread, a stub
 //                    the signal stays in the inbox; gd_ast makes the way out look.
 //
@@ -30,17 +30,20 @@ void gate_exit_check();
 void gate_exit_last();
 void gate_fast_check();
 void gate_fast_last();
-void gate_long();
 void gate_sleep_window();
 void gate_sleep_insn();
+void gate_sleep_unbegun();
+void gate_sleep_begun();
 void cr_call_window();
 void cr_call_insn();
-void cr_call_long();
+void cr_call_unbegun();
+void cr_call_begun();
 void cr_call_check();
 void cr_call_last();
 void cr_trap_window();
 void cr_trap_insn();
-void cr_trap_interrupted();
+void cr_trap_unbegun();
+void cr_trap_begun();
 void cr_sigreturn_check();
 void cr_sigreturn_insn();
 void usercopy_start();
@@ -65,6 +68,27 @@ bool is_fault(int sig, const siginfo_t* info) {
 
 bool in_libcr(uint64_t pc) { return pc >= addr(__start_crtext) && pc < addr(__stop_crtext); }
 
+// Traps that a signal just before must not let sleep, and where they go on instead.
+struct TrapWindow {
+  void (*first)();
+  void (*insn)();
+  void (*unbegun)();
+  void (*begun)();
+};
+constexpr TrapWindow kTrapWindows[] = {
+    {gate_sleep_window, gate_sleep_insn, gate_sleep_unbegun, gate_sleep_begun},
+    {cr_call_window, cr_call_insn, cr_call_unbegun, cr_call_begun},
+    {cr_trap_window, cr_trap_insn, cr_trap_unbegun, cr_trap_begun},
+};
+
+void leave_trap_window(kucontext* uc) {
+  for (const TrapWindow& w : kTrapWindows) {
+    if (uc->mc.ip < addr(w.first) || uc->mc.ip > addr(w.insn)) continue;
+    uc->mc.ip = context_restarts_trap(uc, addr(w.insn)) ? addr(w.begun) : addr(w.unbegun);
+    return;
+  }
+}
+
 // Moves the context to where it may stop. True if it is then the program's.
 bool settle(thread* td, kucontext* uc) {
   auto& pc = uc->mc.ip;
@@ -88,16 +112,12 @@ bool settle(thread* td, kucontext* uc) {
       pc = addr(gate_exit_check);
     } else if (pc >= addr(gate_fast_check) && pc < addr(gate_fast_last)) {
       pc = addr(gate_fast_check);
-    } else if (pc >= addr(gate_sleep_window) && pc <= addr(gate_sleep_insn)) {
-      pc = addr(gate_long);
-    } else if (pc >= addr(cr_call_window) && pc <= addr(cr_call_insn)) {
-      pc = addr(cr_call_long);
     } else if (pc >= addr(cr_call_check) && pc <= addr(cr_call_last)) {
       pc = addr(cr_call_check);
     } else if (pc >= addr(cr_sigreturn_check) && pc <= addr(cr_sigreturn_insn)) {
       pc = addr(cr_sigreturn_check);
-    } else if (pc >= addr(cr_trap_window) && pc <= addr(cr_trap_insn)) {
-      pc = addr(cr_trap_interrupted);
+    } else {
+      leave_trap_window(uc);
     }
     return false;
   }

@@ -55,7 +55,7 @@ uintptr_t door(const SysEnt& e, bool alone) {
     case Serve::fold: return DOOR_LONG;
     case Serve::quick: return reinterpret_cast<uintptr_t>(kSysHandlers[e.handler]);
     case Serve::block:
-      return alone ? DOOR_SLEEP : reinterpret_cast<uintptr_t>(&sysport_trap_block);
+      return alone ? DOOR_SLEEP : reinterpret_cast<uintptr_t>(&sysport_trap_first);
     case Serve::whole:
       return alone ? DOOR_SLEEP : reinterpret_cast<uintptr_t>(&sysport_trap_whole);
     case Serve::async:
@@ -101,6 +101,25 @@ bool interrupted_for_us(thread* td) {
   return sig_interrupts(td);
 }
 
+void preempt_at_gate() {
+  if (sched_timer_due()) sched_run_timers();
+  sched_harvest();
+  sched_preempt_cpu();
+}
+
+}  // namespace
+
+bool sysport_interrupted(thread* td) {
+  if (interrupted_for_us(td)) return true;
+  if ((td->td_ast & AST_RESCHED) != 0) {
+    __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
+    preempt_at_gate();
+  }
+  return false;
+}
+
+namespace {
+
 enum class Offer { kWhenAsked, kAtOnce };
 
 // `masked`: what this kernel thread blocks for the time of the trap, beside what every rfork does.
@@ -130,15 +149,24 @@ inline long trap_once(union sysunion* m, thread* td, Offer offer, uint64_t maske
   return offered(offer, [&] { return trap_masked(m, td, masked); });
 }
 
-int trap_block(union sysunion* m, Offer offer, uint64_t masked = 0) {
+// Until no other LWKT's signal and nothing of libcr's interrupts it. A signal for this one: ERESTARTNOINTR if it came
+// before the first trap and TDF_BEGUN was not set.
+int trap_first(union sysunion* m, Offer offer, uint64_t masked = 0) {
   thread* td = curthread();
+  bool begun = (td->td_flags & TDF_BEGUN) != 0;
+  td->td_flags &= ~TDF_BEGUN;
   for (;;) {
     long r = trap_once(m, td, offer, masked);
-    if (__builtin_expect(r == -EINTR, 0) && !interrupted_for_us(td)) continue;
-    if (__builtin_expect(r == -ERESTARTSYS, 0)) return ERESTARTSYS;
-    return sysport_result(m, r);
+    bool interrupted = r == -EINTR || r == -ERESTARTSYS || r == -ERESTARTNOINTR;
+    if (__builtin_expect(!interrupted, 1)) return sysport_result(m, r);
+    begun = begun || r != -ERESTARTNOINTR;
+    if (!sysport_interrupted(td)) continue;
+    if (r == -EINTR) return EINTR;
+    return begun ? ERESTARTSYS : ERESTARTNOINTR;
   }
 }
+
+int as_interrupted(int error) { return __builtin_expect(error == ERESTARTNOINTR, 0) ? ERESTARTSYS : error; }
 
 // No look at what is pending: a signal that comes before the trap instruction is delivered on the way out, too.
 int trap_whole(union sysunion* m, Offer offer) {
@@ -154,11 +182,13 @@ int trap_whole(union sysunion* m, Offer offer) {
 int sysport_trap_whole(union sysunion* m) { return trap_whole(m, Offer::kWhenAsked); }
 int sysport_trap_whole_sleep(union sysunion* m) { return trap_whole(m, Offer::kAtOnce); }
 
-int sysport_trap_block(union sysunion* m) { return trap_block(m, Offer::kWhenAsked); }
-int sysport_trap_sleep(union sysunion* m) { return trap_block(m, Offer::kAtOnce); }
+int sysport_trap_first(union sysunion* m) { return trap_first(m, Offer::kWhenAsked); }
+int sysport_trap_first_sleep(union sysunion* m) { return trap_first(m, Offer::kAtOnce); }
+int sysport_trap_block(union sysunion* m) { return as_interrupted(trap_first(m, Offer::kWhenAsked)); }
+int sysport_trap_sleep(union sysunion* m) { return as_interrupted(trap_first(m, Offer::kAtOnce)); }
 
 int sysport_trap_terminal(union sysunion* m, bool at_once) {
-  return trap_block(m, at_once ? Offer::kAtOnce : Offer::kWhenAsked, curthread()->td_sigmask & kTerminalSignals);
+  return trap_first(m, at_once ? Offer::kAtOnce : Offer::kWhenAsked, curthread()->td_sigmask & kTerminalSignals);
 }
 
 void sysport_terminal_masked() {
@@ -180,15 +210,6 @@ int sysport_trap_once(union sysunion* m, bool at_once) {
 }
 int sysport_trap_sleep_once(union sysunion* m) { return sysport_trap_once(m, true); }
 
-bool sysport_interrupted(thread* td) {
-  if (interrupted_for_us(td)) return true;
-  if ((td->td_ast & AST_RESCHED) != 0) {
-    __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
-    sched_preempt_cpu();
-  }
-  return false;
-}
-
 namespace {
 inline const SysEnt& entry(uint32_t nr) { return nr < kSysCount ? kSysEnt[nr] : kNosys; }
 }  // namespace
@@ -200,7 +221,7 @@ int sysport_begin(union sysunion* m) {
     case Serve::quick:
     case Serve::async: return kSysHandlers[e.handler](m);
     case Serve::fold: return serve_folded(m);
-    case Serve::block: return sysport_trap_block(m);
+    case Serve::block: return sysport_trap_first(m);
     case Serve::whole: return sysport_trap_whole(m);
     default: return sysport_trap(m);
   }
@@ -211,7 +232,9 @@ int sysport_carry_out(const union sysunion* m, union sysunion* own) {
     own->sm.sm_nr = m->sm.sm_nr;
     own->sm.sm_frame = nullptr;
     for (int i = 0; i < 6; i++) own->raw.arg[i] = m->raw.arg[i];
+    curthread()->td_flags |= TDF_BEGUN;  // nobody could put it off
     int error = sysport_begin(own);
+    curthread()->td_flags &= ~TDF_BEGUN;
     if (__builtin_expect(error < ERESTARTSYS || error > 516, 1)) return error;
     if (sysport_interrupted(curthread())) return EINTR;
   }
@@ -289,7 +312,9 @@ inline void fill(union sysunion* m, const trapframe* tf) {
   union sysunion m;
   lwkt_initmsg(&m.sm.sm_lmsg, &curthread()->td_msgport, 0);
   fill(&m, tf);
+  curthread()->td_flags |= TDF_BEGUN;  // what is pending can't be delivered here
   int error = sysport_begin(&m);
+  curthread()->td_flags &= ~TDF_BEGUN;
   *result = m.sm.sm_result;
   return error >= ERESTARTSYS && error <= 516 ? EINTR : error;  // nobody restarts it here
 }
@@ -322,22 +347,26 @@ extern "C" [[gnu::visibility("hidden")]] void gate_syscall(trapframe* tf) {
   tf->result = static_cast<uintptr_t>(m->sm.sm_result);
 }
 
-// A trap at DOOR_SLEEP was interrupted: by a signal for this LWKT, or the call is made again.
-extern "C" [[gnu::visibility("hidden")]] void gate_sleep_interrupted(trapframe* tf) {
-  if (interrupted_for_us(curthread())) {
-    tf->result = static_cast<uintptr_t>(-static_cast<long>(EINTR));
-  } else {
-    gate_syscall(tf);
+// The trap at DOOR_SLEEP was interrupted; the message's result says how. False: the call is to be made, or made again, by
+// gate_syscall: no signal for this LWKT did it, or the call is one of those that are made whatever is pending. Where it
+// is not known whether the trap was begun, its handler looks whether it would sleep.
+extern "C" [[gnu::visibility("hidden")]] bool gate_sleep_interrupted(trapframe* tf) {
+  thread* td = curthread();
+  auto* m = reinterpret_cast<union sysunion*>(&td->td_sysmsg);
+  long result = m->sm.sm_result;
+  bool put_off = result == -ERESTARTNOINTR || (result == -ERESTARTSYS && trap_tells());
+  bool made = (td->td_flags & TDF_INPORT) == 0 &&
+              (result == -EINTR || (put_off && entry(m->sm.sm_nr).serve != Serve::whole));
+  if (made && interrupted_for_us(td)) {
+    if (result != -EINTR) __atomic_or_fetch(&td->td_ast, AST_SIGNAL, __ATOMIC_SEQ_CST);
+    tf->result = static_cast<uintptr_t>(result);
+    return true;
   }
+  if (result != -ERESTARTNOINTR) td->td_flags |= TDF_BEGUN;
+  return false;
 }
 
 namespace {
-
-void preempt_at_gate() {
-  if (sched_timer_due()) sched_run_timers();
-  sched_harvest();
-  sched_preempt_cpu();
-}
 
 // The same where vectors are live over the call: by now they are in the registers, which others will use.
 [[gnu::noinline]] void preempt_keeping(uint64_t vectors) {

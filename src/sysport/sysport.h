@@ -24,8 +24,8 @@ inline constexpr int ERESTARTSYS = 512;
 inline constexpr int ERESTARTNOINTR = 513;  // with or without SA_RESTART
 inline constexpr int ERESTARTNOHAND = 514;
 
-// One trap that may sleep, made once: EINTR or ERESTARTSYS whoever is concerned. at_once: the cpu is given
-// away if others want it.
+// One trap that may sleep, made once: EINTR, ERESTARTSYS or (not begun) ERESTARTNOINTR, whoever is concerned. at_once:
+// the cpu is given away if others want it.
 int sysport_trap_once(union sysunion* m, bool at_once);
 // After one: is there a signal for this LWKT? Sees to what else has interrupted it.
 bool sysport_interrupted(thread* td);
@@ -34,25 +34,30 @@ bool sysport_interrupted(thread* td);
 int sysport_trap_undisturbed(union sysunion* m);
 // A plain trap with the message's number and arguments. 0 or errno; the result in the message.
 int sysport_trap(union sysunion* m);
-// A trap that may sleep: interruptible by a signal for this LWKT, the cpu on offer meanwhile.
+// A trap that may sleep: interruptible by a signal for this LWKT, the cpu on offer meanwhile. ERESTARTSYS if the signal
+// came before it, too.
 int sysport_trap_block(union sysunion* m);
 // The same with the cpu given away at once if others want it: the call will sleep.
 int sysport_trap_sleep(union sysunion* m);
+// The same two for a call that has not slept so far: a signal that comes before the trap comes before the call, as
+// natively (ERESTARTNOINTR). It does not end what needn't sleep. With TDF_BEGUN they are the same.
+int sysport_trap_first(union sysunion* m);
+int sysport_trap_first_sleep(union sysunion* m);
 // A trap that may take long, for a disk or a lock of the kernel's, and that no signal ends: it is made whatever is
 // pending, and what comes meanwhile is delivered after it. EINTR if the kernel says so all the same and a signal is there.
 int sysport_trap_whole(union sysunion* m);
 // The same with the cpu given away at once.
 int sysport_trap_whole_sleep(union sysunion* m);
-// _sleep, or _block, on a terminal. The kernel answers these by the caller's mask: a process in the background that
+// _first_sleep, or _first, on a terminal. The kernel answers these by the caller's mask: a process in the background that
 // blocks SIGTTOU may change the terminal, one that blocks SIGTTIN reads EIO, and else its group gets the
-// signal. So the LWKT's mask of these two is the kernel's for the time of the trap.
+// signal. So the LWKT's mask of these two is the kernel's for the time of the trap. For calls that have not slept so far.
 int sysport_trap_terminal(union sysunion* m, bool at_once);
 // The program blocks one of them: from now on its reads and writes come to their handlers, also while it has one LWKT.
 void sysport_terminal_masked();
-// The same on this very kernel thread: interrupted, by whomever, it is not made again (EINTR or
-// ERESTARTSYS), since the LWKT may be on another one by then.
+// The same on this very kernel thread: interrupted, by whomever, it is not made again (as sysport_trap_once), since
+// the LWKT may be on another one by then.
 int sysport_trap_sleep_once(union sysunion* m);
-// For a call with a time-out that counts from its beginning: what interrupts the trap and is no signal
+// For a call that has not slept so far, with a time-out that counts from its beginning: what interrupts the trap and is no signal
 // for this LWKT must not begin it anew. `renew(m)` puts what is left of the time into m before
 // the trap is made again, and says whether anything is: a last look is had with all signals blocked, since a flood
 // of them for others would interrupt that, too.
@@ -60,7 +65,8 @@ template <typename Renew>
 int sysport_trap_timed(union sysunion* m, bool at_once, Renew renew) {
   for (bool first = true;; first = false) {
     int error = sysport_trap_once(m, at_once);
-    if (__builtin_expect(error != EINTR && error != ERESTARTSYS, 1)) return error;
+    bool ended = error != EINTR && error != ERESTARTSYS && error != ERESTARTNOINTR;
+    if (__builtin_expect(ended, 1)) return error;
     if (sysport_interrupted(curthread())) return first ? error : EINTR;
     if (!renew(m)) return sysport_trap_undisturbed(m);
   }

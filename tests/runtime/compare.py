@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Runs every case of a test program natively and under libcr and compares what comes out.
 
-compare.py PROGRAM [-k WORD] [--cpus 1,2,8] [--engines epoll,none] [--repeat N] [--timeout S]
+compare.py PROGRAM [-k WORD] [--cpus 1,2,8] [--engines epoll,none] [--set NAME=VALUE]... [--repeat N] [--timeout S]
 
 The preload is $CR_TEST_PRELOAD. A case passes if stdout and the exit status (or the signal
 that ended it) are equal to a native run's, for each number of cpus and engine (without --engines the
 one that libcr chooses), and libcr attached. The native result is taken once; where it is no expectation
 (a CHECK of it failed), or libcr's is another, natively it is run up to three times more, and any result that
 passes is as good: a machine that stands still for 20 ms can be seen on either side. A case that outlives the
-timeout is killed and fails; nothing is left behind: each runs in a session of its own.
+timeout is killed and fails, and where its threads were then is printed; nothing is left behind: each runs in a
+session of its own. --set is for libcr's runs alone.
 """
 import argparse
 import difflib
@@ -17,6 +18,32 @@ import signal
 import subprocess
 import sys
 import tempfile
+
+
+def told(path):
+    try:
+        with open(path, errors="replace") as f:
+            return " ".join(f.read().replace("\0", " ").split())
+    except OSError as e:
+        return e.strerror
+
+
+def whereabouts(session):
+    """Of each kernel thread of a session: its state, what it waits for, the call it is in and from where."""
+    lines = []
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            if os.getsid(pid) != session:
+                continue
+            tasks = sorted(os.listdir(f"/proc/{pid}/task"), key=int)
+        except OSError:
+            continue
+        lines.append(f"{pid}: {told(f'/proc/{pid}/cmdline')}")
+        for tid in tasks:
+            at = f"/proc/{pid}/task/{tid}"
+            state = told(f"{at}/stat").rpartition(")")[2].split()[:1]
+            lines.append(f"  {tid} {told(f'{at}/comm')} {' '.join(state)} {told(f'{at}/wchan')}: {told(f'{at}/syscall')}")
+    return "\n".join(lines).encode()
 
 
 def run(argv, env, timeout):
@@ -28,6 +55,8 @@ def run(argv, env, timeout):
             status = child.wait(timeout)
         except subprocess.TimeoutExpired:
             status = None
+            err.seek(0, os.SEEK_END)
+            err.write(whereabouts(child.pid))
         try:
             os.killpg(child.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -38,7 +67,7 @@ def run(argv, env, timeout):
         return out.read(), status, err.read()
 
 
-def environment(preload=None, cpus=None, engine=None):
+def environment(preload=None, cpus=None, engine=None, settings=()):
     env = {k: v for k, v in os.environ.items() if not k.startswith("LIBCR_") and k != "LD_PRELOAD"}
     for keep in ("LIBCR_CACHE", "LIBCR_ANALYSER"):
         if keep in os.environ:
@@ -48,6 +77,7 @@ def environment(preload=None, cpus=None, engine=None):
         env["LIBCR_CPUS"] = str(cpus)
         if engine:
             env["LIBCR_ENGINE"] = engine
+    env.update(setting.split("=", 1) for setting in settings)
     return env
 
 
@@ -99,6 +129,7 @@ def main():
     parser.add_argument("-k", default="", help="only cases whose name contains this")
     parser.add_argument("--cpus", default="1,2,8")
     parser.add_argument("--engines", default="")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=60)
     args = parser.parse_args()
@@ -117,7 +148,7 @@ def main():
         ways = [(c, e) for e in args.engines.split(",") for c in args.cpus.split(",")]
         for cpus, engine in ways:
             for _ in range(args.repeat):
-                under = run(argv, environment(preload, cpus, engine), args.timeout)
+                under = run(argv, environment(preload, cpus, engine, args.set), args.timeout)
                 runs += 1
                 attached = b"libcr: no system call site" not in under[2]
                 if not attached or not native.shows(under):

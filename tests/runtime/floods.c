@@ -4,16 +4,19 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 static volatile int runs, values, out_of_order;
@@ -354,11 +357,39 @@ static void* use_pairs(void* p) {
   for (int i = 0; i < 2; i++) CHECK(close(pipes[i]) == 0 && close(sockets[i]) == 0 && close(none[i]) == 0);
   return NULL;
 }
+/* Calls that wait for somebody, and find him there. */
+static void* use_partners(void* p) {
+  struct sockaddr_un name = {.sun_family = AF_UNIX};
+  socklen_t size = sizeof(sa_family_t);
+  int listener = socket(AF_UNIX, SOCK_STREAM, 0), queue = msgget(IPC_PRIVATE, 0600);
+  CHECK(listener >= 0 && queue >= 0 && bind(listener, (struct sockaddr*)&name, size) == 0 && listen(listener, 2) == 0);
+  size = sizeof name;
+  CHECK(getsockname(listener, (struct sockaddr*)&name, &size) == 0);
+  for (intptr_t i = 0; i < (intptr_t)p; i++) {
+    char c[2];
+    struct iovec iov = {c, 2};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    struct { long type; char text[2]; } item = {1, "a"};
+    int ends[2] = {socket(AF_UNIX, SOCK_STREAM, 0), -1};
+    CHECK(connect(ends[0], (struct sockaddr*)&name, size) == 0);
+    CHECK((ends[1] = accept(listener, NULL, NULL)) >= 0);
+    WHOLE(send(ends[0], "abcd", 4, 0));
+    WHOLE(recv(ends[1], c, 2, 0));
+    WHOLE(recvmsg(ends[1], &msg, 0));
+    CHECK(msgsnd(queue, &item, 2, 0) == 0 && msgrcv(queue, &item, 2, 0, 0) == 2);
+    struct pollfd ready = {ends[0], POLLOUT, 0};
+    CHECK(poll(&ready, 1, -1) == 1);
+    CHECK(close(ends[0]) == 0 && close(ends[1]) == 0);
+  }
+  CHECK(close(listener) == 0 && msgctl(queue, IPC_RMID, NULL) == 0);
+  return NULL;
+}
 static void what_is_ready_is_not_interrupted(void) {
   pid_t pid = flooder();
   use_pairs((void*)20000);
+  use_partners((void*)5000);
   pthread_t t[2];
-  for (int i = 0; i < 2; i++) CHECK(pthread_create(&t[i], NULL, use_pairs, (void*)5000) == 0);
+  for (int i = 0; i < 2; i++) CHECK(pthread_create(&t[i], NULL, i == 0 ? use_pairs : use_partners, (void*)5000) == 0);
   for (int i = 0; i < 2; i++) CHECK(pthread_join(t[i], NULL) == 0);
   end_flood(pid);
   puts("all of them");

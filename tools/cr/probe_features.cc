@@ -101,6 +101,18 @@ Check probe_fsgsbase() {
           "a switch sets the TLS register by arch_prctl, a trap each"};
 }
 
+// arch/x86_64/context.h asks the same at start.
+Check probe_trap_rcx() {
+  uint64_t off = 0;
+  long nr = SYS_getpid;
+  asm volatile("syscall\n0:\tleaq 0b(%%rip), %%r11\n\tsubq %%r11, %%rcx"
+               : "+a"(nr), "+c"(off)
+               :
+               : "r11", "memory", "cc");
+  return {"trap-rcx", off == 0, false, off == 0 ? "a trap leaves its return address in %rcx" : "a trap leaves %rcx alone",
+          "a signal at the very instruction of a trap ends a call with EINTR though it need not have waited"};
+}
+
 Check probe_io_uring() {
   Check check{"io_uring", false, false, "", "cr run falls back to the epoll engine: reads that are not cached keep a kernel thread"};
   struct io_uring_params parameters {};
@@ -200,7 +212,7 @@ std::vector<Check> probe_features() {
   const Check io_uring = probe_io_uring();
   return {probe_kernel(),     probe_glibc(), probe_text_rewriting(),
           probe_fsgsbase(),   io_uring,      probe_engine(io_uring), probe_lightweight_guards(),
-          probe_membarrier(), probe_syscall_user_dispatch(), probe_vdso_clock()};
+          probe_membarrier(), probe_syscall_user_dispatch(), probe_trap_rcx(), probe_vdso_clock()};
 }
 
 }  // namespace cr::tool
