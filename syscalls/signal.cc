@@ -92,8 +92,7 @@ int sys_rt_sigprocmask(union sysunion* m) {
       case SIG_SETMASK: break;
       default: return EINVAL;
     }
-    set &= ~kUnblockable;
-    if (set != old) sig_setmask(td, set);
+    sig_setmask(td, set);
   }
   m->sm.sm_result = 0;
   return a[2] != 0 && user_store64(reinterpret_cast<uint64_t*>(a[2]), old) != 0 ? EFAULT : 0;

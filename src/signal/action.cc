@@ -15,6 +15,8 @@ namespace cr {
 GlobalLock siglock;
 ksigaction sigactions[kNsig + 1];
 
+uint64_t sig_settled;
+
 namespace {
 
 inline constexpr uint64_t kSaRestorer = 0x04000000;
@@ -28,7 +30,6 @@ uint64_t kmask;      // blocked in the kernel on every rfork
 // SIGTSTP and SIGCONT undo each other by the order in which they come, which two kernel threads would not keep:
 // the first takes both. (Not SIGTTIN and SIGTTOU: blocking those has a meaning for terminals.)
 inline constexpr uint64_t kFirstTakes = sigbit(SIGTSTP) | sigbit(SIGCONT);
-uint64_t settled;    // sig_capture has nothing to do for these
 uint64_t left;       // blocked in the kernel because a signalfd reads them there
 
 void kernel_set(int sig, uint64_t handler, uint64_t flags) {
@@ -46,7 +47,7 @@ void install(int sig, uint64_t program_flags) {
 void uninstall(int sig, uint64_t handler, uint64_t flags) {
   kernel_set(sig, handler, flags & kSaNoCld);
   installed &= ~sigbit(sig);
-  settled &= ~sigbit(sig);
+  sig_settled &= ~sigbit(sig);
 }
 
 // What the process was started with: SIG_DFL or SIG_IGN, read at first use.
@@ -71,7 +72,7 @@ void unblock_in_kernel(uint64_t set) {
   if ((kmask & set) == 0) return;
   kmask &= ~set;
   left &= ~set;
-  settled &= ~set;
+  sig_settled &= ~set;
   apply_kmask();
 }
 
@@ -176,9 +177,9 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old) {
 
 void sig_capture(uint64_t set) {
   // Everything that pthread_create blocks has been seen after the first time.
-  if (__builtin_expect((set & ~load_bits(&settled)) == 0, 1)) return;
+  if (__builtin_expect((set & ~load_bits(&sig_settled)) == 0, 1)) return;
   Guard g(siglock);
-  settled |= set;
+  sig_settled |= set;
   set &= ~(kUnblockable | kSynchronous | sigbit(kIpiSignal));
   uint64_t held = kIgnoredByDefault;
   if ((set & kStopsByDefault) != 0) {

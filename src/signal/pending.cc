@@ -11,10 +11,11 @@
 
 namespace cr {
 
+uint64_t sig_process_pend;  // siglock
+
 namespace {
 
 sigqueue_entry* inbox;        // lock-free stack, newest first
-uint64_t process_pend;        // siglock
 sigqueue_entry* process_q;    // siglock
 uint32_t continues;           // siglock: SIGCONTs that came
 uint32_t stop_taken_at;       // siglock: their count when a stop signal was taken last
@@ -25,7 +26,7 @@ bool is_realtime(int sig) { return sig >= 32; }
 // timer's: each has a place of its own.
 void queue(thread* td, sigqueue_entry* e) {
   int sig = e->info.si_signo;
-  uint64_t& pend = td != nullptr ? td->td_sigpend : process_pend;
+  uint64_t& pend = td != nullptr ? td->td_sigpend : sig_process_pend;
   if (!is_realtime(sig) && (pend & sigbit(sig)) != 0 && !sig_is_timers(&e->info)) {
     sigqueue_free(e);
     return;
@@ -57,7 +58,7 @@ void discard(uint64_t set) {
       }
     }
   };
-  drop(&process_pend, &process_q, set);
+  drop(&sig_process_pend, &process_q, set);
   tid_each([&](thread* td) {
     drop(&td->td_sigpend, &td->td_sigq, set);
     return false;
@@ -108,7 +109,7 @@ bool eligible(thread* td, int sig) {
 void sig_unqueue(sigqueue_entry* e) {
   thread* td = e->target;
   bool more = sigqueue_remove(td != nullptr ? &td->td_sigq : &process_q, e);
-  if (!more) (td != nullptr ? td->td_sigpend : process_pend) &= ~sigbit(e->info.si_signo);
+  if (!more) (td != nullptr ? td->td_sigpend : sig_process_pend) &= ~sigbit(e->info.si_signo);
   sigqueue_free(e);
 }
 
@@ -162,8 +163,8 @@ void sig_pass_on_left() {
   Guard g(siglock);
   for (int sig = 1; sig <= kNsig; sig++) {
     siginfo_t info;
-    while (sig_is_left(sig) && (process_pend & sigbit(sig)) != 0 && sig_choose(sig) == nullptr &&
-           take_from(&process_pend, &process_q, sig, &info)) {
+    while (sig_is_left(sig) && (sig_process_pend & sigbit(sig)) != 0 && sig_choose(sig) == nullptr &&
+           take_from(&sig_process_pend, &process_q, sig, &info)) {
       give_to_kernel(nullptr, &info);
     }
   }
@@ -246,13 +247,13 @@ int sig_post_tid(int32_t tid, int sig, const siginfo_t* info) {
 
 bool sig_take(thread* td, uint64_t set, siginfo_t* info) {
   Guard g(siglock);
-  uint64_t have = (td->td_sigpend | process_pend) & set;
+  uint64_t have = (td->td_sigpend | sig_process_pend) & set;
   // Synchronous ones first, then by number: Linux's order.
   const uint64_t order[] = {have & kSynchronous, have & ~kSynchronous};
   for (uint64_t pick : order) {
     while (pick != 0) {
       int sig = __builtin_ctzll(pick) + 1;
-      if (take_from(&td->td_sigpend, &td->td_sigq, sig, info) || take_from(&process_pend, &process_q, sig, info)) {
+      if (take_from(&td->td_sigpend, &td->td_sigq, sig, info) || take_from(&sig_process_pend, &process_q, sig, info)) {
         if ((kStopsByDefault & sigbit(sig)) != 0) stop_taken_at = continues;
         return true;
       }
@@ -276,12 +277,12 @@ bool sig_continued() {
 uint64_t sig_pending_for(thread* td) {
   if (!sig_inbox_empty()) sig_route();
   Guard g(siglock);
-  return td->td_sigpend | process_pend;
+  return td->td_sigpend | sig_process_pend;
 }
 
 void sig_recalc(thread* td) {
   Guard g(siglock);
-  if (((td->td_sigpend | process_pend) & ~td->td_sigmask) != 0) {
+  if (((td->td_sigpend | sig_process_pend) & ~td->td_sigmask) != 0) {
     __atomic_or_fetch(&td->td_ast, AST_SIGNAL, __ATOMIC_SEQ_CST);
   } else {
     __atomic_and_fetch(&td->td_ast, ~AST_SIGNAL, __ATOMIC_SEQ_CST);
@@ -295,7 +296,7 @@ bool sig_interrupts(thread* td) {
     uint64_t stops = ~td->td_sigmask & kStopsByDefault;
     {
       Guard g(siglock);
-      stops &= td->td_sigpend | process_pend;
+      stops &= td->td_sigpend | sig_process_pend;
       for (uint64_t left = stops; left != 0; left &= left - 1) {
         int sig = __builtin_ctzll(left) + 1;
         if (sigactions[sig].handler != 0) stops &= ~sigbit(sig);
@@ -319,31 +320,23 @@ void sig_interrupt_end(thread* td) {
   __atomic_and_fetch(&td->td_ast, ~AST_SIGNAL, __ATOMIC_SEQ_CST);
 }
 
-void sig_setmask(thread* td, uint64_t mask) {
-  mask &= ~kUnblockable;
-  uint64_t added = mask & ~td->td_sigmask;
-  uint64_t removed = td->td_sigmask & ~mask;
-  if (added != 0) {
-    sig_capture(added);
-    if ((mask & kNptlSignals) == 0) {
-      if ((added & kIgnoredByDefault) != 0) sig_drop_ignored(added);
-      if ((added & kTerminalSignals) != 0) sig_terminal_masked();
-    }
-  }
-  td->td_sigmask = mask;
-  if (__builtin_expect((sig_held & removed) != 0, 0)) sig_release(removed);
-  if (removed != 0 &&
-      ((td->td_sigpend | load_bits(&process_pend)) & removed) != 0) {
-    sig_recalc(td);
-  }
+void sig_before_blocking(uint64_t added, uint64_t mask) {
+  sig_capture(added);
+  if ((mask & kNptlSignals) != 0) return;
+  if ((added & kIgnoredByDefault) != 0) sig_drop_ignored(added);
+  if ((added & kTerminalSignals) != 0) sig_terminal_masked();
+}
+
+void sig_after_change(thread* td, uint64_t added, uint64_t removed) {
+  if ((sig_held & removed) != 0) sig_release(removed);
+  if (((td->td_sigpend | load_bits(&sig_process_pend)) & removed) != 0) sig_recalc(td);
   // What is pending for the process and newly blocked here may be somebody else's.
-  if (added != 0 && (load_bits(&process_pend) & added) != 0) {
-    Guard g(siglock);
-    for (int sig = 1; sig <= kNsig; sig++) {
-      if ((process_pend & added & sigbit(sig)) == 0) continue;
-      thread* to = sig_choose(sig);
-      if (to != nullptr) notify(to);
-    }
+  if ((load_bits(&sig_process_pend) & added) == 0) return;
+  Guard g(siglock);
+  for (int sig = 1; sig <= kNsig; sig++) {
+    if ((sig_process_pend & added & sigbit(sig)) == 0) continue;
+    thread* to = sig_choose(sig);
+    if (to != nullptr) notify(to);
   }
 }
 
@@ -355,7 +348,7 @@ void sig_thread_gone(thread* td) {
     if (sig_is_timers(&e->info)) sig_timer_taken(e);
     sigqueue_free(e);
   }
-  for (uint64_t pend = process_pend; pend != 0; pend &= pend - 1) {
+  for (uint64_t pend = sig_process_pend; pend != 0; pend &= pend - 1) {
     thread* to = sig_choose(__builtin_ctzll(pend) + 1);
     if (to != nullptr) notify(to);
   }
@@ -365,7 +358,7 @@ void sig_atfork_child(thread* td) {
   // The child starts with nothing pending.
   siglock = GlobalLock{};
   inbox = nullptr;
-  process_pend = 0;
+  sig_process_pend = 0;
   process_q = nullptr;
   sig_stopping = 0;
   sigqueue_atfork_child();

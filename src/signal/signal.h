@@ -85,6 +85,8 @@ void sig_want(uint64_t set);
 // These are read through a signalfd: they must stay pending in the kernel while blocked.
 void sig_leave_to_kernel(uint64_t set);
 bool sig_is_left(int sig);
+// sig_capture has nothing to do for these.
+extern uint64_t sig_settled;
 // Signals that came again before their LWKT could get rid of the first are held in the kernel until that LWKT
 // takes them: one that comes faster than libcr puts it away (a timer of 1 us) would keep it from ever
 // going on. Only while the process has one kernel thread: others would have to be told.
@@ -109,7 +111,23 @@ void sig_keep_sigtrap();
 uint64_t sig_never_blocked();  // in the kernel: SIGTRAP's bit then
 
 // ---- masks and pending sets (pending.cc) --------------------------------------------------------
-void sig_setmask(thread* td, uint64_t mask);
+extern uint64_t sig_process_pend;  // pending for the process. Bits: read without a lock
+void sig_before_blocking(uint64_t added, uint64_t mask);
+void sig_after_change(thread* td, uint64_t added, uint64_t removed);  // some of these are held or pending
+
+// Inlined, and few instructions where nothing is held or pending: it is most of the answer to rt_sigprocmask.
+inline void sig_setmask(thread* td, uint64_t mask) {
+  constexpr uint64_t kNoted = kIgnoredByDefault | kTerminalSignals;
+  mask &= ~kUnblockable;
+  uint64_t old = td->td_sigmask, changed = mask ^ old;
+  if (__builtin_expect((changed & (~load_bits(&sig_settled) | kNoted)) != 0, 0)) {
+    if ((mask & ~old) != 0) sig_before_blocking(mask & ~old, mask);
+  }
+  td->td_sigmask = mask;
+  if (__builtin_expect((changed & (sig_held | td->td_sigpend | load_bits(&sig_process_pend))) != 0, 0)) {
+    sig_after_change(td, mask & ~old, old & ~mask);
+  }
+}
 uint64_t sig_pending_for(thread* td);  // own and process's, blocked or not
 // Queues `info` for td, or for the process (null), and sees that it is delivered. 0 or errno.
 // Needs a cpu.
