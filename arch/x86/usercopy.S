@@ -75,24 +75,26 @@ FUNC user_cas32
 FUNC user_copy
 	movl	8(%esp), %eax
 	movl	4(%esp), %edx
-	subl	$4, 12(%esp)
-	jb	2f
-1:	movl	(%eax), %ecx
+	addl	%eax, 12(%esp)		// the end; no register is left for it
+	addl	$4, %eax
+	cmpl	12(%esp), %eax
+	ja	2f
+1:	movl	-4(%eax), %ecx
 	movl	%ecx, (%edx)
 	addl	$4, %eax
 	addl	$4, %edx
-	subl	$4, 12(%esp)
-	jae	1b
-2:	addl	$4, 12(%esp)
-	jz	4f
+	cmpl	12(%esp), %eax
+	jbe	1b
+2:	subl	$4, %eax
+	cmpl	12(%esp), %eax
+	je	4f
 3:	movzbl	(%eax), %ecx
 	movb	%cl, (%edx)
 	incl	%eax
 	incl	%edx
-	decl	12(%esp)
-	jnz	3b
-4:
-	xorl	%eax, %eax
+	cmpl	12(%esp), %eax
+	jne	3b
+4:	xorl	%eax, %eax
 	ret
 usercopy_end:
 usercopy_fault:

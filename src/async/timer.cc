@@ -168,7 +168,7 @@ void count_wakes(uint64_t now, uint32_t n) {
 
 }  // namespace
 
-uint64_t timer_next() { return __atomic_load_n(&sched_timer_first, __ATOMIC_RELAXED); }
+uint64_t timer_next() { return load_deadline(&sched_timer_first); }
 
 bool timer_arm(thread* td, uint64_t deadline) {
   bool first_now;

@@ -51,7 +51,7 @@ extern uint64_t sched_timer_first;  // when the first timer must go off, ~0: non
   return load_acquire(&c->c_head) != load_acquire(&c->c_tail) ||
          __atomic_load_n(&sched_nglobal, __ATOMIC_RELAXED) != 0 ||
          __atomic_load_n(&sched_external, __ATOMIC_RELAXED) != 0 ||
-         __atomic_load_n(&sched_timer_first, __ATOMIC_RELAXED) != ~0ull;
+         load_deadline(&sched_timer_first) != ~0ull;
 }
 
 // Nothing but the caller could use this cpu now, nor could a timer or an event make somebody

@@ -343,7 +343,7 @@ bool arena_dontneed(uint64_t addr, uint64_t length) {
 void arena_stack_in_use(uint64_t sp) {
   Region* r = region_of(sp - 1);
   if (r == nullptr) return;
-  auto i = static_cast<uint32_t>((sp - 1 - r->base) / r->stack);
+  auto i = static_cast<uint32_t>(static_cast<uintptr_t>(sp - 1 - r->base) / static_cast<uintptr_t>(r->stack));
   // Without the lock: what is no longer pending has been done.
   if ((load_acquire(&r->slots[i].flags) & kPending) == 0) return;
   Guard g(lock);

@@ -11,7 +11,7 @@ namespace cr {
 namespace {
 
 // A slot holds an LWKT's address, or (odd) the next free slot's number.
-uint64_t* slots;
+uintptr_t* slots;
 uint32_t used;  // slots ever handed out
 uint32_t free_first, free_last, free_count;
 SpinLock lock;
@@ -28,7 +28,8 @@ int32_t id_of(uint32_t slot) {
   return kTidBase + static_cast<int32_t>(blocks[slot / kTidBlock] * kTidBlock + slot % kTidBlock);
 }
 
-uint64_t free_link(uint32_t next) { return static_cast<uint64_t>(next) << 1 | 1; }
+uintptr_t free_link(uint32_t next) { return static_cast<uintptr_t>(next) << 1 | 1; }
+static_assert(kTidSlots <= 1u << 30);
 
 }  // namespace
 
@@ -44,10 +45,10 @@ void tid_init(thread* td) {
 bool tid_assign(thread* td) {
   Guard g(lock);
   if (slots == nullptr) {
-    long p = raw_mmap(0, static_cast<long>(kTidSlots * sizeof(uint64_t)),
+    long p = raw_mmap(0, static_cast<long>(kTidSlots * sizeof *slots),
                       PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (raw_failed(p)) return false;
-    slots = reinterpret_cast<uint64_t*>(p);
+    slots = reinterpret_cast<uintptr_t*>(p);
   }
   uint32_t slot;
   if (free_count > kReuseAfter || (used == kTidSlots && free_count > 0)) {
@@ -90,7 +91,7 @@ void tid_release(thread* td) {
 uint32_t tid_slots_used() { return load_acquire(&used); }
 
 thread* tid_at(uint32_t slot) {
-  uint64_t v = load_acquire(&slots[slot]);
+  uintptr_t v = load_acquire(&slots[slot]);
   return (v & 1) != 0 ? nullptr : reinterpret_cast<thread*>(v);
 }
 
@@ -128,7 +129,7 @@ void tid_atfork_child(thread* td) {
   lock = SpinLock{};
   if (slots != nullptr) {
     raw3(SYS_madvise, reinterpret_cast<long>(slots),
-         static_cast<long>(kTidSlots * sizeof(uint64_t)), MADV_DONTNEED);
+         static_cast<long>(kTidSlots * sizeof *slots), MADV_DONTNEED);
   }
   used = free_count = nblocks = 0;
   tid_init(td);
