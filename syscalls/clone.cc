@@ -102,17 +102,8 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   return 0;
 }
 
-// On another stack, once the dead LWKT's own is no longer in use: from the moment its tid is
-// cleared a joiner may unmap or reuse it.
-void reap(thread* td) {
-  if ((td->td_flags & TDF_WORKER) != 0) {
-    worker_reap(td);
-    return;
-  }
-  if ((td->td_flags & TDF_NPTL) == 0 && (td->td_flags & TDF_MAIN) == 0) {
-    lwkt_reap(td);
-    return;
-  }
+// What the rest of the process sees of td's end.
+void retire(thread* td) {
   robust_walk(td);
   uint64_t clear = td->td_cleartid;
   sig_thread_gone(td);
@@ -125,6 +116,20 @@ void reap(thread* td) {
     }
   }
   atomic_add(&futex_dying, ~0u);
+}
+
+// On another stack, once the dead LWKT's own is no longer in use: from the moment its tid is
+// cleared a joiner may unmap or reuse it.
+void reap(thread* td) {
+  if ((td->td_flags & TDF_WORKER) != 0) {
+    worker_reap(td);
+    return;
+  }
+  if ((td->td_flags & TDF_NPTL) == 0 && (td->td_flags & TDF_MAIN) == 0) {
+    lwkt_reap(td);
+    return;
+  }
+  if ((td->td_flags & TDF_RETIRED) == 0) retire(td);
   tls_release(td->td_tls);
   threadsched_free(td);
   if ((td->td_flags & TDF_MAIN) == 0) thread_free(td);
@@ -165,6 +170,12 @@ int sys_exit(union sysunion* m) {
     tid_give_back();
     process_report_at_exit();
     raw1(SYS_exit_group, static_cast<long>(m->raw.arg[0]));
+  }
+  thread* td = curthread();
+  // On one cpu no joiner runs before this stack is left for good, and it can be the next: no switch to the idle thread.
+  if (!smp && !shared_contains(td->td_cleartid)) {
+    retire(td);
+    td->td_flags |= TDF_RETIRED;
   }
   sched_exit();
 }

@@ -111,7 +111,7 @@ def describe(result):
     text += "".join(f"      {line}\n" for line in out.decode(errors="replace").splitlines()[-12:])
     if err:
         text += "    stderr:\n"
-        text += "".join(f"      {line}\n" for line in err.decode(errors="replace").splitlines()[-12:])
+        text += "".join(f"      {line}\n" for line in err.decode(errors="replace").splitlines()[-60:])
     return text
 
 
