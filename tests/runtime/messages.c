@@ -286,7 +286,8 @@ static void* read_to_nowhere(void* arg) {
   ssize_t n = read(fds[0], arg, SIZE);
   return (void*)(intptr_t)(n < 0 ? -errno : n);
 }
-/* The buffer is gone when the data comes: the reader is told, and the data stays. */
+/* The buffer is out of reach when the data comes: the reader is told, and the data stays. (Unmapped, its place could be
+ * somebody else's by then.) */
 static void a_reader_without_memory(void) {
   begin_idling();
   for (int k = 0; k < 2; k++) {
@@ -294,9 +295,10 @@ static void a_reader_without_memory(void) {
     make_pair(families[k], fds);
     pthread_t t = start(read_to_nowhere, page);
     settle();
-    CHECK(munmap(page, 4096) == 0);
+    CHECK(mprotect(page, 4096, PROT_NONE) == 0);
     put(fds[1], 1);
     printf("%d\n", (int)(intptr_t)finish(t));
+    CHECK(munmap(page, 4096) == 0);
     take(fds[0]);
     close_pair(fds);
   }
