@@ -87,6 +87,12 @@ target_link_options(runtime_i386_class PRIVATE -m32)
 add_executable(runtime_class class.c)
 set_target_properties(runtime_class runtime_i386_class PROPERTIES
   RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/runtime)
+add_executable(runtime_thread_beside thread_beside.c)
+add_executable(runtime_i386_thread_beside thread_beside.c)
+target_compile_options(runtime_i386_thread_beside PRIVATE -m32)
+target_link_options(runtime_i386_thread_beside PRIVATE -m32 -pthread)
+set_target_properties(runtime_thread_beside runtime_i386_thread_beside PROPERTIES
+  RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/runtime)
 # And what only 32-bit code does: registers, calls by either way, multiplexed calls, old signal frames; calls
 # that wait, in forms of old and new.
 foreach(name calls waits)
@@ -103,7 +109,8 @@ foreach(name calls waits)
 endforeach()
 add_test(NAME i386_mixed
          COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/mixed.py $<TARGET_FILE:cr>
-                 $<TARGET_FILE:runtime_class> $<TARGET_FILE:runtime_i386_class>)
+                 $<TARGET_FILE:runtime_class> $<TARGET_FILE:runtime_i386_class>
+                 $<TARGET_FILE:runtime_thread_beside> $<TARGET_FILE:runtime_i386_thread_beside>)
 set_tests_properties(i386_mixed PROPERTIES TIMEOUT 120)
 # What is said of a deadlock, through 32-bit frames; what is none is told in the same way by both.
 add_executable(runtime_i386_deadlock deadlock.c)
