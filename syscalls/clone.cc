@@ -173,7 +173,9 @@ int sys_exit(union sysunion* m) {
   }
   thread* td = curthread();
   // On one cpu no joiner runs before this stack is left for good, and it can be the next: no switch to the idle thread.
-  if (!smp && !shared_contains(td->td_cleartid)) {
+  bool ours = (td->td_flags & (TDF_NPTL | TDF_MAIN)) != 0;
+  if (!smp && ours && !shared_contains(td->td_cleartid)) {
+    td->td_sigmask = ~0ull;  // what comes for the process is for those who stay
     retire(td);
     td->td_flags |= TDF_RETIRED;
   }

@@ -59,9 +59,9 @@ bool has_data(const union sysunion* m) {
 // The call for `count` bytes after `*done`. False: it ends here, with `*error` if nothing has gone.
 // The kernel sends less than it was asked for at the end of the file, and for any signal: also for
 // one that is not this LWKT's.
-bool send_piece(union sysunion* m, FdCall& c, uint64_t count, uint64_t* done, int* error) {
+bool send_piece(union sysunion* m, FdCall& c, bool ready, uint64_t count, uint64_t* done, int* error) {
   m->raw.arg[3] = count;
-  *error = *done != 0 ? c.offer_rest(m) : c.offer(m);
+  *error = *done != 0 ? c.offer_rest(m) : (ready ? c.offer_ready(m) : c.offer(m));
   if (*error != 0) return false;
   auto sent = static_cast<uint64_t>(m->sm.sm_result);
   *done += sent;
@@ -89,7 +89,7 @@ int in_pieces(union sysunion* m, fdentry* e, int fd, uint64_t count) {
       uint64_t most = third_of_buffer(c.fd);
       piece = piece < most ? piece : most;
     }
-    more = send_piece(m, c, piece, &done, &error);
+    more = send_piece(m, c, !full, piece, &done, &error);
   }
   if (done == 0) return error;
   m->sm.sm_result = static_cast<long>(done);

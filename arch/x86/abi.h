@@ -105,7 +105,7 @@ inline constexpr uint32_t plain_call(uint32_t nr) {
     default: return nr;
   }
 }
-inline constexpr uint32_t kOnlyHereSleeping[] = {SYS_semtimedop_time64};
+inline constexpr uint32_t kOnlyHereSleeping[] = {SYS_semtimedop_time64, SYS_clock_nanosleep_time64};
 inline constexpr uint32_t kOnlyHereNoSleep[] = {
     SYS_mmap2, SYS_sigaction, SYS_sigprocmask, SYS_sigpending, SYS_signal, SYS_sgetmask, SYS_ssetmask,
     SYS_setuid32, SYS_setgid32, SYS_setreuid32, SYS_setregid32, SYS_setresuid32, SYS_setresgid32,

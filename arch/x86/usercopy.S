@@ -43,7 +43,7 @@ FUNC user_fetch64_entry
 FUNC user_store64_entry
 	movl	%edx, 4(%ecx)
 	movl	%eax, (%ecx)
-	xorl	%ecx, %ecx
+	xorl	%eax, %eax
 	ret
 FUNC user_load64
 	movl	8(%esp), %ecx

@@ -17,9 +17,8 @@
   return bad;
 }
 [[gnu::always_inline]] inline int user_store64(uint64_t* to, uint64_t value) {
-  int bad;
-  asm volatile("call user_store64_entry" : "+A"(value), "=c"(bad) : "1"(to) : "memory", "cc");
-  return bad;
+  asm volatile("call user_store64_entry" : "+A"(value) : "c"(to) : "memory", "cc");
+  return static_cast<int>(value);
 }
 
 extern "C" {

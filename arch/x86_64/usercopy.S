@@ -38,8 +38,8 @@ FUNC user_fetch64_entry
 	decl	%ecx
 	ret
 FUNC user_store64_entry
-	movq	%rsi, (%rcx)
-	xorl	%ecx, %ecx
+	movq	%rsi, (%rdi)
+	xorl	%eax, %eax
 	ret
 FUNC user_load64
 	movq	(%rsi), %rax

@@ -18,7 +18,7 @@
 }
 [[gnu::always_inline]] inline int user_store64(uint64_t* to, uint64_t value) {
   int bad;
-  asm volatile("call user_store64_entry" : "=c"(bad) : "0"(to), "S"(value) : "rax", "memory", "cc");
+  asm volatile("call user_store64_entry" : "=a"(bad) : "D"(to), "S"(value) : "memory", "cc");
   return bad;
 }
 

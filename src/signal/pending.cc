@@ -143,6 +143,14 @@ bool sig_inbox_empty() { return __atomic_load_n(&inbox, __ATOMIC_ACQUIRE) == nul
 
 namespace {
 
+// siglock held. A signal was queued for td, or for the process (null): whoever may take it, by the masks as they are
+// after that (sig_setmask).
+void notify_now(thread* td, int sig) {
+  if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  thread* to = td != nullptr ? td : sig_choose(sig);
+  if (to != nullptr && eligible(to, sig)) notify(to);
+}
+
 // siglock held. A signal of the process that every LWKT blocks and a signalfd reads belongs to the
 // kernel, where that looks. kFull: the kernel has no room for it, and it is lost.
 enum class Given { kNo, kYes, kFull };
@@ -186,7 +194,7 @@ bool route(sigqueue_entry* e) {
     return false;
   }
   queue(target, e);
-  if (!waits) notify(td);
+  notify_now(target, sig);
   return true;
 }
 
@@ -226,7 +234,7 @@ int post(thread* td, int sig, const siginfo_t* info) {
   e->info.si_signo = sig;
   e->target = td;
   queue(td, e);
-  if (to != nullptr && eligible(to, sig)) notify(to);
+  notify_now(td, sig);
   return 0;
 }
 

@@ -124,6 +124,7 @@ inline void sig_setmask(thread* td, uint64_t mask) {
     if ((mask & ~old) != 0) sig_before_blocking(mask & ~old, mask);
   }
   td->td_sigmask = mask;
+  if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);  // who posts sees the mask, or is seen here
   if (__builtin_expect((changed & (sig_held | td->td_sigpend | load_bits(&sig_process_pend))) != 0, 0)) {
     sig_after_change(td, mask & ~old, old & ~mask);
   }

@@ -41,6 +41,8 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_futex_wait:
     case CR_SYS_futex_waitv:
     case CR_SYS_ioctl:
+    case CR_SYS_clock_nanosleep:
+    case CR_SYS_nanosleep:
     case CR_SYS_poll: return Quick::kMaySleep;
     case CR_SYS_arch_prctl:
     case CR_SYS_capset:

@@ -118,6 +118,12 @@ bool sysport_interrupted(thread* td) {
   return false;
 }
 
+bool sysport_take_begun(thread* td) {
+  bool begun = (td->td_flags & TDF_BEGUN) != 0;
+  td->td_flags &= ~TDF_BEGUN;
+  return begun;
+}
+
 namespace {
 
 enum class Offer { kWhenAsked, kAtOnce };
@@ -153,8 +159,7 @@ inline long trap_once(union sysunion* m, thread* td, Offer offer, uint64_t maske
 // before the first trap and TDF_BEGUN was not set.
 int trap_first(union sysunion* m, Offer offer, uint64_t masked = 0) {
   thread* td = curthread();
-  bool begun = (td->td_flags & TDF_BEGUN) != 0;
-  td->td_flags &= ~TDF_BEGUN;
+  bool begun = sysport_take_begun(td);
   for (;;) {
     long r = trap_once(m, td, offer, masked);
     bool interrupted = r == -EINTR || r == -ERESTARTSYS || r == -ERESTARTNOINTR;
@@ -336,6 +341,7 @@ extern "C" [[gnu::visibility("hidden")]] void gate_syscall(trapframe* tf) {
   auto* m = reinterpret_cast<union sysunion*>(&td->td_sysmsg);
   fill(m, tf);
   int error = send(sysport_head, m);
+  if (__builtin_expect((td->td_flags & TDF_BEGUN) != 0, 0)) td->td_flags &= ~TDF_BEGUN;
   // The kernel takes the whole of rax; a number above 2^32 is no call.
   if (__builtin_expect(error != 0, 0)) {
     tf->result = static_cast<uintptr_t>(-static_cast<long>(error));

@@ -29,6 +29,8 @@ inline constexpr int ERESTARTNOHAND = 514;
 int sysport_trap_once(union sysunion* m, bool at_once);
 // After one: is there a signal for this LWKT? Sees to what else has interrupted it.
 bool sysport_interrupted(thread* td);
+// Before one: whether its call counts as begun (TDF_BEGUN). From then on no longer.
+bool sysport_take_begun(thread* td);
 
 // A plain trap that no signal interrupts, for a call that does not sleep.
 int sysport_trap_undisturbed(union sysunion* m);
@@ -63,11 +65,11 @@ int sysport_trap_sleep_once(union sysunion* m);
 // of them for others would interrupt that, too.
 template <typename Renew>
 int sysport_trap_timed(union sysunion* m, bool at_once, Renew renew) {
-  for (bool first = true;; first = false) {
+  for (bool begun = sysport_take_begun(curthread());; begun = true) {
     int error = sysport_trap_once(m, at_once);
     bool ended = error != EINTR && error != ERESTARTSYS && error != ERESTARTNOINTR;
     if (__builtin_expect(ended, 1)) return error;
-    if (sysport_interrupted(curthread())) return first ? error : EINTR;
+    if (sysport_interrupted(curthread())) return begun ? EINTR : error;
     if (!renew(m)) return sysport_trap_undisturbed(m);
   }
 }

@@ -536,6 +536,14 @@ static void* wait_for_end(void* arg) {
   pthread_mutex_unlock(arg);
   return arg;
 }
+/* libcr's table of a user that nobody is again. */
+static void forget_table(uid_t uid) {
+  struct stat st;
+  char path[80];
+  if (stat("/proc/self/ns/pid", &st) != 0) return;
+  snprintf(path, sizeof path, "/dev/shm/libcr-2-%u-%lu", uid, (unsigned long)st.st_ino);
+  unlink(path);
+}
 /* A user that may have so many tasks and no more. The limit is of tasks, and those of a uid that no
  * other process of this machine has are this process's alone. */
 static void no_more_threads_than_the_limit(void) {
@@ -570,6 +578,7 @@ static void no_more_threads_than_the_limit(void) {
   printf("%d\n", pthread_create(&t[2], NULL, wait_for_end, &lock));
   pthread_mutex_unlock(&lock);
   for (int i = 0; i < 3; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  forget_table(uid);
 }
 
 /* ---- what threads share, and what they can leave ------------------------------------------------- */

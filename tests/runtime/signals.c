@@ -253,6 +253,13 @@ static void bad_pointers_give_efault(void) {
   CHECK(write(fds[1], bad, 1) == -1 && errno == EFAULT);
   CHECK(syscall(SYS_nanosleep, bad, NULL) == -1 && errno == EFAULT);  // i386's nanosleep itself reads it
   CHECK(sigaltstack((void*)8, NULL) == -1 && errno == EFAULT);
+  uintptr_t nowhere[] = {8, (uintptr_t)1 << (sizeof(void*) == 8 ? 32 : 12), (uintptr_t)1 << (sizeof(void*) * 8 - 1)};
+  for (int i = 0; i < 3; i++) {
+    bad = (void*)nowhere[i];
+    if (msync((void*)(nowhere[i] & ~(uintptr_t)4095), 1, MS_ASYNC) == 0) continue;  // something is there
+    CHECK(syscall(SYS_rt_sigprocmask, SIG_BLOCK, bad, NULL, 8) == -1 && errno == EFAULT);
+    CHECK(syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, bad, 8) == -1 && errno == EFAULT);
+  }
   puts("ok");
 }
 
@@ -679,6 +686,24 @@ static void sigqueue_says_when_there_is_no_room_for_a_signalfd(void) {
   printf("%d %s\n", r, r < 0 ? strerror(errno) : "");
 }
 
+/* A signal that its one thread blocks, though libcr takes it, is no reason to sleep anew. */
+static void a_blocked_signal_does_not_lengthen_a_sleep(void) {
+  handle(SIGUSR1, on_signal, 0);
+  block(SIGUSR1, SIG_BLOCK);
+  pid_t parent = getpid(), pid = fork();
+  if (pid == 0) {
+    sleep_ms(400);
+    CHECK(kill(parent, SIGUSR1) == 0);
+    _exit(0);
+  }
+  struct timespec half = {0, 500000000};
+  int64_t begun = now_ms();
+  int r = nanosleep(&half, NULL);
+  int64_t ms = now_ms() - begun;
+  CHECK(waitpid(pid, NULL, 0) == pid);
+  printf("%d %s\n", r, ms >= 490 && ms < 800 ? "in time" : "late");
+}
+
 static const struct test_case cases[] = {
     CASE(kill_self_with_info), CASE(blocked_then_unblocked), CASE(realtime_signals_queue),
     CASE(read_restarts), CASE(read_says_eintr), CASE(read_restarts_alone),
@@ -693,6 +718,6 @@ static const struct test_case cases[] = {
     CASE(signalfd_reads), CASE(kill_ends_sleeping_threads), CASE(print_inherited),
     CASE(exec_keeps_mask_and_ignored), CASE(exec_keeps_pending), CASE(exec_keeps_pending_body), CASE(child_inherits_ignored_and_mask), CASE(stop_and_continue),
     CASE(vectors_survive_handlers), CASE(signals_wake_an_idle_process),
-    CASE(sigqueue_says_when_there_is_no_room_for_a_signalfd),
+    CASE(sigqueue_says_when_there_is_no_room_for_a_signalfd), CASE(a_blocked_signal_does_not_lengthen_a_sleep),
 };
 CASE_MAIN(cases)
