@@ -353,9 +353,9 @@ extern "C" [[gnu::visibility("hidden")]] void gate_syscall(trapframe* tf) {
   tf->result = static_cast<uintptr_t>(m->sm.sm_result);
 }
 
-// The trap at DOOR_SLEEP was interrupted; the message's result says how. False: the call is to be made, or made again, by
-// gate_syscall: no signal for this LWKT did it, or the call is one of those that are made whatever is pending. Where it
-// is not known whether the trap was begun, its handler looks whether it would sleep.
+// The trap at DOOR_SLEEP was interrupted; the message's result says how. False: the call is to be made, or made again,
+// by gate_syscall: no signal for this LWKT did it, or the call is one of those that are made whatever is pending. Where
+// it is not known whether the trap was begun, its handler looks whether it would sleep.
 extern "C" [[gnu::visibility("hidden")]] bool gate_sleep_interrupted(trapframe* tf) {
   thread* td = curthread();
   auto* m = reinterpret_cast<union sysunion*>(&td->td_sysmsg);

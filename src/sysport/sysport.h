@@ -50,17 +50,17 @@ int sysport_trap_first_sleep(union sysunion* m);
 int sysport_trap_whole(union sysunion* m);
 // The same with the cpu given away at once.
 int sysport_trap_whole_sleep(union sysunion* m);
-// _first_sleep, or _first, on a terminal. The kernel answers these by the caller's mask: a process in the background that
-// blocks SIGTTOU may change the terminal, one that blocks SIGTTIN reads EIO, and else its group gets the
-// signal. So the LWKT's mask of these two is the kernel's for the time of the trap. For calls that have not slept so far.
+// _first_sleep, or _first, on a terminal. The kernel answers these by the caller's mask: a process in the background
+// that blocks SIGTTOU may change the terminal, one that blocks SIGTTIN reads EIO, and else its group gets the signal. So
+// the LWKT's mask of these two is the kernel's for the time of the trap.
 int sysport_trap_terminal(union sysunion* m, bool at_once);
 // The program blocks one of them: from now on its reads and writes come to their handlers, also while it has one LWKT.
 void sysport_terminal_masked();
 // The same on this very kernel thread: interrupted, by whomever, it is not made again (as sysport_trap_once), since
 // the LWKT may be on another one by then.
 int sysport_trap_sleep_once(union sysunion* m);
-// For a call that has not slept so far, with a time-out that counts from its beginning: what interrupts the trap and is no signal
-// for this LWKT must not begin it anew. `renew(m)` puts what is left of the time into m before
+// For a call that has not slept so far, with a time-out that counts from its beginning: what interrupts the trap and is
+// no signal for this LWKT must not begin it anew. `renew(m)` puts what is left of the time into m before
 // the trap is made again, and says whether anything is: a last look is had with all signals blocked, since a flood
 // of them for others would interrupt that, too.
 template <typename Renew>
