@@ -234,12 +234,13 @@ static void interrupted_send_returns_the_part(void) {
 
 /* ---- timeouts -------------------------------------------------------------------------------------- */
 
+/* Time-outs of 100 ms. In ticks, which a virtual machine may make up for: but for two */
 static void* time_recv(void* arg) {
   char c;
   int64_t from = now_ms();
   ssize_t n = recv(pair_fds[0], &c, 1, 0);
   int64_t took = now_ms() - from;
-  CHECK(n == -1 && errno == EAGAIN && took >= 95 && took < 30000);
+  CHECK(n == -1 && errno == EAGAIN && took >= 91 && took < 30000);
   return NULL;
 }
 static void* time_send(void* arg) {
@@ -247,7 +248,7 @@ static void* time_send(void* arg) {
   int64_t from = now_ms();
   ssize_t n = send(pair_fds[1], c, sizeof c, 0);
   int64_t took = now_ms() - from;
-  CHECK(n == -1 && errno == EAGAIN && took >= 95 && took < 30000);
+  CHECK(n == -1 && errno == EAGAIN && took >= 91 && took < 30000);
   return NULL;
 }
 static void receive_and_send_timeouts(void) {
@@ -269,7 +270,7 @@ static void receive_and_send_timeouts(void) {
   int listener = listen_on_loopback(&address, 4);
   CHECK(setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) == 0);
   int64_t from = now_ms();
-  CHECK(accept(listener, NULL, NULL) == -1 && errno == EAGAIN && now_ms() - from >= 95);
+  CHECK(accept(listener, NULL, NULL) == -1 && errno == EAGAIN && now_ms() - from >= 91);
   puts("ok");
 }
 static void* recv_ten(void* arg) {
@@ -687,7 +688,7 @@ static void full_listener_times_out(void) {
   CHECK(setsockopt(second, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv) == 0);
   int64_t from = now_ms();
   printf("%s\n", outcome(connect(second, (struct sockaddr*)&waiting_address, waiting_length)));
-  CHECK(now_ms() - from >= 95);
+  CHECK(now_ms() - from >= 91);
 }
 
 /* ---- several threads on one descriptor ------------------------------------------------------------- */
