@@ -181,20 +181,6 @@ int blocking_trap(union sysunion* m, bool at_once) {
   return at_once ? sysport_trap_whole_sleep(m) : sysport_trap_whole(m);
 }
 
-int FdCall::offer_rest(union sysunion* m) {
-  for (;;) {
-    int error = offer_once(m);
-    if (error != ERESTARTSYS && error != ERESTARTNOINTR) return error;
-    thread* td = curthread();
-    if (mygd()->gd_ast != 0) sched_hooks.ast();
-    if (sig_interrupts(td)) return ERESTARTSYS;
-    if ((td->td_ast & AST_RESCHED) != 0) {
-      __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
-      sched_yield_cpu();
-    }
-  }
-}
-
 int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir) {
   FdCall c(fd, e, dir);
   for (;;) {

@@ -102,17 +102,18 @@ class FdCall {
     held_ = false;
   }
   // The call as it is in m, on `fd`, as a trap with the cpu on offer.
-  // Where the number is no longer the file's, a restart from the gate would take another file: then
-  // it is offered again and again.
+  // Where the number is no longer the file's, a restart from the gate would take another file.
   int offer(union sysunion* m) { return __builtin_expect(hidden_, 0) ? offer_rest(m) : offer_once(m); }
   // The same once poll has said that it needn't sleep: a signal comes before it.
   int offer_ready(union sysunion* m) {
     slept_ = false;
     return offer(m);
   }
-  // The same for the rest of a call that has had an effect already: the gate can't restart it, so
-  // what interrupts the trap and is no signal for this LWKT must not end it.
-  int offer_rest(union sysunion* m);
+  // The same for the rest of a call that has had an effect already, which the gate can't restart.
+  int offer_rest(union sysunion* m) {
+    aim(m);
+    return sysport_trap_block(m);
+  }
   // The call, whose try would have blocked and which can only wait in the kernel, as a trap with the cpu
   // given away at once. EAGAIN: the file is non-blocking.
   int give_away(union sysunion* m);
@@ -126,9 +127,12 @@ class FdCall {
   fdentry* e;
 
  private:
-  int offer_once(union sysunion* m) {
+  void aim(union sysunion* m) {
     let_go();
     m->raw.arg[0] = static_cast<uint64_t>(fd);
+  }
+  int offer_once(union sysunion* m) {
+    aim(m);
     return slept_ ? sysport_trap_block(m) : sysport_trap_first(m);
   }
   int ask();

@@ -79,7 +79,7 @@ bool number(const char** at, int64_t* out) {
 // The thread whose name file this is; 0: not such a path, or one that the kernel serves.
 int32_t thread_of_path(uint64_t user) {
   uint64_t begin;
-  if (user_load64(&begin, reinterpret_cast<const uint64_t*>(user)) != 0) return 0;
+  if (user_fetch64(&begin, reinterpret_cast<const uint64_t*>(user)) != 0) return 0;
   if ((begin & 0xffffffffffffull) != 0x2f636f72702full) return 0;  // "/proc/"
   Path path;
   if (!path.load(user)) return 0;

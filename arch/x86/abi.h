@@ -38,12 +38,12 @@ inline constexpr long offset_high(int64_t offset) { return static_cast<long>(off
 inline bool raw_tell(long fd, uint64_t* out) {
   return !raw_failed(raw6(SYS__llseek, fd, 0, 0, reinterpret_cast<long>(out), SEEK_CUR, 0));
 }
-// The offset in memory that a sendfile begins at. 0 or -EFAULT.
+// The offset in memory that a sendfile begins at. 0, or anything else where the address is bad.
 inline int user_load_offset(uint32_t nr, uint64_t from, uint64_t* out) {
   *out = 0;
   auto at = static_cast<uintptr_t>(from);
   return nr == SYS_sendfile ? user_load32(reinterpret_cast<uint32_t*>(out), reinterpret_cast<const uint32_t*>(at))
-                            : user_load64(out, reinterpret_cast<const uint64_t*>(at));
+                            : user_fetch64(out, reinterpret_cast<const uint64_t*>(at));
 }
 
 // fcntl's locks that wait, as those that do not; 0: no such command. F_SETLKW is the one of 64 bits.

@@ -18,6 +18,7 @@
 // A trap of ours is a call of the vdso's entry. What a signal does to one that is about to be
 // made is in vsyscall.cc.
 
+#include "../flags.h"
 #include "frame.h"
 
 #define SLOT TF_SIZE
@@ -61,14 +62,13 @@
 	movl	%eax, TD_MSG_ARGS + 44(%ecx)
 	.endm
 
-	// The flags at TF_EFLAGS, but for DF and what a program can't change. Clobbers %eax, %ecx.
-	.macro RESTORE_FLAGS
-	movl	TF_EFLAGS(%esp), %eax
-	btl	$11, %eax		// OF
-	setc	%cl
-	movb	%al, %ah
-	addb	$0x7f, %cl		// sets OF as it was
-	sahf				// the other arithmetic flags; OF untouched
+	// Goes to \to if a signal or a reschedule is pending. Takes %ecx.
+	.macro IF_PENDING to
+	movl	%fs:GD_CURTHREAD, %ecx
+	cmpl	$0, TD_AST(%ecx)
+	jne	\to
+	cmpl	$0, %fs:GD_AST
+	jne	\to
 	.endm
 
 	.globl	gate_sysinfo
@@ -136,16 +136,13 @@ gate_fast_result:
 	.globl	gate_fast_check, gate_fast_last
 	.hidden	gate_fast_check, gate_fast_last
 gate_fast_check:
-	movl	%fs:GD_CURTHREAD, %ecx
-	cmpl	$0, TD_AST(%ecx)
-	jne	gate_fast_ast
-	cmpl	$0, %fs:GD_AST
-	jne	gate_fast_ast
+	IF_PENDING gate_fast_ast
 	movl	TF_DESC(%esp), %ecx
 	movl	SD_RETPC(%ecx), %ecx
 	jecxz	1f
 	movl	%ecx, SLOT(%esp)
-1:	RESTORE_FLAGS
+1:	movl	TF_EFLAGS(%esp), %eax
+	RESTORE_FLAGS
 	movl	TF_EAX(%esp), %eax
 	movl	TF_EDX(%esp), %edx
 	movl	TF_ECX(%esp), %ecx
@@ -269,17 +266,14 @@ gate_long_2:
 	.globl	gate_exit_check
 	.hidden	gate_exit_check
 gate_exit_check:
-	movl	%fs:GD_CURTHREAD, %ecx
-	cmpl	$0, TD_AST(%ecx)
-	jne	gate_exit_ast
-	cmpl	$0, %fs:GD_AST
-	jne	gate_exit_ast
+	IF_PENDING gate_exit_ast
 gate_exit_restore:
 	movl	TF_ESP(%esp), %ecx
 	leal	-4(%ecx), %ecx
 	movl	%ecx, TF_EXIT(%esp)
 	movl	TF_EIP(%esp), %eax
 	movl	%eax, (%ecx)
+	movl	TF_EFLAGS(%esp), %eax
 	RESTORE_FLAGS
 	movl	TF_EAX(%esp), %eax
 	movl	TF_EDX(%esp), %edx

@@ -5,7 +5,6 @@
 //
 //   int user_load32(uint32_t* out, const uint32_t* from)
 //   user_fetch32_entry, user_fetch64_entry, user_store64_entry: usercopy.h's
-//   int user_load64(uint64_t* out, const uint64_t* from)
 //   int user_store32(uint32_t* to, uint32_t value)
 //   int user_cas32(uint32_t* at, uint32_t* expect, uint32_t desired)   1: done, 0: *expect updated
 //   int user_copy(void* to, const void* from, size_t n)
@@ -43,15 +42,6 @@ FUNC user_fetch64_entry
 FUNC user_store64_entry
 	movl	%edx, 4(%ecx)
 	movl	%eax, (%ecx)
-	xorl	%eax, %eax
-	ret
-FUNC user_load64
-	movl	8(%esp), %ecx
-	movl	(%ecx), %eax
-	movl	4(%ecx), %edx
-	movl	4(%esp), %ecx
-	movl	%eax, (%ecx)
-	movl	%edx, 4(%ecx)
 	xorl	%eax, %eax
 	ret
 FUNC user_store32

@@ -24,7 +24,6 @@
 extern "C" {
 // 0, or -EFAULT where the kernel would say so.
 int user_load32(uint32_t* out, const uint32_t* from);
-int user_load64(uint64_t* out, const uint64_t* from);
 int user_store32(uint32_t* to, uint32_t value);
 int user_copy(void* to, const void* from, size_t n);
 // 1: *at was *expect and is `desired`; 0: it was not, *expect says what it is; -EFAULT.

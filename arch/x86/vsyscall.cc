@@ -29,7 +29,6 @@ namespace {
 
 const uint8_t* entry;   // null: cr_int80
 uint32_t trap_at;       // the int $0x80 in it
-bool tells;             // it has another trap for the first time
 void (*sigreturn)() = cr_sigreturn_insn;
 inline constexpr uint32_t kPushes = 3;
 inline constexpr uint32_t kTail = 4;  // what follows the trap
@@ -64,7 +63,6 @@ void vsyscall_init(const void* vdso, uint32_t sysinfo) {
   if (!same(p + at, kEnd, sizeof kEnd)) return;
   if (intel || amd) sigreturn = intel ? cr_sigreturn_sysenter : cr_sigreturn_syscall;
   trap_at = at;
-  tells = intel || amd;
   entry = p;
 }
 
@@ -74,7 +72,8 @@ void (*vsyscall_entry())() {
 
 void (*vsyscall_sigreturn())() { return sigreturn; }
 
-bool trap_tells() { return tells; }
+// The entry has another trap for the first time.
+bool trap_tells() { return sigreturn != cr_sigreturn_insn; }
 
 VsyscallPlace vsyscall_place(const kucontext* uc) {
   VsyscallPlace v;
@@ -101,9 +100,8 @@ bool context_in_entry(kucontext* uc) {
     // As it was before the call. The entry has its own use for %ebp once it is saved.
     if (v.depth == 4 * kPushes) uc->mc.bp = word(uc->mc.sp);
     uc->mc.sp += v.depth + 4;
-    bool begun = v.at_trap;
-    uc->mc.ip = sleeps ? addr(begun ? gate_sleep_begun : gate_sleep_unbegun)
-                       : addr(begun ? cr_trap_begun : cr_trap_unbegun);
+    uc->mc.ip = sleeps ? addr(v.at_trap ? gate_sleep_begun : gate_sleep_unbegun)
+                       : addr(v.at_trap ? cr_trap_begun : cr_trap_unbegun);
   }
   return true;
 }

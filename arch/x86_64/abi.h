@@ -36,9 +36,9 @@ inline bool raw_tell(long fd, uint64_t* out) {
   *out = static_cast<uint64_t>(at);
   return !raw_failed(at);
 }
-// The offset in memory that a sendfile begins at. 0 or -EFAULT.
+// The offset in memory that a sendfile begins at. 0, or anything else where the address is bad.
 inline int user_load_offset(uint32_t, uint64_t from, uint64_t* out) {
-  return user_load64(out, reinterpret_cast<const uint64_t*>(from));
+  return user_fetch64(out, reinterpret_cast<const uint64_t*>(from));
 }
 
 // fcntl's locks that wait, as those that do not; 0: no such command.

@@ -4,8 +4,7 @@
 // functions that push nothing.
 //
 //   int user_load32(uint32_t* out, const uint32_t* from)
-//   user_fetch32_entry: usercopy.h's user_fetch32
-//   int user_load64(uint64_t* out, const uint64_t* from)
+//   user_fetch32_entry, user_fetch64_entry, user_store64_entry: usercopy.h's
 //   int user_store32(uint32_t* to, uint32_t value)
 //   int user_cas32(uint32_t* at, uint32_t* expect, uint32_t desired)   1: done, 0: *expect updated
 //   int user_copy(void* to, const void* from, size_t n)
@@ -39,11 +38,6 @@ FUNC user_fetch64_entry
 	ret
 FUNC user_store64_entry
 	movq	%rsi, (%rdi)
-	xorl	%eax, %eax
-	ret
-FUNC user_load64
-	movq	(%rsi), %rax
-	movq	%rax, (%rdi)
 	xorl	%eax, %eax
 	ret
 FUNC user_store32

@@ -51,6 +51,11 @@ struct Region {
   uint32_t free;   // list
 };
 
+// In words of the machine's size: i386 divides 64-bit ones by a function.
+uint32_t slot_of(const Region& r, uint64_t addr) {
+  return static_cast<uint32_t>(static_cast<uintptr_t>(addr - r.base) / static_cast<uintptr_t>(r.stack));
+}
+
 Region regions[kMaxRegions];
 uint32_t nregions;
 SpinLock lock;
@@ -202,7 +207,7 @@ void each_slot(uint64_t addr, uint64_t length, Fn fn) {
     uint64_t from = addr > r.base ? addr : r.base;
     uint64_t to = addr + length < r.end ? addr + length : r.end;
     while (from < to) {
-      auto i = static_cast<uint32_t>((from - r.base) / r.stack);
+      auto i = slot_of(r, from);
       uint64_t base = slot_base(r, i);
       uint64_t end = to < base + r.stack ? to : base + r.stack;
       fn(r, i, static_cast<uint32_t>((from - base) / kPage),
@@ -279,7 +284,7 @@ bool arena_free(uint64_t addr, uint64_t length) {
   Region* r = region_of(addr);
   if (r == nullptr || (addr - r->base) % r->stack != 0 || length != r->stack) return false;
   Guard g(lock);
-  auto i = static_cast<uint32_t>((addr - r->base) / r->stack);
+  auto i = slot_of(*r, addr);
   Slot& s = r->slots[i];
   if ((s.flags & kUsed) == 0) return false;
   // Not renewed, it is unmapped for real, and never used again.
@@ -298,7 +303,7 @@ void arena_replaced(uint64_t addr, uint64_t length) {
 int arena_protect(uint64_t addr, uint64_t length, int prot) {
   Region* r = region_of(addr);
   if (r == nullptr || (addr | length) % kPage != 0) return 0;
-  auto i = static_cast<uint32_t>((addr - r->base) / r->stack);
+  auto i = slot_of(*r, addr);
   uint64_t from = addr - slot_base(*r, i);
   if (from + length > r->stack) return 0;
   auto first = static_cast<uint32_t>(from / kPage);
@@ -330,7 +335,7 @@ bool arena_dontneed(uint64_t addr, uint64_t length) {
   Region* r = region_of(addr);
   if (r == nullptr || (addr - r->base) % r->stack != 0 || length >= r->stack) return false;
   Guard g(lock);
-  auto i = static_cast<uint32_t>((addr - r->base) / r->stack);
+  auto i = slot_of(*r, addr);
   Slot& s = r->slots[i];
   s.pend_pages = static_cast<uint32_t>(length / kPage);
   if ((s.flags & kPending) != 0) return true;
@@ -343,7 +348,7 @@ bool arena_dontneed(uint64_t addr, uint64_t length) {
 void arena_stack_in_use(uint64_t sp) {
   Region* r = region_of(sp - 1);
   if (r == nullptr) return;
-  auto i = static_cast<uint32_t>(static_cast<uintptr_t>(sp - 1 - r->base) / static_cast<uintptr_t>(r->stack));
+  auto i = slot_of(*r, sp - 1);
   // Without the lock: what is no longer pending has been done.
   if ((load_acquire(&r->slots[i].flags) & kPending) == 0) return;
   Guard g(lock);

@@ -232,14 +232,22 @@ int sysport_begin(union sysunion* m) {
   }
 }
 
+namespace {
+// The dispatch of a call that can't be put off: nobody makes it again once what is pending was delivered.
+int begin_for_good(union sysunion* m) {
+  curthread()->td_flags |= TDF_BEGUN;
+  int error = sysport_begin(m);
+  curthread()->td_flags &= ~TDF_BEGUN;
+  return error;
+}
+}  // namespace
+
 int sysport_carry_out(const union sysunion* m, union sysunion* own) {
   for (;;) {
     own->sm.sm_nr = m->sm.sm_nr;
     own->sm.sm_frame = nullptr;
     for (int i = 0; i < 6; i++) own->raw.arg[i] = m->raw.arg[i];
-    curthread()->td_flags |= TDF_BEGUN;  // nobody could put it off
-    int error = sysport_begin(own);
-    curthread()->td_flags &= ~TDF_BEGUN;
+    int error = begin_for_good(own);
     if (__builtin_expect(error < ERESTARTSYS || error > 516, 1)) return error;
     if (sysport_interrupted(curthread())) return EINTR;
   }
@@ -317,9 +325,7 @@ inline void fill(union sysunion* m, const trapframe* tf) {
   union sysunion m;
   lwkt_initmsg(&m.sm.sm_lmsg, &curthread()->td_msgport, 0);
   fill(&m, tf);
-  curthread()->td_flags |= TDF_BEGUN;  // what is pending can't be delivered here
-  int error = sysport_begin(&m);
-  curthread()->td_flags &= ~TDF_BEGUN;
+  int error = begin_for_good(&m);
   *result = m.sm.sm_result;
   return error >= ERESTARTSYS && error <= 516 ? EINTR : error;  // nobody restarts it here
 }
