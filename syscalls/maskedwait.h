@@ -16,9 +16,11 @@
 
 namespace cr {
 
-// Runs `call` under the program's mask at `mask_at` (0: as it is).
-template <typename Call>
-int with_mask(union sysunion* m, uint64_t mask_at, int arg, Call call) {
+// Runs `call` under the program's mask at `mask_at` (0: as it is). `look`: the same call with no time to wait, and
+// nothing of the program's changed if nothing is there: natively a signal ends the wait only then, and one that `mask`
+// lets through is not delivered where the call has an answer.
+template <typename Call, typename Look>
+int with_mask(union sysunion* m, uint64_t mask_at, int arg, Call call, Look look) {
   if (mask_at == 0) return call();
   uint64_t mask;
   if (user_copy(&mask, reinterpret_cast<const void*>(mask_at), sizeof mask) != 0) return EFAULT;
@@ -32,6 +34,10 @@ int with_mask(union sysunion* m, uint64_t mask_at, int arg, Call call) {
   if (error == ERESTARTSYS || error == ERESTARTNOINTR || error == ERESTARTNOHAND || error == EINTR) {
     sig_recalc(td);
     if ((td->td_ast & AST_SIGNAL) != 0) {
+      if (look() == 0 && m->sm.sm_result > 0) {
+        sig_setmask(td, td->td_savedmask);
+        return 0;
+      }
       td->td_flags |= TDF_SUSPENDMASK;  // the handler's frame restores the old mask
       return error == EINTR ? EINTR : ERESTARTNOHAND;
     }
@@ -39,6 +45,13 @@ int with_mask(union sysunion* m, uint64_t mask_at, int arg, Call call) {
   sig_setmask(td, td->td_savedmask);
   return error;
 }
+
+// `look` for the calls that write nothing where nothing is there: `time` is their argument i for "at once".
+inline int look_at_once(union sysunion* m, int i, uint64_t time) {
+  m->raw.arg[i] = time;
+  return sysport_trap_undisturbed(m);
+}
+inline constexpr int64_t kNoTime[2] = {};  // as a timespec of either size
 
 struct Timeout {
   uint64_t deadline = kNever;

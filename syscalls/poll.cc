@@ -269,6 +269,7 @@ struct FdBits {
   bool store(uint64_t at, uint32_t words) const {
     return !present || user_copy(reinterpret_cast<void*>(at), word, words * sizeof *word) == 0;
   }
+  uint64_t place() const { return present ? reinterpret_cast<uintptr_t>(word) : 0; }
 };
 
 [[gnu::noinline]] int select_until(union sysunion* m, const Timeout& t) {
@@ -307,6 +308,27 @@ struct FdBits {
   }
   if (!in.store(a[1], words) || !out.store(a[2], words) || !ex.store(a[3], words)) return EFAULT;
   return result_of(m, total);
+}
+
+// The sets are the program's only if something is there.
+[[gnu::noinline]] int select_at_once(union sysunion* m) {
+  uint64_t* a = m->raw.arg;
+  auto n = static_cast<uint32_t>(a[0]);
+  if (n > kMostFds) return EINVAL;
+  uint32_t words = (n + FdBits::kBits - 1) / FdBits::kBits;
+  FdBits sets[3];
+  uint64_t user[3];
+  for (int i = 0; i < 3; i++) {
+    user[i] = a[1 + i];
+    if (!sets[i].load(user[i], words)) return EFAULT;
+    a[1 + i] = sets[i].place();
+  }
+  int error = look_at_once(m, 4, reinterpret_cast<uintptr_t>(kNoTime));
+  if (error != 0 || m->sm.sm_result == 0) return error;
+  for (int i = 0; i < 3; i++) {
+    if (!sets[i].store(user[i], words)) return EFAULT;
+  }
+  return 0;
 }
 
 // ---- epoll ---------------------------------------------------------------------------------------
@@ -379,7 +401,7 @@ int sys_ppoll(union sysunion* m) {
     return with_timespec(m->sm.sm_nr, m->raw.arg[2], false, [m](const Timeout& t) {
       return poll_until(m, t, [](union sysunion* u, const Timeout&) { return sysport_trap_first(u); });
     });
-  });
+  }, [m] { return look_at_once(m, 2, reinterpret_cast<uintptr_t>(kNoTime)); });
 }
 
 int sys_select(union sysunion* m) {
@@ -398,7 +420,7 @@ int sys_pselect6(union sysunion* m) {
   return with_mask(m, p.mask_at, 5, [m] {
     if (!sched_others() || static_cast<int>(m->raw.arg[0]) < 0) return sysport_trap_first(m);
     return with_timespec(m->sm.sm_nr, m->raw.arg[4], false, [m](const Timeout& t) { return select_until(m, t); });
-  });
+  }, [m] { return select_at_once(m); });
 }
 
 int sys_epoll_wait(union sysunion* m) {
@@ -408,7 +430,7 @@ int sys_epoll_wait(union sysunion* m) {
 }
 
 int sys_epoll_pwait(union sysunion* m) {
-  return with_mask(m, m->raw.arg[4], 4, [m] { return sys_epoll_wait(m); });
+  return with_mask(m, m->raw.arg[4], 4, [m] { return sys_epoll_wait(m); }, [m] { return look_at_once(m, 3, 0); });
 }
 
 int sys_epoll_pwait2(union sysunion* m) {
@@ -421,7 +443,7 @@ int sys_epoll_pwait2(union sysunion* m) {
       if (!t.set(ts.tv_sec, ts.tv_nsec)) return EINVAL;
     }
     return epoll_until(m, t, trap_timespec);
-  });
+  }, [m] { return look_at_once(m, 3, reinterpret_cast<uintptr_t>(kNoTime)); });
 }
 
 }  // namespace cr

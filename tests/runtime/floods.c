@@ -8,10 +8,12 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -384,6 +386,44 @@ static void* use_partners(void* p) {
   CHECK(close(listener) == 0 && msgctl(queue, IPC_RMID, NULL) == 0);
   return NULL;
 }
+/* The same where the call's own mask lets the signals through. */
+static void* poll_under_masks(void* p) {
+  sigset_t set = only(SIGUSR1), open;
+  int ends[2], events = epoll_create1(0);
+  struct epoll_event event = {.events = EPOLLOUT};
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+  CHECK(events >= 0 && epoll_ctl(events, EPOLL_CTL_ADD, ends[0], &event) == 0);
+  CHECK(pthread_sigmask(SIG_BLOCK, &set, &open) == 0);
+  for (intptr_t i = 0; i < (intptr_t)p; i++) {
+    struct pollfd ready = {ends[0], POLLOUT, 0};
+    CHECK(ppoll(&ready, 1, NULL, &open) == 1 && ready.revents == POLLOUT);
+    fd_set in, out;
+    FD_ZERO(&in);
+    FD_ZERO(&out);
+    FD_SET(ends[0], &in);
+    FD_SET(ends[0], &out);
+    CHECK(pselect(ends[0] + 1, &in, &out, NULL, NULL, &open) == 1);
+    CHECK(FD_ISSET(ends[0], &out) && !FD_ISSET(ends[0], &in));
+    CHECK(epoll_pwait(events, &event, 1, -1, &open) == 1);
+    /* What is not there is interrupted, or its time is over; the sets stay as they are then. */
+    struct timespec soon = {0, 1000};
+    FD_SET(ends[0], &in);
+    int n = pselect(ends[0] + 1, &in, NULL, NULL, &soon, &open);
+    CHECK(n == 0 ? !FD_ISSET(ends[0], &in) : n == -1 && errno == EINTR && FD_ISSET(ends[0], &in));
+  }
+  CHECK(pthread_sigmask(SIG_SETMASK, &open, NULL) == 0);
+  CHECK(close(ends[0]) == 0 && close(ends[1]) == 0 && close(events) == 0);
+  return NULL;
+}
+static void what_is_ready_is_not_interrupted_under_masks(void) {
+  pid_t pid = flooder();
+  poll_under_masks((void*)5000);
+  pthread_t t[2];
+  for (int i = 0; i < 2; i++) CHECK(pthread_create(&t[i], NULL, poll_under_masks, (void*)2000) == 0);
+  for (int i = 0; i < 2; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  end_flood(pid);
+  puts("all of them");
+}
 static void what_is_ready_is_not_interrupted(void) {
   pid_t pid = flooder();
   use_pairs((void*)20000);
@@ -453,7 +493,8 @@ static const struct test_case cases[] = {
     CASE(held_signals_are_waited_for), CASE(a_jump_out_of_the_handler_lets_them_come_again),
     CASE(a_new_thread_takes_what_is_held), CASE(ignored_and_caught_again),
     CASE(calls_by_name_are_not_interrupted), CASE(calls_by_name_are_not_interrupted_beside_others),
-    CASE(what_is_ready_is_not_interrupted), CASE(libraries_are_loaded_amid_signals),
+    CASE(what_is_ready_is_not_interrupted), CASE(what_is_ready_is_not_interrupted_under_masks),
+    CASE(libraries_are_loaded_amid_signals),
     CASE(kills_of_a_busy_thread_are_one),
 };
 CASE_MAIN(cases)
