@@ -372,15 +372,15 @@ long exec_with(long nr, const uint64_t args[6], Env* env) {
 
 }  // namespace
 
-long process_passthru_exec(trapframe* tf) {
-  auto* p = reinterpret_cast<PassThru*>(mygd());
+long process_passthru_call(trapframe* tf) {
   uint64_t args[6];
   frame_args(tf, args);
+  if (tf->nr == SYS_rt_sigaction) return sig_child_action(args);
+  sig_child_exec();
   Env env;
   long r = exec_with(static_cast<long>(tf->nr), args, &env);
   // Failed: the child may try another path. The parent frees what a success leaves behind.
   if (env.memory != nullptr) raw2(SYS_munmap, reinterpret_cast<long>(env.memory), static_cast<long>(env.size));
-  (void)p;
   return r;
 }
 

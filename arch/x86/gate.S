@@ -384,7 +384,7 @@ gate_clone_start:
 // A vfork child's way: it runs on its parent's memory (and often its stack) and is no LWKT of
 // ours. Its calls trap in place: at the site, or by the kernel's entry. Nothing is written above
 // its stack pointer, and every register stays. An exec goes through C++ so that the preload goes
-// on in the new image.
+// on in the new image, and rt_sigaction, since libcr's handlers are not the program's.
 	.globl	gate_passthru
 	.hidden	gate_passthru
 	.type	gate_passthru, @function
@@ -397,6 +397,8 @@ gate_passthru:				// the site's descriptor is on the stack
 	je	1f
 	cmpl	$358, %eax		// execveat
 	je	1f
+	cmpl	$174, %eax		// rt_sigaction
+	je	1f
 	pushl	%eax
 	movl	8(%esp), %eax
 	movl	SD_TRAPPC(%eax), %eax
@@ -405,7 +407,12 @@ gate_passthru:				// the site's descriptor is on the stack
 	popfl
 	ret
 1:	popfl
-	jmp	gate_entry
+	pushl	(%esp)
+2:	pushfl				// as gate_entry, and past the doors, which are for LWKTs
+	leal	-TF_EFLAGS(%esp), %esp
+	movl	%ecx, TF_ECX(%esp)
+	movl	%edx, TF_EDX(%esp)
+	jmp	gate_long
 	.cfi_endproc
 	.size	gate_passthru, . - gate_passthru
 
@@ -416,10 +423,14 @@ gate_passthru:				// the site's descriptor is on the stack
 gate_passthru_sysinfo:			// the return address is
 	.cfi_startproc
 	cmpl	$11, %eax
-	je	gate_sysinfo_entry
+	je	3f
 	cmpl	$358, %eax
-	je	gate_sysinfo_entry
+	je	3f
+	cmpl	$174, %eax
+	je	3f
 	jmp	*%fs:GD_VSYSCALL
+3:	pushl	%fs:GD_SYSDESC
+	jmp	2b
 	.cfi_endproc
 	.size	gate_passthru_sysinfo, . - gate_passthru_sysinfo
 

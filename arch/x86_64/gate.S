@@ -453,7 +453,7 @@ gate_clone_start:
 // A vfork child's way: it runs on its parent's memory (and often its stack) and is no LWKT of
 // ours. Its calls trap in place; nothing is written. %rcx and %r11 are the only free
 // registers and the flags stay: hence lea and jrcxz. An exec goes through C++ so that the
-// preload goes on in the new image.
+// preload goes on in the new image, and rt_sigaction, since libcr's handlers are not the program's.
 	.globl	gate_passthru
 	.hidden	gate_passthru
 	.type	gate_passthru, @function
@@ -466,9 +466,14 @@ gate_passthru:
 	jrcxz	1f
 	leal	-322(%rax), %ecx	// execveat
 	jrcxz	1f
+	leal	-13(%rax), %ecx		// rt_sigaction
+	jrcxz	1f
 	movq	SD_TRAPPC(%r11), %rcx
 	jmp	*%rcx
-1:	jmp	gate_entry
+1:	leaq	-128(%rsp), %rsp	// as gate_entry, and past the doors, which are for LWKTs
+	pushfq
+	pushq	%r11
+	jmp	gate_long
 	.cfi_endproc
 	.size	gate_passthru, . - gate_passthru
 

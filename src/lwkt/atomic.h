@@ -45,6 +45,15 @@ template <typename T>
   return __atomic_load_n(half, __ATOMIC_RELAXED) |
          uint64_t{__atomic_load_n(half + 1, __ATOMIC_RELAXED)} << 32;
 }
+[[gnu::always_inline]] inline void store_bits(uint64_t* p, uint64_t bits) {
+  if constexpr (sizeof(long) == sizeof *p) {
+    __atomic_store_n(p, bits, __ATOMIC_RELAXED);
+    return;
+  }
+  auto* half = reinterpret_cast<uint32_t*>(p);
+  __atomic_store_n(half, static_cast<uint32_t>(bits), __ATOMIC_RELAXED);
+  __atomic_store_n(half + 1, static_cast<uint32_t>(bits >> 32), __ATOMIC_RELAXED);
+}
 
 // A time in ns, or ~0 for none: the upper half alone tells that. On i386 a locked instruction less where there is none.
 [[gnu::always_inline]] inline uint64_t load_deadline(const uint64_t* p) {

@@ -15,7 +15,7 @@ namespace cr {
 GlobalLock siglock;
 ksigaction sigactions[kNsig + 1];
 
-uint64_t sig_settled;
+uint64_t sig_plain;
 
 namespace {
 
@@ -24,8 +24,10 @@ inline constexpr uint64_t kSaNoCld = SA_NOCLDSTOP | SA_NOCLDWAIT;
 
 uint64_t known;      // the inherited disposition was read
 uint64_t installed;  // libcr's handler is the kernel's
-uint64_t captured;   // ... even where the program's is the default
+uint64_t captured;   // ... even where the program's is the default, or SIG_IGN
 uint64_t kept;       // ... whatever the program's is
+uint64_t settled;    // sig_capture has nothing to do for these
+uint64_t own;        // blocked or waited for by the program, not by its libc alone
 uint64_t kmask;      // blocked in the kernel on every rfork
 // SIGTSTP and SIGCONT undo each other by the order in which they come, which two kernel threads would not keep:
 // the first takes both. (Not SIGTTIN and SIGTTOU: blocking those has a meaning for terminals.)
@@ -44,10 +46,15 @@ void install(int sig, uint64_t program_flags) {
   installed |= sigbit(sig);
 }
 
+void set_settled(uint64_t now) {
+  settled = now;
+  store_bits(&sig_plain, settled & own & ~(kIgnoredByDefault | kTerminalSignals));
+}
+
 void uninstall(int sig, uint64_t handler, uint64_t flags) {
   kernel_set(sig, handler, flags & kSaNoCld);
   installed &= ~sigbit(sig);
-  sig_settled &= ~sigbit(sig);
+  set_settled(settled & ~sigbit(sig));
 }
 
 // What the process was started with: SIG_DFL or SIG_IGN, read at first use.
@@ -72,8 +79,33 @@ void unblock_in_kernel(uint64_t set) {
   if ((kmask & set) == 0) return;
   kmask &= ~set;
   left &= ~set;
-  sig_settled &= ~set;
+  set_settled(settled & ~set);
   apply_kmask();
+}
+
+// A signal that is blocked waits, though it is ignored (for sigwait, or for a handler to come), and stopping and
+// continuing undo each other whoever ignores them: what another process sends must come here. But that
+// children are not waited for, and who may use the terminal, are the kernel's to know.
+bool takes_ignored(int sig) {
+  constexpr uint64_t kKernels = sigbit(SIGCHLD) | kTerminalSignals | kSynchronous | sigbit(kIpiSignal);
+  return (own & ~kKernels & sigbit(sig)) != 0;
+}
+
+bool ignores(int sig, const ksigaction& act) {
+  return act.handler == 1 || (act.handler == 0 && (kIgnoredByDefault & sigbit(sig)) != 0);
+}
+
+void set_ignored_in_kernel(uint64_t set) {
+  for (; set != 0; set &= set - 1) kernel_set(__builtin_ctzll(set) + 1, 1, 0);
+}
+
+// Ignored by the program, but not by the kernel.
+uint64_t ignored_here() {
+  uint64_t set = 0;
+  for (int sig = 1; sig <= kNsig; sig++) {
+    if (sigactions[sig].handler == 1) set |= sigbit(sig);
+  }
+  return set & installed;
 }
 
 }  // namespace
@@ -153,6 +185,7 @@ uint64_t sig_kernel_mask() { return kmask | (mygd()->gd_next != nullptr ? kFirst
 int sig_action(int sig, const ksigaction* act, ksigaction* old) {
   if (sig < 1 || sig > kNsig) return EINVAL;
   if (act != nullptr && (sigbit(sig) & kUnblockable) != 0) return EINVAL;
+  if (act != nullptr && ignores(sig, *act) && !sig_inbox_empty()) sig_route();
   Guard g(siglock);
   learn(sig);
   if (old != nullptr) *old = sigactions[sig];
@@ -161,25 +194,28 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old) {
   sigactions[sig] = *act;
   sigactions[sig].mask &= ~kUnblockable;
   if (sig == kIpiSignal) return 0;  // NPTL's SIGSETXID: it travels between LWKTs only
-  if (act->handler > 1) {
-    bool same = (installed & sigbit(sig)) != 0 && (before.flags & kSaNoCld) == (act->flags & kSaNoCld);
-    if (!same) install(sig, act->flags);
-    unblock_in_kernel(sigbit(sig));
-  } else if ((act->handler == 0 && (captured & sigbit(sig)) != 0) || (kept & sigbit(sig)) != 0) {
-    bool same = (installed & sigbit(sig)) != 0 && (before.flags & kSaNoCld) == (act->flags & kSaNoCld);
-    if (!same) install(sig, act->flags);
-  } else if (before.handler != act->handler || (installed & sigbit(sig)) != 0 ||
-             (before.flags & kSaNoCld) != (act->flags & kSaNoCld)) {
+  bool same = (before.flags & kSaNoCld) == (act->flags & kSaNoCld);
+  bool was_installed = (installed & sigbit(sig)) != 0;
+  bool flush = ignores(sig, *act);
+  if (act->handler == 1 && takes_ignored(sig)) captured |= sigbit(sig);
+  bool here = act->handler > 1 || (kept & sigbit(sig)) != 0 ||
+              (act->handler == 0 ? (captured & sigbit(sig)) != 0 : takes_ignored(sig));
+  if (here) {
+    if (flush && was_installed) kernel_set(sig, 1, 0);
+    if (flush || !was_installed || !same) install(sig, act->flags);
+    if (act->handler != 0) unblock_in_kernel(sigbit(sig));
+  } else if (flush || before.handler != act->handler || was_installed || !same) {
     uninstall(sig, act->handler, act->flags);
   }
+  if (flush) sig_discard_locked(sigbit(sig));  // whoever blocks it
   return 0;
 }
 
 void sig_capture(uint64_t set) {
   // Everything that pthread_create blocks has been seen after the first time.
-  if (__builtin_expect((set & ~load_bits(&sig_settled)) == 0, 1)) return;
+  if (__builtin_expect((set & ~load_bits(&settled)) == 0, 1)) return;
   Guard g(siglock);
-  sig_settled |= set;
+  set_settled(settled | set);
   set &= ~(kUnblockable | kSynchronous | sigbit(kIpiSignal));
   uint64_t held = kIgnoredByDefault;
   if ((set & kStopsByDefault) != 0) {
@@ -200,6 +236,21 @@ void sig_capture(uint64_t set) {
   if (block != 0) {
     kmask |= block;
     apply_kmask();
+  }
+}
+
+void sig_capture_ignored(uint64_t set) {
+  if ((set & ~load_bits(&own)) == 0) return;
+  Guard g(siglock);
+  own |= set;
+  set_settled(settled);
+  for (uint64_t rest = set & ~kUnblockable; rest != 0; rest &= rest - 1) {
+    int sig = __builtin_ctzll(rest) + 1;
+    learn(sig);
+    if (sigactions[sig].handler != 1 || !takes_ignored(sig)) continue;
+    captured |= sigbit(sig);
+    if ((installed & sigbit(sig)) == 0) install(sig, sigactions[sig].flags);
+    unblock_in_kernel(sigbit(sig));
   }
 }
 
@@ -231,12 +282,17 @@ void sig_discard_in_kernel(uint64_t set) {
 
 void sig_want(uint64_t set) {
   sig_release(set);
+  sig_capture_ignored(set);
   set &= kIgnoredByDefault & ~installed;
   if (set == 0) return;
   Guard g(siglock);
   for (int sig = 1; sig <= kNsig; sig++) {
     if ((set & sigbit(sig)) == 0) continue;
     learn(sig);
+    if (sigactions[sig].handler == 1) {  // SIGCHLD
+      set &= ~sigbit(sig);
+      continue;
+    }
     captured |= sigbit(sig);
     install(sig, sigactions[sig].flags);
   }
@@ -306,15 +362,20 @@ void sig_init(thread* td, void (*terminal_masked)()) {
   if ((inherited & kTerminalSignals) != 0) sig_terminal_masked();
   if (inherited != 0) {
     sig_capture(inherited);
+    sig_capture_ignored(inherited);
     sig_set_rfork_mask();
   }
 }
 
 void sig_prepare_exec(thread* td) {
-  // Handlers become the default by themselves, captured ones too; ignored ones stay. What is
+  // Handlers become the default by themselves, captured ones too; ignored ones stay ignored. What is
   // still blocked and pending here goes to this kernel thread, which blocks it, so that it waits in the
   // new image. (To the process, it would go to one that does not.) If the exec fails it comes back.
   sig_kernel_mask_set(td->td_sigmask);
+  {
+    Guard g(siglock);
+    set_ignored_in_kernel(ignored_here());
+  }
   siginfo_t info;
   while (sig_take(td, td->td_sigmask, &info)) {
     raw4(SYS_rt_tgsigqueueinfo, raw0(SYS_getpid), raw0(SYS_gettid), info.si_signo,
@@ -322,6 +383,36 @@ void sig_prepare_exec(thread* td) {
   }
 }
 
-void sig_unprepare_exec() { sig_kernel_mask_restore(); }
+void sig_unprepare_exec() {
+  {
+    Guard g(siglock);
+    for (uint64_t set = ignored_here(); set != 0; set &= set - 1) {
+      int sig = __builtin_ctzll(set) + 1;
+      install(sig, sigactions[sig].flags);
+    }
+  }
+  sig_kernel_mask_restore();
+}
+
+namespace {
+bool is_ours(const ksigaction& k) { return k.handler == reinterpret_cast<uintptr_t>(&sig_kernel_handler); }
+}  // namespace
+
+long sig_child_action(const uint64_t* a) {
+  long r = raw4(SYS_rt_sigaction, static_cast<long>(a[0]), static_cast<long>(a[1]), static_cast<long>(a[2]),
+                static_cast<long>(a[3]));
+  auto* old = reinterpret_cast<ksigaction*>(a[2]);
+  if (r == 0 && old != nullptr && is_ours(*old)) *old = sigactions[a[0]];
+  return r;
+}
+
+void sig_child_exec() {
+  for (uint64_t set = ignored_here(); set != 0; set &= set - 1) {
+    int sig = __builtin_ctzll(set) + 1;
+    ksigaction k{};
+    raw4(SYS_rt_sigaction, sig, 0, reinterpret_cast<long>(&k), 8);
+    if (is_ours(k)) set_ignored_in_kernel(sigbit(sig));
+  }
+}
 
 }  // namespace cr

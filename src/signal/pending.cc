@@ -49,8 +49,9 @@ bool take_from(uint64_t* pend, sigqueue_entry** q, int sig, siginfo_t* info) {
   return true;
 }
 
-// siglock held.
-void discard(uint64_t set) {
+}  // namespace
+
+void sig_discard_locked(uint64_t set) {
   auto drop = [](uint64_t* pend, sigqueue_entry** q, uint64_t drop_set) {
     siginfo_t info;
     for (uint64_t left = *pend & drop_set; left != 0; left &= left - 1) {
@@ -65,6 +66,8 @@ void discard(uint64_t set) {
   });
 }
 
+namespace {
+
 // siglock held. Stopping and continuing undo each other when they are sent, whoever blocks, ignores
 // or catches them. `own`: the kernel did not see this one.
 void undo_opposite(int sig, bool own) {
@@ -76,7 +79,7 @@ void undo_opposite(int sig, bool own) {
     opposite = sigbit(SIGCONT);
   }
   if (opposite == 0) return;
-  discard(opposite);
+  sig_discard_locked(opposite);
   if (own) sig_discard_in_kernel(opposite);
 }
 
@@ -273,7 +276,7 @@ bool sig_take(thread* td, uint64_t set, siginfo_t* info) {
 
 void sig_discard(uint64_t set) {
   Guard g(siglock);
-  discard(set);
+  sig_discard_locked(set);
 }
 
 bool sig_continued() {
@@ -331,6 +334,7 @@ void sig_interrupt_end(thread* td) {
 void sig_before_blocking(uint64_t added, uint64_t mask) {
   sig_capture(added);
   if ((mask & kNptlSignals) != 0) return;
+  sig_capture_ignored(added);
   if ((added & kIgnoredByDefault) != 0) sig_drop_ignored(added);
   if ((added & kTerminalSignals) != 0) sig_terminal_masked();
 }

@@ -3,13 +3,15 @@
 // What is whose: mask, pending set and alternate stack are the LWKT's (td_sig*), dispositions
 // the process's (the table here). The kernel knows one handler of libcr's for each signal that
 // the program catches, runs it on the rfork's own alternate stack with everything blocked, and
-// is told nothing of masks, with two exceptions that keep default actions right:
+// is told nothing of masks, with exceptions that keep other dispositions right:
 //   - a signal whose default action ends or stops the process is *captured* (libcr's handler
 //     is installed) the first time any LWKT blocks it; if it comes while blocked it waits here,
 //     and when it is unblocked with the default action still set it is raised again for real;
 //   - a signal that is ignored by default is blocked in the kernel the first time an LWKT
 //     blocks it, and stays so until it is caught or waited for; but SIGCONT is captured together with the
-//     stop signals: it discards those that wait here, and they discard it.
+//     stop signals: it discards those that wait here, and they discard it;
+//   - one that the program ignores is captured once the program blocks it or waits for it, since it
+//     waits here then. Not SIGCHLD, SIGTTIN and SIGTTOU, of which the kernel must know that they are ignored.
 // So rt_sigprocmask needs no trap, which pthread_create calls twice.
 //
 // A signal from the kernel becomes an entry in the inbox (lock-free: the handler may have
@@ -75,6 +77,9 @@ uint64_t sig_kernel_mask();  // what this rfork blocks in the kernel while it ru
 // exec: LWKT's mask and what is pending go into the kernel.
 void sig_prepare_exec(thread* td);
 void sig_unprepare_exec();
+// In a vfork's child, whose dispositions are the kernel's copy of ours. Its rt_sigaction; and before its exec.
+long sig_child_action(const uint64_t* args);
+void sig_child_exec();
 
 // ---- dispositions (action.cc) -----------------------------------------------------------------
 int sig_action(int sig, const ksigaction* act, ksigaction* old);  // 0 or errno
@@ -85,8 +90,10 @@ void sig_want(uint64_t set);
 // These are read through a signalfd: they must stay pending in the kernel while blocked.
 void sig_leave_to_kernel(uint64_t set);
 bool sig_is_left(int sig);
-// sig_capture has nothing to do for these.
-extern uint64_t sig_settled;
+// The program, not its libc for a moment, begins to block or wait for these: what of them it ignores is to come here.
+void sig_capture_ignored(uint64_t set);
+// Blocking these is a matter of the mask alone.
+extern uint64_t sig_plain;
 // Signals that came again before their LWKT could get rid of the first are held in the kernel until that LWKT
 // takes them: one that comes faster than libcr puts it away (a timer of 1 us) would keep it from ever
 // going on. Only while the process has one kernel thread: others would have to be told.
@@ -117,10 +124,9 @@ void sig_after_change(thread* td, uint64_t added, uint64_t removed);  // some of
 
 // Inlined, and few instructions where nothing is held or pending: it is most of the answer to rt_sigprocmask.
 inline void sig_setmask(thread* td, uint64_t mask) {
-  constexpr uint64_t kNoted = kIgnoredByDefault | kTerminalSignals;
   mask &= ~kUnblockable;
   uint64_t old = td->td_sigmask, changed = mask ^ old;
-  if (__builtin_expect((changed & (~load_bits(&sig_settled) | kNoted)) != 0, 0)) {
+  if (__builtin_expect((changed & ~load_bits(&sig_plain)) != 0, 0)) {
     if ((mask & ~old) != 0) sig_before_blocking(mask & ~old, mask);
   }
   td->td_sigmask = mask;
@@ -143,6 +149,7 @@ void sig_inbox_put(const siginfo_t* info);  // async-signal-safe
 bool sig_inbox_empty();
 // What waits of these anywhere is gone: the process went on after a stop.
 void sig_discard(uint64_t set);
+void sig_discard_locked(uint64_t set);  // siglock held
 // Whether a SIGCONT has been seen since the last stop signal was taken: then that must not stop anybody.
 bool sig_continued();
 // Makes the call of a worker (src/sysport/worker.h) end early, as a signal for it would, until `end`.

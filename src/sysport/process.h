@@ -8,8 +8,8 @@
 
 namespace cr {
 
-// An exec made by a vfork child, on its parent's memory: the preload goes on. -errno.
-long process_passthru_exec(trapframe* tf);
+// An exec (the preload goes on) or rt_sigaction of a vfork child, on its parent's memory. Its result or -errno.
+long process_passthru_call(trapframe* tf);
 void process_init(char** envp);
 
 }  // namespace cr

@@ -336,7 +336,7 @@ extern "C" [[gnu::visibility("hidden")]] void gate_syscall(trapframe* tf) {
   thread* td = curthread();
   if (__builtin_expect((td->td_flags & (TDF_INPORT | TDF_PASSTHRU)) != 0, 0)) {
     if ((td->td_flags & TDF_PASSTHRU) != 0) {
-      tf->result = static_cast<uintptr_t>(process_passthru_exec(tf));
+      tf->result = static_cast<uintptr_t>(process_passthru_call(tf));
       return;
     }
     long result = 0;

@@ -126,6 +126,37 @@ static void an_ignored_one_of_ones_own_discards_the_other(void) {
   by_kill(SIGTSTP);
   expect_pending("ignored stop", 0);
 }
+/* The same where another process sends them: the kernel would drop what is ignored. */
+static void ignored_ones_of_another(void) {
+  block();
+  by_another(SIGTSTP);
+  expect_pending("stop", TSTP);
+  signal(SIGCONT, SIG_IGN);
+  by_another(SIGCONT);
+  expect_pending("ignored continue", CONT);
+  signal(SIGTSTP, SIG_IGN);
+  by_another(SIGTSTP);
+  expect_pending("ignored stop", TSTP);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGCONT);
+  CHECK(pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0);
+  by_another(SIGCONT);
+  expect_pending("ignored continue, not blocked", 0);
+  unblock();
+  by_another(SIGTSTP);
+  by_another(SIGTTOU);
+  puts("goes on");
+}
+static void an_ignored_one_of_another_discards_the_other(void) {
+  signal(SIGTTOU, SIG_IGN);
+  ignored_ones_of_another();
+}
+static void an_ignored_one_of_another_discards_the_other_in_a_threaded_program(void) {
+  signal(SIGTTOU, SIG_IGN);
+  be_a_threaded_program();
+  ignored_ones_of_another();
+}
 
 static int ready[2];
 static void* wait_with_a_stop_pending(void* p) {
@@ -280,6 +311,8 @@ static const struct test_case cases[] = {
     CASE(blocked_ones_discard_each_other),
     CASE(blocked_ones_of_a_threaded_program_discard_each_other),
     CASE(blocked_ones_that_are_caught_discard_each_other),
+    CASE(an_ignored_one_of_another_discards_the_other),
+    CASE(an_ignored_one_of_another_discards_the_other_in_a_threaded_program),
     CASE(an_ignored_one_of_ones_own_discards_the_other),
     CASE(a_continue_discards_what_is_pending_for_a_thread),
     CASE(a_process_goes_on_that_is_told_so_right_after_a_stop),
