@@ -172,6 +172,10 @@ int sys_exit(union sysunion* m) {
     raw1(SYS_exit_group, static_cast<long>(m->raw.arg[0]));
   }
   thread* td = curthread();
+  if (__builtin_expect(load_bits(&sig_fd_reads) != 0, 0)) {
+    td->td_sigmask = ~0ull;
+    sig_leave(sig_fd_reads);
+  }
   // On one cpu no joiner runs before this stack is left for good, and it can be the next: no switch to the idle thread.
   bool ours = (td->td_flags & (TDF_NPTL | TDF_MAIN)) != 0;
   if (!smp && ours && !shared_contains(td->td_cleartid)) {

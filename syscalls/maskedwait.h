@@ -34,9 +34,10 @@ int with_mask(union sysunion* m, uint64_t mask_at, int arg, Call call, Look look
   if (error == ERESTARTSYS || error == ERESTARTNOINTR || error == ERESTARTNOHAND || error == EINTR) {
     sig_recalc(td);
     if ((td->td_ast & AST_SIGNAL) != 0) {
-      if (look() == 0 && m->sm.sm_result > 0) {
+      int now = look();
+      if (now != EINTR && (now != 0 || m->sm.sm_result > 0)) {
         sig_setmask(td, td->td_savedmask);
-        return 0;
+        return now;
       }
       td->td_flags |= TDF_SUSPENDMASK;  // the handler's frame restores the old mask
       return error == EINTR ? EINTR : ERESTARTNOHAND;
@@ -46,7 +47,7 @@ int with_mask(union sysunion* m, uint64_t mask_at, int arg, Call call, Look look
   return error;
 }
 
-// `look` for the calls that write nothing where nothing is there: `time` is their argument i for "at once".
+// `look` for the calls that write nothing of use where nothing is there: `time` is their argument i for "at once".
 inline int look_at_once(union sysunion* m, int i, uint64_t time) {
   m->raw.arg[i] = time;
   return sysport_trap_undisturbed(m);

@@ -314,7 +314,7 @@ struct FdBits {
 [[gnu::noinline]] int select_at_once(union sysunion* m) {
   uint64_t* a = m->raw.arg;
   auto n = static_cast<uint32_t>(a[0]);
-  if (n > kMostFds) return EINVAL;
+  if (n > kMostFds) return EINTR;
   uint32_t words = (n + FdBits::kBits - 1) / FdBits::kBits;
   FdBits sets[3];
   uint64_t user[3];
@@ -429,21 +429,36 @@ int sys_epoll_wait(union sysunion* m) {
   return epoll_until(m, t, [](union sysunion* u, const Timeout& time) { return trap_ms(u, time, 3); });
 }
 
+// Whether the program's mask has the size that epoll_pwait's have.
+static bool epoll_mask_fits(const union sysunion* m) { return m->raw.arg[4] == 0 || m->raw.arg[5] == 8; }
+
+// Without a time to wait the kernel does not look for signals, whatever the mask lets through.
+static int epoll_at_once(union sysunion* m, uint64_t time) {
+  uint64_t mask, at = m->raw.arg[4];
+  if (at != 0 && user_copy(&mask, reinterpret_cast<const void*>(at), sizeof mask) != 0) return EFAULT;
+  m->raw.arg[4] = 0;
+  return look_at_once(m, 3, time);
+}
+
 int sys_epoll_pwait(union sysunion* m) {
+  if (!epoll_mask_fits(m)) return EINVAL;
+  if (m->raw.arg[4] != 0 && static_cast<int>(m->raw.arg[3]) == 0) return epoll_at_once(m, 0);
   return with_mask(m, m->raw.arg[4], 4, [m] { return sys_epoll_wait(m); }, [m] { return look_at_once(m, 3, 0); });
 }
 
 int sys_epoll_pwait2(union sysunion* m) {
-  return with_mask(m, m->raw.arg[4], 4, [m] {
-    Timeout t;
-    __kernel_timespec ts;
-    uint64_t at = m->raw.arg[3];
-    if (at != 0) {
-      if (user_timespec(m->sm.sm_nr, at, &ts) != 0) return EFAULT;
-      if (!t.set(ts.tv_sec, ts.tv_nsec)) return EINVAL;
-    }
-    return epoll_until(m, t, trap_timespec);
-  }, [m] { return look_at_once(m, 3, reinterpret_cast<uintptr_t>(kNoTime)); });
+  if (!epoll_mask_fits(m)) return EINVAL;
+  Timeout t;
+  __kernel_timespec ts;
+  uint64_t at = m->raw.arg[3];
+  if (at != 0) {
+    if (user_timespec(m->sm.sm_nr, at, &ts) != 0) return EFAULT;
+    if (!t.set(ts.tv_sec, ts.tv_nsec)) return EINVAL;
+  }
+  auto no_time = reinterpret_cast<uintptr_t>(kNoTime);
+  if (m->raw.arg[4] != 0 && t.none) return epoll_at_once(m, no_time);
+  return with_mask(m, m->raw.arg[4], 4, [m, &t] { return epoll_until(m, t, trap_timespec); },
+                   [m, no_time] { return look_at_once(m, 3, no_time); });
 }
 
 }  // namespace cr

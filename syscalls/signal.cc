@@ -157,6 +157,8 @@ int sys_rt_sigtimedwait(union sysunion* m) {
   siginfo_t info;
   int error = 0;
   td->td_sigwait = set;  // from here on td is chosen for these though it blocks them
+  if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  sig_take_back(set);
   for (;;) {
     if (!sig_inbox_empty()) sig_route();
     if (sig_take(td, set, &info)) break;
@@ -185,6 +187,7 @@ int sys_rt_sigtimedwait(union sysunion* m) {
   }
   td->td_sigwait = 0;
   sig_recalc(td);
+  if ((set & load_bits(&sig_fd_reads)) != 0) sig_leave(set);
   if (error != 0) return error;
   m->sm.sm_result = info.si_signo;
   return a[1] != 0 ? copy_out(a[1], info) : 0;
@@ -271,7 +274,7 @@ int signalfd_mask(union sysunion* m) {
   uint64_t set;
   if (m->raw.arg[2] != kSetSize) return EINVAL;
   if (copy_in(&set, m->raw.arg[1]) != 0) return EFAULT;
-  sig_leave_to_kernel(set);
+  sig_fd_begins(set);
   return sysport_trap(m);
 }
 }  // namespace

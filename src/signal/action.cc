@@ -16,6 +16,7 @@ GlobalLock siglock;
 ksigaction sigactions[kNsig + 1];
 
 uint64_t sig_plain;
+uint64_t sig_fd_reads;
 
 namespace {
 
@@ -25,14 +26,15 @@ inline constexpr uint64_t kSaNoCld = SA_NOCLDSTOP | SA_NOCLDWAIT;
 uint64_t known;      // the inherited disposition was read
 uint64_t installed;  // libcr's handler is the kernel's
 uint64_t captured;   // ... even where the program's is the default, or SIG_IGN
+uint64_t quiet;      // ... of these: those that are ignored, by SIG_IGN or by default
 uint64_t kept;       // ... whatever the program's is
 uint64_t settled;    // sig_capture has nothing to do for these
-uint64_t own;        // blocked or waited for by the program, not by its libc alone
+uint64_t own;        // the program blocks or waits for them, not its libc alone
 uint64_t kmask;      // blocked in the kernel on every rfork
 // SIGTSTP and SIGCONT undo each other by the order in which they come, which two kernel threads would not keep:
 // the first takes both. (Not SIGTTIN and SIGTTOU: blocking those has a meaning for terminals.)
 inline constexpr uint64_t kFirstTakes = sigbit(SIGTSTP) | sigbit(SIGCONT);
-uint64_t left;       // blocked in the kernel because a signalfd reads them there
+uint64_t left;       // of those that a signalfd reads: nobody takes them here, so the kernel blocks and keeps them
 
 void kernel_set(int sig, uint64_t handler, uint64_t flags) {
   ksigaction k{static_cast<uintptr_t>(handler), static_cast<uintptr_t>(flags | kSaRestorer), reinterpret_cast<uintptr_t>(&cr_kernel_restorer), 0};
@@ -48,12 +50,13 @@ void install(int sig, uint64_t program_flags) {
 
 void set_settled(uint64_t now) {
   settled = now;
-  store_bits(&sig_plain, settled & own & ~(kIgnoredByDefault | kTerminalSignals));
+  store_bits(&sig_plain, settled & own & ~(kIgnoredByDefault | kTerminalSignals | sig_fd_reads | quiet));
 }
 
 void uninstall(int sig, uint64_t handler, uint64_t flags) {
   kernel_set(sig, handler, flags & kSaNoCld);
   installed &= ~sigbit(sig);
+  quiet &= ~sigbit(sig);
   set_settled(settled & ~sigbit(sig));
 }
 
@@ -83,16 +86,21 @@ void unblock_in_kernel(uint64_t set) {
   apply_kmask();
 }
 
+bool ignores(int sig, const ksigaction& act) {
+  return act.handler == 1 || (act.handler == 0 && (kIgnoredByDefault & sigbit(sig)) != 0);
+}
+
 // A signal that is blocked waits, though it is ignored (for sigwait, or for a handler to come), and stopping and
 // continuing undo each other whoever ignores them: what another process sends must come here. But that
 // children are not waited for, and who may use the terminal, are the kernel's to know.
-bool takes_ignored(int sig) {
-  constexpr uint64_t kKernels = sigbit(SIGCHLD) | kTerminalSignals | kSynchronous | sigbit(kIpiSignal);
-  return (own & ~kKernels & sigbit(sig)) != 0;
+bool takes_ignored(int sig, const ksigaction& act, uint64_t blocked = own) {
+  if ((blocked & ~kSynchronous & ~sigbit(kIpiSignal) & sigbit(sig)) == 0 || !ignores(sig, act)) return false;
+  return act.handler == 0 || ((sigbit(SIGCHLD) | kTerminalSignals) & sigbit(sig)) == 0;
 }
 
-bool ignores(int sig, const ksigaction& act) {
-  return act.handler == 1 || (act.handler == 0 && (kIgnoredByDefault & sigbit(sig)) != 0);
+void take_ignored(int sig) {
+  captured |= sigbit(sig);
+  quiet |= sigbit(sig);
 }
 
 void set_ignored_in_kernel(uint64_t set) {
@@ -105,7 +113,7 @@ uint64_t ignored_here() {
   for (int sig = 1; sig <= kNsig; sig++) {
     if (sigactions[sig].handler == 1) set |= sigbit(sig);
   }
-  return set & installed;
+  return set & installed & ~sig_never_blocked();
 }
 
 }  // namespace
@@ -116,11 +124,15 @@ namespace {
 uint64_t closed(const thread* td) { return td->td_sigmask & ~td->td_sigwait; }
 }  // namespace
 
-bool sig_hold(const thread* td, int sig) {
+bool sig_one_kernel_thread() {
   const globaldata* gd = load_acquire(&rforks);
-  if (gd == nullptr || gd->gd_next != nullptr || nthreads != 1) return false;
+  return gd != nullptr && gd->gd_next == nullptr && nthreads == 1;
+}
+
+bool sig_hold(const thread* td, int sig) {
+  if (!sig_one_kernel_thread()) return false;
   if ((td->td_flags & TDF_IDLE) == 0 && tid_main() != td) return false;
-  if ((sigbit(sig) & kSynchronous) != 0) return false;
+  if ((sigbit(sig) & (kSynchronous | kJobs)) != 0) return false;  // each of the latter must be seen: it discards others
   sig_held |= sigbit(sig);
   return true;
 }
@@ -196,18 +208,23 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old) {
   if (sig == kIpiSignal) return 0;  // NPTL's SIGSETXID: it travels between LWKTs only
   bool same = (before.flags & kSaNoCld) == (act->flags & kSaNoCld);
   bool was_installed = (installed & sigbit(sig)) != 0;
-  bool flush = ignores(sig, *act);
-  if (act->handler == 1 && takes_ignored(sig)) captured |= sigbit(sig);
-  bool here = act->handler > 1 || (kept & sigbit(sig)) != 0 ||
-              (act->handler == 0 ? (captured & sigbit(sig)) != 0 : takes_ignored(sig));
+  bool never_blocked = (kept & sigbit(sig)) != 0;
+  // What is pending is gone then, whoever blocks it. It is only where the kernel did not drop it at once.
+  bool flush = ignores(sig, *act) && !never_blocked && (was_installed || ((kmask | sig_held) & sigbit(sig)) != 0);
+  bool quietly = takes_ignored(sig, *act);
+  quiet &= ~sigbit(sig);
+  if (quietly) take_ignored(sig);
+  set_settled(settled);
+  bool here = act->handler > 1 || quietly || never_blocked ||
+              (act->handler == 0 && (captured & sigbit(sig)) != 0);
   if (here) {
-    if (flush && was_installed) kernel_set(sig, 1, 0);
+    if (flush) kernel_set(sig, act->handler, act->flags & kSaNoCld);
     if (flush || !was_installed || !same) install(sig, act->flags);
-    if (act->handler != 0) unblock_in_kernel(sigbit(sig));
+    if (act->handler != 0 || quietly) unblock_in_kernel(sigbit(sig) & ~left);
   } else if (flush || before.handler != act->handler || was_installed || !same) {
     uninstall(sig, act->handler, act->flags);
   }
-  if (flush) sig_discard_locked(sigbit(sig));  // whoever blocks it
+  if (flush) sig_discard_locked(sigbit(sig));
   return 0;
 }
 
@@ -239,18 +256,32 @@ void sig_capture(uint64_t set) {
   }
 }
 
-void sig_capture_ignored(uint64_t set) {
+void sig_capture_own(uint64_t set) {
+  // A stop signal that waits here is discarded by a SIGCONT, and the other way round.
+  if ((set & kStopsByDefault) != 0) set |= sigbit(SIGCONT);
+  if ((set & sigbit(SIGCONT)) != 0) set |= sigbit(SIGTSTP);
   if ((set & ~load_bits(&own)) == 0) return;
   Guard g(siglock);
-  own |= set;
-  set_settled(settled);
-  for (uint64_t rest = set & ~kUnblockable; rest != 0; rest &= rest - 1) {
+  for (uint64_t rest = set & ~own & ~kUnblockable; rest != 0; rest &= rest - 1) {
     int sig = __builtin_ctzll(rest) + 1;
     learn(sig);
-    if (sigactions[sig].handler != 1 || !takes_ignored(sig)) continue;
-    captured |= sigbit(sig);
+    if (!takes_ignored(sig, sigactions[sig], set)) continue;
+    take_ignored(sig);
     if ((installed & sigbit(sig)) == 0) install(sig, sigactions[sig].flags);
-    unblock_in_kernel(sigbit(sig));
+    unblock_in_kernel(sigbit(sig) & ~left);
+  }
+  store_bits(&own, own | set);  // now nobody need look who blocks them
+  set_settled(settled);
+}
+
+void sig_let_go(uint64_t set) {
+  if ((set & load_bits(&quiet) & ~kJobs) == 0 || nthreads != 1) return;
+  Guard g(siglock);
+  for (uint64_t rest = set & quiet & ~kJobs; rest != 0; rest &= rest - 1) {
+    int sig = __builtin_ctzll(rest) + 1;
+    captured &= ~sigbit(sig);
+    own &= ~sigbit(sig);
+    uninstall(sig, sigactions[sig].handler, sigactions[sig].flags);
   }
 }
 
@@ -280,59 +311,84 @@ void sig_discard_in_kernel(uint64_t set) {
   }
 }
 
-void sig_want(uint64_t set) {
-  sig_release(set);
-  sig_capture_ignored(set);
-  set &= kIgnoredByDefault & ~installed;
-  if (set == 0) return;
-  Guard g(siglock);
-  for (int sig = 1; sig <= kNsig; sig++) {
-    if ((set & sigbit(sig)) == 0) continue;
-    learn(sig);
-    if (sigactions[sig].handler == 1) {  // SIGCHLD
-      set &= ~sigbit(sig);
-      continue;
-    }
-    captured |= sigbit(sig);
-    install(sig, sigactions[sig].flags);
+// Each release lets one through, and another process may send faster.
+void sig_collect(uint64_t set) {
+  constexpr int kMost = 1000;
+  for (int i = 0; i < kMost && (sig_held & set) != 0; i++) {
+    sig_release(set);
+    sig_route();
   }
-  unblock_in_kernel(set);
 }
 
-void sig_leave_to_kernel(uint64_t set) {
+void sig_want(uint64_t set) {
+  sig_take_back(set);
+  sig_collect(set);
+  sig_capture_own(set);
+}
+
+void sig_fd_begins(uint64_t set) {
+  if ((set & kJobs) != 0) set |= kJobs;  // these discard each other, so that one place must know of all
   set &= ~(kUnblockable | kSynchronous | sigbit(kIpiSignal));
   {
     Guard g(siglock);
-    left |= set;
-    if ((kmask & set) != set) {
-      kmask |= set;
-      apply_kmask();
-    }
+    store_bits(&sig_fd_reads, sig_fd_reads | set);
+    set_settled(settled);
   }
-  // On every rfork, and before the caller looks at its signalfd: one that takes it instead would
-  // put it where no signalfd looks.
+  sig_leave(set);
+  // On every rfork, and before the caller looks at its signalfd: one that takes it instead has yet to pass it on.
   uint64_t args[6] = {SIG_BLOCK, reinterpret_cast<uintptr_t>(&left), 0, 8};
   broadcast_call(SYS_rt_sigprocmask, args);
+}
+
+void sig_leave(uint64_t set) {
+  uint64_t now = 0;
+  sig_collect(set & sig_fd_reads);  // it would come before what is passed on
+  {
+    Guard g(siglock);
+    uint64_t before = left;
+    now = set & sig_fd_reads & ~before;
+    store_bits(&left, before | now);
+    if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);  // who opens its mask now sees that, or is seen here
+    for (uint64_t rest = now; rest != 0; rest &= rest - 1) {
+      int sig = __builtin_ctzll(rest) + 1;
+      if (sig_choose(sig) != nullptr) now &= ~sigbit(sig);
+    }
+    store_bits(&left, before | now);
+    if (now == 0) return;
+    kmask |= now;
+    apply_kmask();
+  }
   sig_pass_on_left();
+}
+
+void sig_take_back(uint64_t set) {
+  if ((set & load_bits(&left)) == 0) return;
+  {
+    Guard g(siglock);
+    unblock_in_kernel(set & left);
+  }
+  sig_route();
+  sig_collect(set);
 }
 
 bool sig_is_left(int sig) { return (left & kmask & sigbit(sig)) != 0; }
 
 void sig_reset_to_default(int sig) {
   sigactions[sig].handler = 0;
-  sigactions[sig].flags &= ~static_cast<uintptr_t>(SA_SIGINFO);
+  if (takes_ignored(sig, sigactions[sig])) take_ignored(sig);
+  set_settled(settled);
   if (((captured | kept) & sigbit(sig)) == 0) uninstall(sig, 0, sigactions[sig].flags);
 }
 
 void sig_keep_sigtrap() {
   Guard g(siglock);
-  if (kept != 0) return;
+  if (sig_never_blocked() != 0) return;
   learn(SIGTRAP);
   install(SIGTRAP, sigactions[SIGTRAP].flags);
-  kept = sigbit(SIGTRAP);
+  kept |= sigbit(SIGTRAP);
 }
 
-uint64_t sig_never_blocked() { return kept; }
+uint64_t sig_never_blocked() { return kept & sigbit(SIGTRAP); }
 
 // For a default action that only the kernel can do: ours away, theirs there, and back.
 void sig_kernel_default(int sig) { kernel_set(sig, 0, 0); }
@@ -340,6 +396,10 @@ void sig_kernel_recapture(int sig) { install(sig, sigactions[sig].flags); }
 
 void sig_threads_start() {
   sig_release(~0ull);
+  if (left != 0) {  // what waits there for this kernel thread becomes the process's
+    sig_take_back(left);
+    sig_leave(sig_fd_reads);
+  }
   sig_install_ipi();
 }
 
@@ -358,11 +418,12 @@ void sig_init(thread* td, void (*terminal_masked)()) {
   for (int sig : kFaults) {  // faults on the program's pointers inside libcr: EFAULT
     learn(sig);
     install(sig, 0);
+    kept |= sigbit(sig);
   }
   if ((inherited & kTerminalSignals) != 0) sig_terminal_masked();
   if (inherited != 0) {
     sig_capture(inherited);
-    sig_capture_ignored(inherited);
+    sig_capture_own(inherited);
     sig_set_rfork_mask();
   }
 }
@@ -371,6 +432,8 @@ void sig_prepare_exec(thread* td) {
   // Handlers become the default by themselves, captured ones too; ignored ones stay ignored. What is
   // still blocked and pending here goes to this kernel thread, which blocks it, so that it waits in the
   // new image. (To the process, it would go to one that does not.) If the exec fails it comes back.
+  sig_take_back(~0ull);
+  sig_collect(~0ull);
   sig_kernel_mask_set(td->td_sigmask);
   {
     Guard g(siglock);
@@ -392,6 +455,7 @@ void sig_unprepare_exec() {
     }
   }
   sig_kernel_mask_restore();
+  sig_leave(sig_fd_reads);
 }
 
 namespace {
@@ -402,7 +466,7 @@ long sig_child_action(const uint64_t* a) {
   long r = raw4(SYS_rt_sigaction, static_cast<long>(a[0]), static_cast<long>(a[1]), static_cast<long>(a[2]),
                 static_cast<long>(a[3]));
   auto* old = reinterpret_cast<ksigaction*>(a[2]);
-  if (r == 0 && old != nullptr && is_ours(*old)) *old = sigactions[a[0]];
+  if (r == 0 && old != nullptr && is_ours(*old)) *old = sigactions[static_cast<int>(a[0])];
   return r;
 }
 

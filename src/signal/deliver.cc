@@ -214,13 +214,12 @@ void sig_deliver_at_gate(thread* td, trapframe* tf) {
   }
   sig_recalc(td);
   sig_release_open();
-  if (!was_interrupted(tf)) return;
-  // Nobody's handler ran: the call goes on as if nothing had been.
+  // Nobody's handler ran, whose frame would bring the mask back.
   if ((td->td_flags & TDF_SUSPENDMASK) != 0) {
     td->td_flags &= ~TDF_SUSPENDMASK;
     sig_setmask(td, td->td_savedmask);
   }
-  restart(tf);
+  if (was_interrupted(tf)) restart(tf);
 }
 
 bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info) {

@@ -152,6 +152,12 @@ void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
   sig_deliver_to_context(td, uc, info);
 }
 
+// The kernel sends these to the thread whose call does not succeed; what the program sends itself does not come from there.
+bool is_callers(int sig, const siginfo_t* info) {
+  return (sig == SIGPIPE || sig == SIGXFSZ) && info->si_code == SI_USER && info->si_pid == tid_process() &&
+         !sig_was_passed_on(info);
+}
+
 // A vfork is in progress. In the child, its parent's handlers are not its own; in the parent
 // (the kernel has just let it go on) the signal waits for the way out.
 void passthru(int sig, const siginfo_t* info, globaldata* gd) {
@@ -186,7 +192,8 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
     uc->sigmask |= sig_kernel_mask();  // what was served may have been a change of it
   }
   bool again = !sig_inbox_empty();
-  if (!ipi || sig_is_timers(info)) sig_inbox_put(info);
+  if (!ipi || sig_is_timers(info)) sig_inbox_put(info, is_callers(sig, info) ? td->td_tid : 0);
+  if (!ipi && sig_is_left(sig)) uc->sigmask |= sigbit(sig);  // it passes this one on, and no more of them
   if (!settle(td, uc)) {
     bool blocked = (td->td_flags & TDF_IDLE) == 0 && (td->td_sigmask & sigbit(sig)) != 0;
     if (!ipi && (again || blocked) && sig_hold(td, sig)) uc->sigmask |= sigbit(sig);

@@ -20,6 +20,9 @@ sigqueue_entry* process_q;    // siglock
 uint32_t continues;           // siglock: SIGCONTs that came
 uint32_t stop_taken_at;       // siglock: their count when a stop signal was taken last
 
+// An si_errno, which nothing else sets. (32-bit processes' infos have no other place that the kernel keeps.)
+inline constexpr int kPassedOn = 0x6372'6b70;
+
 bool is_realtime(int sig) { return sig >= 32; }
 
 // siglock held. A standard signal that is pending already is dropped, as Linux does, unless it is a
@@ -41,7 +44,7 @@ bool take_from(uint64_t* pend, sigqueue_entry** q, int sig, siginfo_t* info) {
   bool more;
   sigqueue_entry* e = sigqueue_take(q, sig, &more);
   if (!more) *pend &= ~sigbit(sig);
-  if (!more && !is_realtime(sig)) sig_drop_held(sig);
+  if (!more && !is_realtime(sig) && pend == &sig_process_pend) sig_drop_held(sig);
   if (e == nullptr) return false;
   if (sig_is_timers(&e->info)) sig_timer_taken(e);
   *info = e->info;
@@ -130,11 +133,12 @@ thread* sig_choose(int sig) {
   return any;
 }
 
-void sig_inbox_put(const siginfo_t* info) {
+void sig_inbox_put(const siginfo_t* info, int32_t tid) {
   sigqueue_entry* e = sigqueue_alloc();
   if (e == nullptr) return;  // as the kernel at RLIMIT_SIGPENDING
   e->info = *info;
   e->target = nullptr;
+  e->tid = tid;
   sigqueue_entry* head = __atomic_load_n(&inbox, __ATOMIC_RELAXED);
   do {
     e->next = head;
@@ -154,15 +158,22 @@ void notify_now(thread* td, int sig) {
   if (to != nullptr && eligible(to, sig)) notify(to);
 }
 
-// siglock held. A signal of the process that every LWKT blocks and a signalfd reads belongs to the
-// kernel, where that looks. kFull: the kernel has no room for it, and it is lost.
+// siglock held. A signal that every LWKT blocks and a signalfd reads belongs to the kernel, where that looks. One for a
+// thread, td, too: an only one reads it as its own, of several whoever looks first. kFull: the kernel has no
+// room for it, and it is lost.
 enum class Given { kNo, kYes, kFull };
-Given give_to_kernel(thread* to, const siginfo_t* info) {
+Given give_to_kernel(const thread* td, const siginfo_t* info) {
   int sig = info->si_signo;
-  if (to != nullptr || !sig_is_left(sig)) return Given::kNo;
+  if (!sig_is_left(sig)) return Given::kNo;
+  if (td != nullptr && sig_one_kernel_thread()) {
+    long r = raw4(SYS_rt_tgsigqueueinfo, raw0(SYS_getpid), raw0(SYS_gettid), sig, reinterpret_cast<long>(info));
+    return r == 0 ? Given::kYes : Given::kFull;
+  }
   // Only the first kernel thread of a process may send codes of the kernel's and of kill.
   long pid = raw0(SYS_getpid);
-  long r = raw3(SYS_rt_sigqueueinfo, pid, sig, reinterpret_cast<long>(info));
+  siginfo_t marked = *info;
+  if (info->si_code == SI_USER && (sig == SIGPIPE || sig == SIGXFSZ)) marked.si_errno = kPassedOn;
+  long r = raw3(SYS_rt_sigqueueinfo, pid, sig, reinterpret_cast<long>(&marked));
   if (r == -EAGAIN && is_realtime(sig) && info->si_code != SI_USER) return Given::kFull;
   if (r != 0) raw2(SYS_kill, pid, sig);
   return Given::kYes;
@@ -170,29 +181,44 @@ Given give_to_kernel(thread* to, const siginfo_t* info) {
 
 }  // namespace
 
+bool sig_was_passed_on(const siginfo_t* info) {
+  return info->si_errno == kPassedOn;
+}
+
 void sig_pass_on_left() {
   Guard g(siglock);
   for (int sig = 1; sig <= kNsig; sig++) {
+    if (!sig_is_left(sig)) continue;
     siginfo_t info;
-    while (sig_is_left(sig) && (sig_process_pend & sigbit(sig)) != 0 && sig_choose(sig) == nullptr &&
-           take_from(&sig_process_pend, &process_q, sig, &info)) {
-      give_to_kernel(nullptr, &info);
-    }
+    tid_each([&](thread* td) {
+      while (take_from(&td->td_sigpend, &td->td_sigq, sig, &info)) give_to_kernel(td, &info);
+      return false;
+    });
+    while (take_from(&sig_process_pend, &process_q, sig, &info)) give_to_kernel(nullptr, &info);
   }
 }
 
 namespace {
 
+// Whom the kernel's signal is for, null: the process. Others know one tid of ours, the main thread's, and an only
+// thread's own come back from the kernel.
+thread* target_of(const siginfo_t* info) {
+  if (info->si_code != SI_TKILL) return nullptr;
+  return info->si_pid != tid_process() || sig_one_kernel_thread() ? tid_main() : nullptr;
+}
+
 // siglock held. False: e is not queued.
 bool route(sigqueue_entry* e) {
-  thread* target = nullptr;
+  thread* target = e->tid != 0 ? tid_find(e->tid) : target_of(&e->info);
+  if (e->tid != 0 && target == nullptr) return false;
+  if (sig_was_passed_on(&e->info)) e->info.si_errno = 0;
   if (sig_is_timers(&e->info) && sig_timer_expired(e, &target) != 0) return false;
   int sig = e->info.si_signo;
   undo_opposite(sig, false);
   thread* td = target != nullptr ? target : sig_choose(sig);
   bool waits = td == nullptr || !eligible(td, sig);
   if (dropped(sig, waits || (td->td_sigwait & sigbit(sig)) != 0) ||
-      (target == nullptr && give_to_kernel(td, &e->info) != Given::kNo)) {
+      give_to_kernel(target, &e->info) != Given::kNo) {
     if (sig_is_timers(&e->info)) sig_timer_taken(e);
     return false;
   }
@@ -229,7 +255,7 @@ int post(thread* td, int sig, const siginfo_t* info) {
   thread* to = td != nullptr ? td : sig_choose(sig);
   bool blocked = to == nullptr || (to->td_sigmask & sigbit(sig)) != 0;
   if (dropped(sig, blocked)) return 0;
-  Given given = td == nullptr ? give_to_kernel(to, info) : Given::kNo;
+  Given given = give_to_kernel(td, info);
   if (given != Given::kNo) return given == Given::kFull ? EAGAIN : 0;
   sigqueue_entry* e = sigqueue_alloc();
   if (e == nullptr) return EAGAIN;
@@ -258,20 +284,21 @@ int sig_post_tid(int32_t tid, int sig, const siginfo_t* info) {
 
 bool sig_take(thread* td, uint64_t set, siginfo_t* info) {
   Guard g(siglock);
-  uint64_t have = (td->td_sigpend | sig_process_pend) & set;
-  // Synchronous ones first, then by number: Linux's order.
-  const uint64_t order[] = {have & kSynchronous, have & ~kSynchronous};
-  for (uint64_t pick : order) {
-    while (pick != 0) {
-      int sig = __builtin_ctzll(pick) + 1;
-      if (take_from(&td->td_sigpend, &td->td_sigq, sig, info) || take_from(&sig_process_pend, &process_q, sig, info)) {
+  // Linux's order: the thread's own, then the process's; of each the synchronous ones, then by number.
+  auto take = [set, info](uint64_t* pend, sigqueue_entry** q) {
+    uint64_t have = *pend & set;
+    const uint64_t order[] = {have & kSynchronous, have & ~kSynchronous};
+    for (uint64_t pick : order) {
+      for (; pick != 0; pick &= pick - 1) {
+        int sig = __builtin_ctzll(pick) + 1;
+        if (!take_from(pend, q, sig, info)) continue;
         if ((kStopsByDefault & sigbit(sig)) != 0) stop_taken_at = continues;
         return true;
       }
-      pick &= pick - 1;
     }
-  }
-  return false;
+    return false;
+  };
+  return take(&td->td_sigpend, &td->td_sigq) || take(&sig_process_pend, &process_q);
 }
 
 void sig_discard(uint64_t set) {
@@ -331,16 +358,23 @@ void sig_interrupt_end(thread* td) {
   __atomic_and_fetch(&td->td_ast, ~AST_SIGNAL, __ATOMIC_SEQ_CST);
 }
 
-void sig_before_blocking(uint64_t added, uint64_t mask) {
+void sig_before_change(uint64_t added, uint64_t removed, uint64_t mask) {
+  // What comes of these was sent while they were blocked.
+  sig_take_back(removed);
+  if ((sig_held & removed) != 0) sig_collect(removed);
+  if (added == 0) return;
   sig_capture(added);
   if ((mask & kNptlSignals) != 0) return;
-  sig_capture_ignored(added);
   if ((added & kIgnoredByDefault) != 0) sig_drop_ignored(added);
+  sig_capture_own(added);
   if ((added & kTerminalSignals) != 0) sig_terminal_masked();
 }
 
 void sig_after_change(thread* td, uint64_t added, uint64_t removed) {
   if ((sig_held & removed) != 0) sig_release(removed);
+  sig_take_back(removed);  // another LWKT may have left them meanwhile
+  sig_let_go(removed);
+  if ((added & sig_fd_reads) != 0 && (td->td_sigmask & kNptlSignals) == 0) sig_leave(added);
   if (((td->td_sigpend | load_bits(&sig_process_pend)) & removed) != 0) sig_recalc(td);
   // What is pending for the process and newly blocked here may be somebody else's.
   if ((load_bits(&sig_process_pend) & added) == 0) return;

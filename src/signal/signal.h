@@ -7,11 +7,13 @@
 //   - a signal whose default action ends or stops the process is *captured* (libcr's handler
 //     is installed) the first time any LWKT blocks it; if it comes while blocked it waits here,
 //     and when it is unblocked with the default action still set it is raised again for real;
-//   - a signal that is ignored by default is blocked in the kernel the first time an LWKT
-//     blocks it, and stays so until it is caught or waited for; but SIGCONT is captured together with the
-//     stop signals: it discards those that wait here, and they discard it;
-//   - one that the program ignores is captured once the program blocks it or waits for it, since it
-//     waits here then. Not SIGCHLD, SIGTTIN and SIGTTOU, of which the kernel must know that they are ignored.
+//   - a signal that is ignored by default is blocked in the kernel the first time libc blocks it for a moment,
+//     and stays so until it is caught, or blocked or waited for by the program itself; but SIGCONT is captured
+//     together with the stop signals: it discards those that wait here, and they discard it;
+//   - one that is ignored, by default or by the program, is captured once the program blocks it or waits for
+//     it, since it waits here then, and let go when its only LWKT blocks it no more. Not SIGCHLD, SIGTTIN and
+//     SIGTTOU if the program ignores them, which the kernel must know, and not what a fault sends;
+//   - one that a signalfd reads is the kernel's to keep while no LWKT takes it.
 // So rt_sigprocmask needs no trap, which pthread_create calls twice.
 //
 // A signal from the kernel becomes an entry in the inbox (lock-free: the handler may have
@@ -46,6 +48,7 @@ inline constexpr uint64_t kIgnoredByDefault = sigbit(SIGCHLD) | sigbit(SIGURG) |
 // has any of them is libc's, for a moment in pthread_create or for the rest of a thread that ends.
 inline constexpr uint64_t kNptlSignals = sigbit(32) | sigbit(33);
 inline constexpr uint64_t kStopsByDefault = sigbit(SIGTSTP) | sigbit(SIGTTIN) | sigbit(SIGTTOU);
+inline constexpr uint64_t kJobs = kStopsByDefault | sigbit(SIGCONT);  // each discards others
 // What the kernel sends, or not, by the mask of who uses the terminal (sysport_trap_terminal).
 inline constexpr uint64_t kTerminalSignals = sigbit(SIGTTIN) | sigbit(SIGTTOU);
 
@@ -87,24 +90,34 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old);  // 0 or errno
 void sig_capture(uint64_t set);
 // Somebody waits for these (sigtimedwait): the kernel must hand them over.
 void sig_want(uint64_t set);
-// These are read through a signalfd: they must stay pending in the kernel while blocked.
-void sig_leave_to_kernel(uint64_t set);
+// A signalfd reads these: while no LWKT takes them, all blocking them, they are the kernel's to keep, where that looks.
+extern uint64_t sig_fd_reads;
+void sig_fd_begins(uint64_t set);
+// Of these perhaps nobody takes some any more; and somebody takes them.
+void sig_leave(uint64_t set);
+void sig_take_back(uint64_t set);
 bool sig_is_left(int sig);
-// The program, not its libc for a moment, begins to block or wait for these: what of them it ignores is to come here.
-void sig_capture_ignored(uint64_t set);
+// The program, not its libc for a moment, begins to block or wait for these: what of them is ignored is to come here.
+void sig_capture_own(uint64_t set);
+// Somebody blocks these no more: what is ignored is the kernel's to drop again, if there is no other LWKT. It interrupts
+// nothing there, a write that has begun least of all.
+void sig_let_go(uint64_t set);
 // Blocking these is a matter of the mask alone.
 extern uint64_t sig_plain;
 // Signals that came again before their LWKT could get rid of the first are held in the kernel until that LWKT
 // takes them: one that comes faster than libcr puts it away (a timer of 1 us) would keep it from ever
 // going on. Only while the process has one kernel thread: others would have to be told.
 extern uint64_t sig_held;
+bool sig_one_kernel_thread();
 bool sig_hold(const thread* td, int sig);  // true: the context's mask must have it from now on
 uint64_t sig_open_again();        // what is held and no longer blocked, for the context's mask; not held now
 void sig_release(uint64_t set);   // outside the kernel's handler
+void sig_collect(uint64_t set);   // likewise: what is held of these comes here, under the masks as they are
 void sig_release_open();          // ... what is no longer blocked
 void sig_drop_held(int sig);      // of a standard one that is taken only one was to be pending
 // Sends on to the kernel what came here before it was left there. Without siglock.
 void sig_pass_on_left();
+bool sig_was_passed_on(const siginfo_t* info);  // it is the process's, though it looks like the kernel's own
 void sig_reset_to_default(int sig);  // SA_RESETHAND
 // The signal comes to libcr (else the kernel ignores it, or holds it back because it was blocked).
 bool sig_comes_here(int sig);
@@ -119,19 +132,18 @@ uint64_t sig_never_blocked();  // in the kernel: SIGTRAP's bit then
 
 // ---- masks and pending sets (pending.cc) --------------------------------------------------------
 extern uint64_t sig_process_pend;  // pending for the process. Bits: read without a lock
-void sig_before_blocking(uint64_t added, uint64_t mask);
-void sig_after_change(thread* td, uint64_t added, uint64_t removed);  // some of these are held or pending
+void sig_before_change(uint64_t added, uint64_t removed, uint64_t mask);  // not all are plain
+void sig_after_change(thread* td, uint64_t added, uint64_t removed);  // some of these are held or pending, or were noted
 
 // Inlined, and few instructions where nothing is held or pending: it is most of the answer to rt_sigprocmask.
 inline void sig_setmask(thread* td, uint64_t mask) {
   mask &= ~kUnblockable;
   uint64_t old = td->td_sigmask, changed = mask ^ old;
-  if (__builtin_expect((changed & ~load_bits(&sig_plain)) != 0, 0)) {
-    if ((mask & ~old) != 0) sig_before_blocking(mask & ~old, mask);
-  }
+  bool noted = (changed & (~load_bits(&sig_plain) | sig_held)) != 0;
+  if (__builtin_expect(noted, 0)) sig_before_change(mask & ~old, old & ~mask, mask);
   td->td_sigmask = mask;
   if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);  // who posts sees the mask, or is seen here
-  if (__builtin_expect((changed & (sig_held | td->td_sigpend | load_bits(&sig_process_pend))) != 0, 0)) {
+  if (__builtin_expect(noted || (changed & (sig_held | td->td_sigpend | load_bits(&sig_process_pend))) != 0, 0)) {
     sig_after_change(td, mask & ~old, old & ~mask);
   }
 }
@@ -145,7 +157,7 @@ int sig_post_tid(int32_t tid, int sig, const siginfo_t* info);
 bool sig_take(thread* td, uint64_t set, siginfo_t* info);
 // Empties the inbox and wakes whoever must deliver. Needs a cpu.
 void sig_route();
-void sig_inbox_put(const siginfo_t* info);  // async-signal-safe
+void sig_inbox_put(const siginfo_t* info, int32_t tid = 0);  // async-signal-safe. tid: for that LWKT alone
 bool sig_inbox_empty();
 // What waits of these anywhere is gone: the process went on after a stop.
 void sig_discard(uint64_t set);

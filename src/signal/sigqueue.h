@@ -15,6 +15,7 @@ namespace cr {
 struct sigqueue_entry {
   sigqueue_entry* next;
   thread* target;  // in whose queue; null: the process's
+  int32_t tid;     // in the inbox: whom it is for, 0: the process, or as its info says
   siginfo_t info;
 };
 

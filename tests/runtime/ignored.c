@@ -2,6 +2,7 @@
  * new programs inherit it, whatever libcr tells the kernel meanwhile. */
 #include "case.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -68,6 +69,7 @@ static void wait_while_blocked(void) {
     CHECK(signal(sig, SIG_IGN) != SIG_ERR);
     for (int way = 0; way < SENDERS; way++) {
       senders[way](sig); /* dropped */
+      if (way == 2) sleep_ms(3);
       mask(SIG_BLOCK, sig);
       CHECK(sigtimedwait(&set, NULL, &none) == -1 && errno == EAGAIN);
       senders[way](sig);
@@ -123,21 +125,9 @@ static void discards(void) {
 }
 static void ignoring_discards_what_waits(void) { discards(); }
 static void ignoring_discards_what_waits_beside_a_thread(void) {
+  for (int k = 0; k < KINDS; k++) mask(SIG_BLOCK, kinds[k]); /* who naps must not take them */
   make_thread(nap, 0);
-  mask(SIG_BLOCK, SIGCHLD);
-  for (int k = 0; k < KINDS; k++) {
-    /* Who naps must not take them. */
-    mask(SIG_BLOCK, kinds[k]);
-  }
-  make_thread(nothing, 1);
-  pid_t pid = fork();
-  if (pid == 0) {
-    discards();
-    fflush(stdout);
-    _exit(0);
-  }
-  int status;
-  CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+  discards();
 }
 
 static volatile int blocked, done;
@@ -161,24 +151,21 @@ static void ignoring_discards_what_waits_for_another_thread(void) {
 }
 
 /* A sleeper does not hear of what is ignored, though it was blocked some time. */
-static void* poke(void* p) {
-  for (int i = 0; i < 20; i++) {
-    sleep_ms(10);
-    kill(getppid(), SIGUSR1);
-  }
-  return p;
-}
 static void nobody_is_interrupted(void) {
   CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
   mask(SIG_BLOCK, SIGUSR1);
   mask(SIG_UNBLOCK, SIGUSR1);
-  int ends[2], events = epoll_create1(0);
-  CHECK(pipe(ends) == 0 && events >= 0);
+  int ends[2], back[2], events = epoll_create1(0);
+  CHECK(pipe(ends) == 0 && pipe2(back, O_NONBLOCK) == 0 && events >= 0);
   struct epoll_event e = {.events = EPOLLIN};
   CHECK(epoll_ctl(events, EPOLL_CTL_ADD, ends[0], &e) == 0);
   pid_t pid = fork();
   if (pid == 0) {
-    poke(NULL);
+    char c;
+    for (int more = 10; more > 0; more -= read(back[0], &c, 1) == 1 || more < 10 ? 1 : 0) {
+      sleep_ms(10);
+      kill(getppid(), SIGUSR1);
+    }
     CHECK(write(ends[1], "x", 1) == 1);
     _exit(0);
   }
@@ -188,6 +175,7 @@ static void nobody_is_interrupted(void) {
   struct pollfd p = {ends[0], POLLIN, 0};
   CHECK(poll(&p, 1, 40) == 0 && poll(&p, 1, 1) == 0);
   CHECK(epoll_wait(events, &e, 1, 40) == 0);
+  CHECK(write(back[1], "x", 1) == 1);
   CHECK(read(ends[0], &c, 1) == 1);
   CHECK(waitpid(pid, NULL, 0) == pid);
   puts("undisturbed");
@@ -196,6 +184,105 @@ static void sleepers_are_not_interrupted(void) { nobody_is_interrupted(); }
 static void sleepers_are_not_interrupted_beside_a_thread(void) {
   make_thread(nap, 0);
   nobody_is_interrupted();
+}
+
+/* Natively a write that has begun goes on: nothing is to be delivered. */
+static void a_long_write_is_not_cut_short(void) {
+  static char bytes[1 << 20];
+  int ends[2];
+  CHECK(pipe(ends) == 0);
+  CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+  CHECK(system("exit 0") == 0); /* blocks SIGCHLD for a while */
+  mask(SIG_BLOCK, SIGUSR1);
+  mask(SIG_UNBLOCK, SIGUSR1);
+  pid_t pid = fork();
+  if (pid == 0) {
+    static char got[4096];
+    for (size_t sum = 0; sum < sizeof bytes;) {
+      kill(getppid(), SIGUSR1);
+      kill(getppid(), SIGCHLD);
+      ssize_t n = read(ends[0], got, sizeof got);
+      CHECK(n > 0);
+      sum += (size_t)n;
+      usleep(200);
+    }
+    _exit(0);
+  }
+  printf("%zd\n", write(ends[1], bytes, sizeof bytes));
+  CHECK(waitpid(pid, NULL, 0) == pid);
+}
+
+/* A broken pipe's signal is the writer's own, ignored or not: nobody else who waits for it hears of it. */
+static int pipe_ends[2];
+static void* break_pipe(void* p) {
+  CHECK(write(pipe_ends[1], "x", 1) == -1 && errno == EPIPE);
+  sigset_t set = only(SIGPIPE);
+  const struct timespec none = {0, 0};
+  printf("its own: %d\n", p != NULL || sigtimedwait(&set, NULL, &none) == SIGPIPE);
+  return p;
+}
+static void a_broken_pipe_is_its_writers(void) {
+  const sigset_t set = only(SIGPIPE);
+  const struct timespec soon = {0, 50 * 1000 * 1000};
+  CHECK(pipe(pipe_ends) == 0 && close(pipe_ends[0]) == 0);
+  for (int i = 0; i < 2; i++) {
+    CHECK(signal(SIGPIPE, i == 0 ? SIG_IGN : SIG_DFL) != SIG_ERR);
+    mask(SIG_BLOCK, SIGPIPE);
+    for (int k = 0; k < 3; k++) {
+      pthread_t t;
+      CHECK(pthread_create(&t, NULL, break_pipe, NULL) == 0);
+      printf("ours: %d\n", sigtimedwait(&set, NULL, &soon));
+      CHECK(pthread_join(t, NULL) == 0);
+    }
+  }
+}
+
+/* libcr's own handler tells bad pointers, whatever the program's is. */
+static void bad_pointers_are_told_whatever_faults_do(void) {
+  static void (*const to[])(int) = {SIG_IGN, SIG_DFL, count};
+  make_thread(nap, 0);
+  for (int i = 0; i < 3; i++) {
+    CHECK(signal(SIGSEGV, to[i]) != SIG_ERR && signal(SIGBUS, to[i]) != SIG_ERR);
+    struct timespec* bad = (struct timespec*)16;
+    CHECK(syscall(SYS_nanosleep, bad, NULL) == -1 && errno == EFAULT);
+    CHECK(syscall(SYS_rt_sigprocmask, SIG_BLOCK, (void*)16, NULL, 8) == -1 && errno == EFAULT);
+    struct sigaction sa;
+    CHECK(sigaction(SIGSEGV, NULL, &sa) == 0 && sa.sa_handler == to[i]);
+    pid_t pid = fork();
+    if (pid == 0) {
+      if (i < 2) *(volatile int*)bad = 0;
+      _exit(0);
+    }
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    printf("%x\n", (unsigned)status & 0x7f);
+  }
+}
+
+/* Two wait under a mask that lets in what one of them takes: the other's mask is its own again, too. */
+static volatile int masks_kept;
+static void* wait_under_mask(void* events) {
+  const sigset_t open = only(SIGUSR2);
+  sigset_t now;
+  struct epoll_event e;
+  int r = epoll_pwait(*(int*)events, &e, 1, 60, &open);
+  CHECK(r == 0 || (r == -1 && errno == EINTR));
+  CHECK(pthread_sigmask(SIG_BLOCK, NULL, &now) == 0);
+  __atomic_add_fetch(&masks_kept, sigismember(&now, SIGUSR1) == 1, __ATOMIC_SEQ_CST);
+  return NULL;
+}
+static void a_wait_gives_its_mask_back_whoever_took_the_signal(void) {
+  int events = epoll_create1(0);
+  for (int i = 0; i < 20; i++) {
+    CHECK(signal(SIGUSR1, i % 2 == 0 ? SIG_IGN : count) != SIG_ERR);
+    mask(SIG_BLOCK, SIGUSR1);
+    pthread_t t[2];
+    for (int k = 0; k < 2; k++) CHECK(pthread_create(&t[k], NULL, wait_under_mask, &events) == 0);
+    sleep_ms(5);
+    CHECK(kill(getpid(), SIGUSR1) == 0);
+    for (int k = 0; k < 2; k++) CHECK(pthread_join(t[k], NULL) == 0);
+  }
+  printf("%d masks kept\n", masks_kept);
 }
 
 /* What the kernel must know: nobody waits for the children of who ignores SIGCHLD. */
@@ -310,6 +397,8 @@ static void in_a_vforks_child(void) {
 static const struct test_case cases[] = {
     CASE(blocked_ones_wait), CASE(blocked_ones_of_a_threaded_program_wait), CASE(ignoring_discards_what_waits),
     CASE(ignoring_discards_what_waits_beside_a_thread), CASE(ignoring_discards_what_waits_for_another_thread),
+    CASE(a_long_write_is_not_cut_short), CASE(a_broken_pipe_is_its_writers),
+    CASE(bad_pointers_are_told_whatever_faults_do), CASE(a_wait_gives_its_mask_back_whoever_took_the_signal),
     CASE(sleepers_are_not_interrupted), CASE(sleepers_are_not_interrupted_beside_a_thread),
     CASE(children_of_who_ignores_them_are_gone), CASE(print_ignored), CASE(a_failed_exec_changes_nothing),
     CASE(ignored_ones_are_inherited), CASE(ignored_ones_are_inherited_beside_a_thread), CASE(in_a_vforks_child),

@@ -147,16 +147,25 @@ static void ignored_ones_of_another(void) {
   by_another(SIGTSTP);
   by_another(SIGTTOU);
   puts("goes on");
+  fflush(stdout);
 }
-static void an_ignored_one_of_another_discards_the_other(void) {
-  signal(SIGTTOU, SIG_IGN);
-  ignored_ones_of_another();
+/* In a group of its own, which is not an orphan: there the default would stop it. */
+static void ignored_ones_in_a_group(int threaded) {
+  int status;
+  fflush(stdout);
+  pid_t pid = fork();
+  if (pid == 0) {
+    CHECK(setpgid(0, 0) == 0);
+    signal(SIGTTOU, SIG_IGN);
+    if (threaded) be_a_threaded_program();
+    ignored_ones_of_another();
+    _exit(0);
+  }
+  CHECK(waitpid(pid, &status, WUNTRACED) == pid);
+  printf("status %x\n", (unsigned)status);
 }
-static void an_ignored_one_of_another_discards_the_other_in_a_threaded_program(void) {
-  signal(SIGTTOU, SIG_IGN);
-  be_a_threaded_program();
-  ignored_ones_of_another();
-}
+static void an_ignored_one_of_another_discards_the_other(void) { ignored_ones_in_a_group(0); }
+static void an_ignored_one_of_another_discards_the_other_in_a_threaded_program(void) { ignored_ones_in_a_group(1); }
 
 static int ready[2];
 static void* wait_with_a_stop_pending(void* p) {
