@@ -26,7 +26,6 @@ int with_mask(union sysunion* m, uint64_t mask_at, int arg, Call call, Look look
   if (user_copy(&mask, reinterpret_cast<const void*>(mask_at), sizeof mask) != 0) return EFAULT;
   thread* td = curthread();
   td->td_savedmask = td->td_sigmask;
-  sig_want(~mask & td->td_savedmask);
   sig_setmask(td, mask);
   sig_recalc(td);
   m->raw.arg[arg] = 0;

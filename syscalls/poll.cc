@@ -437,7 +437,8 @@ static int epoll_at_once(union sysunion* m, uint64_t time) {
   uint64_t mask, at = m->raw.arg[4];
   if (at != 0 && user_copy(&mask, reinterpret_cast<const void*>(at), sizeof mask) != 0) return EFAULT;
   m->raw.arg[4] = 0;
-  return look_at_once(m, 3, time);
+  m->raw.arg[3] = time;
+  return sysport_trap(m);
 }
 
 int sys_epoll_pwait(union sysunion* m) {

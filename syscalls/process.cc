@@ -120,6 +120,7 @@ void rebuild_child() {
   sysport_crowd(false);
   sig_atfork_child(td);
   cred_changed();  // it may be in another user namespace
+  sig_leave(sig_fd_reads);  // other LWKTs had some of these open, perhaps
 }
 
 int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, long a4) {

@@ -129,7 +129,6 @@ int sys_rt_sigsuspend(union sysunion* m) {
   thread* td = curthread();
   td->td_savedmask = td->td_sigmask;
   td->td_flags |= TDF_SUSPENDMASK;
-  sig_want(~mask & td->td_savedmask);
   sig_setmask(td, mask);
   sig_recalc(td);
   return sleep_for_signal(td);

@@ -437,6 +437,7 @@ void sched_trap_took(globaldata* gd, cpu* c) {
   bool ours = c->c_gd == gd;  // and so is the slice that the monitor found used up
   hold(gd, c);
   c->c_yield = 0;
+  if (!ours) sched_hooks.follow_sigmask();
   sched_run_timers();
   if (!sched_cpu_has_work(c) && sched_global_count() == 0) return;
   if (ours) {

@@ -17,6 +17,7 @@ ksigaction sigactions[kNsig + 1];
 
 uint64_t sig_plain;
 uint64_t sig_fd_reads;
+uint32_t sig_mask_changes;
 
 namespace {
 
@@ -25,11 +26,11 @@ inline constexpr uint64_t kSaNoCld = SA_NOCLDSTOP | SA_NOCLDWAIT;
 
 uint64_t known;      // the inherited disposition was read
 uint64_t installed;  // libcr's handler is the kernel's
-uint64_t captured;   // ... even where the program's is the default, or SIG_IGN
-uint64_t quiet;      // ... of these: those that are ignored, by SIG_IGN or by default
+uint64_t captured;   // ... even where the program's is the default
 uint64_t kept;       // ... whatever the program's is
+uint64_t ignored;    // the program's is SIG_IGN
 uint64_t settled;    // sig_capture has nothing to do for these
-uint64_t own;        // the program blocks or waits for them, not its libc alone
+uint64_t own;        // the program has blocked them, not its libc alone
 uint64_t kmask;      // blocked in the kernel on every rfork
 // SIGTSTP and SIGCONT undo each other by the order in which they come, which two kernel threads would not keep:
 // the first takes both. (Not SIGTTIN and SIGTTOU: blocking those has a meaning for terminals.)
@@ -50,13 +51,12 @@ void install(int sig, uint64_t program_flags) {
 
 void set_settled(uint64_t now) {
   settled = now;
-  store_bits(&sig_plain, settled & own & ~(kIgnoredByDefault | kTerminalSignals | sig_fd_reads | quiet));
+  store_bits(&sig_plain, settled & own & ~(kIgnoredByDefault | kTerminalSignals | sig_fd_reads | ignored));
 }
 
 void uninstall(int sig, uint64_t handler, uint64_t flags) {
   kernel_set(sig, handler, flags & kSaNoCld);
   installed &= ~sigbit(sig);
-  quiet &= ~sigbit(sig);
   set_settled(settled & ~sigbit(sig));
 }
 
@@ -67,15 +67,24 @@ void learn(int sig) {
   ksigaction k{};
   raw4(SYS_rt_sigaction, sig, 0, reinterpret_cast<long>(&k), 8);
   sigactions[sig] = k;
+  if (k.handler == 1) ignored |= sigbit(sig);
 }
 
-uint32_t kmask_changes;
-
+// The other rforks are told, and follow at once if they run. Until then one of them may still drop what it is to keep, and
+// blocks what it is to take.
 void apply_kmask() {
-  __atomic_add_fetch(&kmask_changes, 1, __ATOMIC_RELEASE);
+  __atomic_add_fetch(&sig_mask_changes, 1, __ATOMIC_SEQ_CST);
   sig_set_rfork_mask();
-  // Other rforks follow at their next look: a signal that one of them still takes is ignored
-  // by default or waits in the inbox, so being late loses nothing.
+  globaldata* self = mygd();
+  for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
+    if (gd != self && load_acquire(&gd->gd_ktid) > 0 && load_acquire(&gd->gd_deaf) == 0) rfork_interrupt(gd);
+  }
+}
+
+void block_in_kernel(uint64_t set) {
+  if ((set & ~kmask) == 0) return;
+  kmask |= set;
+  apply_kmask();
 }
 
 void unblock_in_kernel(uint64_t set) {
@@ -90,18 +99,13 @@ bool ignores(int sig, const ksigaction& act) {
   return act.handler == 1 || (act.handler == 0 && (kIgnoredByDefault & sigbit(sig)) != 0);
 }
 
-// A signal that is blocked waits, though it is ignored (for sigwait, or for a handler to come), and stopping and
-// continuing undo each other whoever ignores them: what another process sends must come here. But that
-// children are not waited for, and who may use the terminal, are the kernel's to know.
-bool takes_ignored(int sig, const ksigaction& act, uint64_t blocked = own) {
-  if ((blocked & ~kSynchronous & ~sigbit(kIpiSignal) & sigbit(sig)) == 0 || !ignores(sig, act)) return false;
-  return act.handler == 0 || ((sigbit(SIGCHLD) | kTerminalSignals) & sigbit(sig)) == 0;
-}
+// Ignored or not, a SIGCONT must be seen once the program has blocked a stop signal, which waits here then, and a SIGTSTP
+// beside it: they discard each other.
+bool must_be_seen(int sig, uint64_t blocked) { return (blocked & kStopsByDefault) != 0 && (kFirstTakes & sigbit(sig)) != 0; }
 
-void take_ignored(int sig) {
-  captured |= sigbit(sig);
-  quiet |= sigbit(sig);
-}
+// Those that wait in the kernel while they are ignored and blocked. The others come here, or are their thread's own.
+constexpr uint64_t kWaitInKernel =
+    ~(kUnblockable | kSynchronous | sigbit(kIpiSignal) | sigbit(SIGPIPE) | sigbit(SIGXFSZ));
 
 void set_ignored_in_kernel(uint64_t set) {
   for (; set != 0; set &= set - 1) kernel_set(__builtin_ctzll(set) + 1, 1, 0);
@@ -109,11 +113,7 @@ void set_ignored_in_kernel(uint64_t set) {
 
 // Ignored by the program, but not by the kernel.
 uint64_t ignored_here() {
-  uint64_t set = 0;
-  for (int sig = 1; sig <= kNsig; sig++) {
-    if (sigactions[sig].handler == 1) set |= sigbit(sig);
-  }
-  return set & installed & ~sig_never_blocked();
+  return ignored & installed & ~sig_never_blocked();
 }
 
 }  // namespace
@@ -129,10 +129,11 @@ bool sig_one_kernel_thread() {
   return gd != nullptr && gd->gd_next == nullptr && nthreads == 1;
 }
 
-bool sig_hold(const thread* td, int sig) {
+bool sig_hold(const thread* td, int sig, const siginfo_t* info) {
   if (!sig_one_kernel_thread()) return false;
   if ((td->td_flags & TDF_IDLE) == 0 && tid_main() != td) return false;
-  if ((sigbit(sig) & (kSynchronous | kJobs)) != 0) return false;  // each of the latter must be seen: it discards others
+  if ((sigbit(sig) & kSynchronous) != 0) return false;
+  if ((sigbit(sig) & kJobs) != 0 && !sig_is_timers(info)) return false;  // each must be seen: it discards others
   sig_held |= sigbit(sig);
   return true;
 }
@@ -172,17 +173,26 @@ void sig_drop_held(int sig) {
   }
 }
 
+namespace {
+// What changes it meanwhile may have interrupted this before the trap.
+void set_mask_of_changes(uint64_t held) {
+  uint32_t seen;
+  do {
+    seen = __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE);
+    mygd()->gd_maskseen = seen;
+    sig_kernel_mask_set(sig_kernel_mask() | held);
+  } while (seen != __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE));
+}
+}  // namespace
+
 void sig_set_rfork_mask() {
   sig_held = 0;
-  sig_kernel_mask_set(sig_kernel_mask());
+  set_mask_of_changes(0);
 }
 
 void sig_follow_mask() {
-  globaldata* gd = mygd();
-  uint32_t now = __atomic_load_n(&kmask_changes, __ATOMIC_ACQUIRE);
-  if (__builtin_expect(gd->gd_maskseen == now, 1)) return;
-  sig_kernel_mask_set(sig_kernel_mask() | sig_held);
-  gd->gd_maskseen = now;
+  if (__builtin_expect(mygd()->gd_maskseen == __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE), 1)) return;
+  set_mask_of_changes(sig_held);
 }
 
 void sig_kernel_mask_set(uint64_t mask) {
@@ -206,25 +216,34 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old) {
   sigactions[sig] = *act;
   sigactions[sig].mask &= ~kUnblockable;
   if (sig == kIpiSignal) return 0;  // NPTL's SIGSETXID: it travels between LWKTs only
+  ignored = act->handler == 1 ? ignored | sigbit(sig) : ignored & ~sigbit(sig);
+  set_settled(settled);
   bool same = (before.flags & kSaNoCld) == (act->flags & kSaNoCld);
   bool was_installed = (installed & sigbit(sig)) != 0;
-  bool never_blocked = (kept & sigbit(sig)) != 0;
-  // What is pending is gone then, whoever blocks it. It is only where the kernel did not drop it at once.
-  bool flush = ignores(sig, *act) && !never_blocked && (was_installed || ((kmask | sig_held) & sigbit(sig)) != 0);
-  bool quietly = takes_ignored(sig, *act);
-  quiet &= ~sigbit(sig);
-  if (quietly) take_ignored(sig);
-  set_settled(settled);
-  bool here = act->handler > 1 || quietly || never_blocked ||
-              (act->handler == 0 && (captured & sigbit(sig)) != 0);
+  bool always = (kept & sigbit(sig)) != 0;
+  bool in_kernel = !always && ((kmask | sig_held) & sigbit(sig)) != 0;
+  bool now = ignores(sig, *act), seen = now && must_be_seen(sig, own);
+  if (seen) captured |= sigbit(sig);
+  bool here = act->handler > 1 || seen || always || (act->handler == 0 && (captured & sigbit(sig)) != 0);
+  // A disposition that ignores discards what is pending. The kernel does so when it is told of one.
+  bool tell = now && !always && (was_installed || in_kernel);
+  // What waits there though somebody would take it was ignored.
+  bool stale = in_kernel && ignores(sig, before) && !sig_is_left(sig) && sig_choose(sig) != nullptr;
   if (here) {
-    if (flush) kernel_set(sig, act->handler, act->flags & kSaNoCld);
-    if (flush || !was_installed || !same) install(sig, act->flags);
-    if (act->handler != 0 || quietly) unblock_in_kernel(sigbit(sig) & ~left);
-  } else if (flush || before.handler != act->handler || was_installed || !same) {
+    if (tell) kernel_set(sig, act->handler, act->flags & kSaNoCld);
+    if (stale) kernel_set(sig, before.handler, before.flags & kSaNoCld);
+    if (tell || stale || !was_installed || !same) install(sig, act->flags);
+    if (!always) unblock_in_kernel(sigbit(sig) & ~left);
+  } else if (tell || before.handler != act->handler || was_installed || !same) {
     uninstall(sig, act->handler, act->flags);
   }
-  if (flush) sig_discard_locked(sigbit(sig));
+  if (now) sig_discard_locked(sigbit(sig));
+  if (now && !here) {
+    own &= ~sigbit(sig);
+    set_settled(settled);
+    bool waits = (kWaitInKernel & ~sig_fd_reads & sigbit(sig)) != 0 && sig_choose(sig) == nullptr;
+    if (waits) block_in_kernel(sigbit(sig));
+  }
   return 0;
 }
 
@@ -239,7 +258,6 @@ void sig_capture(uint64_t set) {
     held &= ~sigbit(SIGCONT);
     set |= sigbit(SIGCONT);
   }
-  uint64_t block = set & held & ~kmask & ~installed;
   uint64_t take = set & ~held & ~captured;
   for (int sig = 1; sig <= kNsig; sig++) {
     if ((take & sigbit(sig)) == 0) continue;
@@ -250,39 +268,29 @@ void sig_capture(uint64_t set) {
     }
   }
   if ((take & ~left & kmask) != 0) unblock_in_kernel(take & ~left);
-  if (block != 0) {
-    kmask |= block;
-    apply_kmask();
-  }
+  block_in_kernel(set & held & ~installed & ~sig_fd_reads);
 }
 
 void sig_capture_own(uint64_t set) {
-  // A stop signal that waits here is discarded by a SIGCONT, and the other way round.
-  if ((set & kStopsByDefault) != 0) set |= sigbit(SIGCONT);
-  if ((set & sigbit(SIGCONT)) != 0) set |= sigbit(SIGTSTP);
+  if ((set & kStopsByDefault) != 0) set |= kFirstTakes;
   if ((set & ~load_bits(&own)) == 0) return;
   Guard g(siglock);
+  uint64_t block = 0;
   for (uint64_t rest = set & ~own & ~kUnblockable; rest != 0; rest &= rest - 1) {
     int sig = __builtin_ctzll(rest) + 1;
     learn(sig);
-    if (!takes_ignored(sig, sigactions[sig], set)) continue;
-    take_ignored(sig);
-    if ((installed & sigbit(sig)) == 0) install(sig, sigactions[sig].flags);
-    unblock_in_kernel(sigbit(sig) & ~left);
+    if (!ignores(sig, sigactions[sig])) continue;
+    if (must_be_seen(sig, set)) {
+      captured |= sigbit(sig);
+      if ((installed & sigbit(sig)) == 0) install(sig, sigactions[sig].flags);
+      unblock_in_kernel(sigbit(sig) & ~left);
+    } else {
+      block |= sigbit(sig) & kWaitInKernel & ~installed;
+    }
   }
+  block_in_kernel(block & ~sig_fd_reads);
   store_bits(&own, own | set);  // now nobody need look who blocks them
   set_settled(settled);
-}
-
-void sig_let_go(uint64_t set) {
-  if ((set & load_bits(&quiet) & ~kJobs) == 0 || nthreads != 1) return;
-  Guard g(siglock);
-  for (uint64_t rest = set & quiet & ~kJobs; rest != 0; rest &= rest - 1) {
-    int sig = __builtin_ctzll(rest) + 1;
-    captured &= ~sigbit(sig);
-    own &= ~sigbit(sig);
-    uninstall(sig, sigactions[sig].handler, sigactions[sig].flags);
-  }
 }
 
 bool sig_comes_here(int sig) {
@@ -311,19 +319,40 @@ void sig_discard_in_kernel(uint64_t set) {
   }
 }
 
-// Each release lets one through, and another process may send faster.
+namespace {
+// What waits in the kernel, and what is to come, shall come here, whoever ignores it.
+void want_ignored(uint64_t set) {
+  if (set == 0) return;
+  Guard g(siglock);
+  uint64_t come = 0;
+  for (uint64_t rest = set; rest != 0; rest &= rest - 1) {
+    int sig = __builtin_ctzll(rest) + 1;
+    learn(sig);
+    bool kernels = ((sigbit(SIGCHLD) | kTerminalSignals) & sigbit(sig)) != 0 && sigactions[sig].handler == 1;
+    if (kernels || !ignores(sig, sigactions[sig])) continue;
+    if (sig_choose(sig) != nullptr) sig_drop_ignored(sigbit(sig));
+    captured |= sigbit(sig);
+    install(sig, sigactions[sig].flags);
+    come |= sigbit(sig);
+  }
+  unblock_in_kernel(come & ~left);
+}
+}  // namespace
+
+// Each release lets one through, and another process, or a timer, may send faster.
 void sig_collect(uint64_t set) {
-  constexpr int kMost = 1000;
+  constexpr int kMost = 64;
   for (int i = 0; i < kMost && (sig_held & set) != 0; i++) {
     sig_release(set);
+    if (sig_inbox_empty()) return;
     sig_route();
   }
 }
 
 void sig_want(uint64_t set) {
+  want_ignored(set & ~(load_bits(&installed) | kSynchronous | kUnblockable));
   sig_take_back(set);
   sig_collect(set);
-  sig_capture_own(set);
 }
 
 void sig_fd_begins(uint64_t set) {
@@ -333,10 +362,22 @@ void sig_fd_begins(uint64_t set) {
     Guard g(siglock);
     store_bits(&sig_fd_reads, sig_fd_reads | set);
     set_settled(settled);
+    // What somebody would take must not wait there.
+    uint64_t open = 0;
+    for (uint64_t rest = set & kmask & ~left; rest != 0; rest &= rest - 1) {
+      int sig = __builtin_ctzll(rest) + 1;
+      if (sig_choose(sig) != nullptr) open |= sigbit(sig);
+    }
+    unblock_in_kernel(open);
   }
   sig_leave(set);
+  uint64_t now;
+  {
+    Guard g(siglock);
+    now = left & kmask;
+  }
   // On every rfork, and before the caller looks at its signalfd: one that takes it instead has yet to pass it on.
-  uint64_t args[6] = {SIG_BLOCK, reinterpret_cast<uintptr_t>(&left), 0, 8};
+  uint64_t args[6] = {SIG_BLOCK, reinterpret_cast<uintptr_t>(&now), 0, 8};
   broadcast_call(SYS_rt_sigprocmask, args);
 }
 
@@ -355,8 +396,7 @@ void sig_leave(uint64_t set) {
     }
     store_bits(&left, before | now);
     if (now == 0) return;
-    kmask |= now;
-    apply_kmask();
+    block_in_kernel(now);
   }
   sig_pass_on_left();
 }
@@ -375,8 +415,7 @@ bool sig_is_left(int sig) { return (left & kmask & sigbit(sig)) != 0; }
 
 void sig_reset_to_default(int sig) {
   sigactions[sig].handler = 0;
-  if (takes_ignored(sig, sigactions[sig])) take_ignored(sig);
-  set_settled(settled);
+  if (must_be_seen(sig, own)) captured |= sigbit(sig);
   if (((captured | kept) & sigbit(sig)) == 0) uninstall(sig, 0, sigactions[sig].flags);
 }
 
@@ -435,6 +474,7 @@ void sig_prepare_exec(thread* td) {
   sig_take_back(~0ull);
   sig_collect(~0ull);
   sig_kernel_mask_set(td->td_sigmask);
+  sig_route();
   {
     Guard g(siglock);
     set_ignored_in_kernel(ignored_here());

@@ -152,10 +152,17 @@ void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
   sig_deliver_to_context(td, uc, info);
 }
 
-// The kernel sends these to the thread whose call does not succeed; what the program sends itself does not come from there.
+// The kernel sends these to the thread whose call does not succeed. What the program sends itself comes from there only
+// after it was left for a signalfd.
 bool is_callers(int sig, const siginfo_t* info) {
   return (sig == SIGPIPE || sig == SIGXFSZ) && info->si_code == SI_USER && info->si_pid == tid_process() &&
-         !sig_was_passed_on(info);
+         (sig_fd_reads & sigbit(sig)) == 0;
+}
+
+// What the kernel is to block has changed: it takes that from the context.
+void follow_masks(globaldata* gd, kucontext* uc) {
+  gd->gd_maskseen = __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE);
+  uc->sigmask = sig_kernel_mask() | sig_held;
 }
 
 // A vfork is in progress. In the child, its parent's handlers are not its own; in the parent
@@ -186,17 +193,19 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
     return;
   }
   bool ipi = sig == kIpiSignal;
+  uint32_t masks = gd->gd_maskseen;
   if (ipi) {
     rfork_interrupted(gd);
     broadcast_serve();
     uc->sigmask |= sig_kernel_mask();  // what was served may have been a change of it
+    if (masks != __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE)) follow_masks(gd, uc);
   }
   bool again = !sig_inbox_empty();
   if (!ipi || sig_is_timers(info)) sig_inbox_put(info, is_callers(sig, info) ? td->td_tid : 0);
   if (!ipi && sig_is_left(sig)) uc->sigmask |= sigbit(sig);  // it passes this one on, and no more of them
   if (!settle(td, uc)) {
     bool blocked = (td->td_flags & TDF_IDLE) == 0 && (td->td_sigmask & sigbit(sig)) != 0;
-    if (!ipi && (again || blocked) && sig_hold(td, sig)) uc->sigmask |= sigbit(sig);
+    if (!ipi && (again || blocked) && sig_hold(td, sig, info)) uc->sigmask |= sigbit(sig);
     if (ipi) __atomic_or_fetch(&td->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);
     gd->gd_ast = 1;
     return;
@@ -211,7 +220,8 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
     sig_deliver_to_context(td, uc, &next);
     sig_recalc(td);
   }
-  if (!ipi && (td->td_sigmask & sigbit(sig)) != 0 && sig_hold(td, sig)) uc->sigmask |= sigbit(sig);
+  if (masks != gd->gd_maskseen) follow_masks(gd, uc);
+  if (!ipi && (td->td_sigmask & sigbit(sig)) != 0 && sig_hold(td, sig, info)) uc->sigmask |= sigbit(sig);
   if (__builtin_expect(sig_held != 0, 0)) uc->sigmask &= ~(sig_open_again() & ~sig_kernel_mask());
   if (ipi && gd->gd_cpu != nullptr &&
       (sched_cpu_has_work(gd->gd_cpu) || sched_global_count() != 0 || sched_timer_due() ||

@@ -20,9 +20,6 @@ sigqueue_entry* process_q;    // siglock
 uint32_t continues;           // siglock: SIGCONTs that came
 uint32_t stop_taken_at;       // siglock: their count when a stop signal was taken last
 
-// An si_errno, which nothing else sets. (32-bit processes' infos have no other place that the kernel keeps.)
-inline constexpr int kPassedOn = 0x6372'6b70;
-
 bool is_realtime(int sig) { return sig >= 32; }
 
 // siglock held. A standard signal that is pending already is dropped, as Linux does, unless it is a
@@ -171,19 +168,13 @@ Given give_to_kernel(const thread* td, const siginfo_t* info) {
   }
   // Only the first kernel thread of a process may send codes of the kernel's and of kill.
   long pid = raw0(SYS_getpid);
-  siginfo_t marked = *info;
-  if (info->si_code == SI_USER && (sig == SIGPIPE || sig == SIGXFSZ)) marked.si_errno = kPassedOn;
-  long r = raw3(SYS_rt_sigqueueinfo, pid, sig, reinterpret_cast<long>(&marked));
+  long r = raw3(SYS_rt_sigqueueinfo, pid, sig, reinterpret_cast<long>(info));
   if (r == -EAGAIN && is_realtime(sig) && info->si_code != SI_USER) return Given::kFull;
   if (r != 0) raw2(SYS_kill, pid, sig);
   return Given::kYes;
 }
 
 }  // namespace
-
-bool sig_was_passed_on(const siginfo_t* info) {
-  return info->si_errno == kPassedOn;
-}
 
 void sig_pass_on_left() {
   Guard g(siglock);
@@ -211,7 +202,6 @@ thread* target_of(const siginfo_t* info) {
 bool route(sigqueue_entry* e) {
   thread* target = e->tid != 0 ? tid_find(e->tid) : target_of(&e->info);
   if (e->tid != 0 && target == nullptr) return false;
-  if (sig_was_passed_on(&e->info)) e->info.si_errno = 0;
   if (sig_is_timers(&e->info) && sig_timer_expired(e, &target) != 0) return false;
   int sig = e->info.si_signo;
   undo_opposite(sig, false);
@@ -365,7 +355,7 @@ void sig_before_change(uint64_t added, uint64_t removed, uint64_t mask) {
   if (added == 0) return;
   sig_capture(added);
   if ((mask & kNptlSignals) != 0) return;
-  if ((added & kIgnoredByDefault) != 0) sig_drop_ignored(added);
+  sig_drop_ignored(added);
   sig_capture_own(added);
   if ((added & kTerminalSignals) != 0) sig_terminal_masked();
 }
@@ -373,7 +363,6 @@ void sig_before_change(uint64_t added, uint64_t removed, uint64_t mask) {
 void sig_after_change(thread* td, uint64_t added, uint64_t removed) {
   if ((sig_held & removed) != 0) sig_release(removed);
   sig_take_back(removed);  // another LWKT may have left them meanwhile
-  sig_let_go(removed);
   if ((added & sig_fd_reads) != 0 && (td->td_sigmask & kNptlSignals) == 0) sig_leave(added);
   if (((td->td_sigpend | load_bits(&sig_process_pend)) & removed) != 0) sig_recalc(td);
   // What is pending for the process and newly blocked here may be somebody else's.

@@ -159,7 +159,7 @@ bool sig_timer_overrun(int32_t id, int* out) {
     sig = t->sig;
     if (t->clock != 0) return true;
   }
-  if (sig_comes_here(sig)) return true;
+  if (sig_comes_here(sig) && !sig_is_left(sig)) return true;
   if ((curthread()->td_sigmask & sigbit(sig)) == 0) sig_drop_ignored(sigbit(sig));
   return false;
 }
@@ -167,7 +167,7 @@ bool sig_timer_overrun(int32_t id, int* out) {
 int sig_timer_expired(sigqueue_entry* e, thread** target) {
   PosixTimer* t = *slot_of(e->info.si_timerid);
   if (t == nullptr) return ESRCH;  // deleted meanwhile
-  if (t->clock != 0 && !alarm(t, e)) return ESRCH;
+  if (t->clock != 0 && e->info.si_signo == kIpiSignal && !alarm(t, e)) return ESRCH;
   if (t->pending != nullptr) {
     siginfo_t& first = t->pending->info;
     first.si_overrun = add_overruns(first.si_overrun, add_overruns(1, e->info.si_overrun));

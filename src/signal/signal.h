@@ -7,12 +7,12 @@
 //   - a signal whose default action ends or stops the process is *captured* (libcr's handler
 //     is installed) the first time any LWKT blocks it; if it comes while blocked it waits here,
 //     and when it is unblocked with the default action still set it is raised again for real;
-//   - a signal that is ignored by default is blocked in the kernel the first time libc blocks it for a moment,
-//     and stays so until it is caught, or blocked or waited for by the program itself; but SIGCONT is captured
-//     together with the stop signals: it discards those that wait here, and they discard it;
-//   - one that is ignored, by default or by the program, is captured once the program blocks it or waits for
-//     it, since it waits here then, and let go when its only LWKT blocks it no more. Not SIGCHLD, SIGTTIN and
-//     SIGTTOU if the program ignores them, which the kernel must know, and not what a fault sends;
+//   - a signal that is ignored by default is blocked in the kernel the first time an LWKT blocks it, one that the
+//     program ignores the first time the program itself does (not its libc for a moment), and stays so
+//     until it is caught or waited for. What comes while it is blocked waits there, for a handler or a sigwait to
+//     come; what is stale by then, since somebody was open for it, is dropped. SIGPIPE and SIGXFSZ, which are for one
+//     thread, are the kernel's to drop at once; SIGCONT is captured together with the stop signals, and with them
+//     SIGTSTP, ignored or not: it discards those that wait here, and they discard it;
 //   - one that a signalfd reads is the kernel's to keep while no LWKT takes it.
 // So rt_sigprocmask needs no trap, which pthread_create calls twice.
 //
@@ -76,6 +76,7 @@ void sig_kernel_mask_set(uint64_t mask);
 void sig_kernel_mask_restore();
 void sig_set_rfork_mask();
 void sig_follow_mask();  // the same, if it has changed since the calling rfork was here last
+extern uint32_t sig_mask_changes;
 uint64_t sig_kernel_mask();  // what this rfork blocks in the kernel while it runs LWKTs
 // exec: LWKT's mask and what is pending go into the kernel.
 void sig_prepare_exec(thread* td);
@@ -97,11 +98,8 @@ void sig_fd_begins(uint64_t set);
 void sig_leave(uint64_t set);
 void sig_take_back(uint64_t set);
 bool sig_is_left(int sig);
-// The program, not its libc for a moment, begins to block or wait for these: what of them is ignored is to come here.
+// The program, not its libc for a moment, begins to block these: what of them is ignored waits from now on.
 void sig_capture_own(uint64_t set);
-// Somebody blocks these no more: what is ignored is the kernel's to drop again, if there is no other LWKT. It interrupts
-// nothing there, a write that has begun least of all.
-void sig_let_go(uint64_t set);
 // Blocking these is a matter of the mask alone.
 extern uint64_t sig_plain;
 // Signals that came again before their LWKT could get rid of the first are held in the kernel until that LWKT
@@ -109,7 +107,7 @@ extern uint64_t sig_plain;
 // going on. Only while the process has one kernel thread: others would have to be told.
 extern uint64_t sig_held;
 bool sig_one_kernel_thread();
-bool sig_hold(const thread* td, int sig);  // true: the context's mask must have it from now on
+bool sig_hold(const thread* td, int sig, const siginfo_t* info);  // true: the context's mask must have it from now on
 uint64_t sig_open_again();        // what is held and no longer blocked, for the context's mask; not held now
 void sig_release(uint64_t set);   // outside the kernel's handler
 void sig_collect(uint64_t set);   // likewise: what is held of these comes here, under the masks as they are
@@ -117,7 +115,6 @@ void sig_release_open();          // ... what is no longer blocked
 void sig_drop_held(int sig);      // of a standard one that is taken only one was to be pending
 // Sends on to the kernel what came here before it was left there. Without siglock.
 void sig_pass_on_left();
-bool sig_was_passed_on(const siginfo_t* info);  // it is the process's, though it looks like the kernel's own
 void sig_reset_to_default(int sig);  // SA_RESETHAND
 // The signal comes to libcr (else the kernel ignores it, or holds it back because it was blocked).
 bool sig_comes_here(int sig);
@@ -143,7 +140,8 @@ inline void sig_setmask(thread* td, uint64_t mask) {
   if (__builtin_expect(noted, 0)) sig_before_change(mask & ~old, old & ~mask, mask);
   td->td_sigmask = mask;
   if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);  // who posts sees the mask, or is seen here
-  if (__builtin_expect(noted || (changed & (sig_held | td->td_sigpend | load_bits(&sig_process_pend))) != 0, 0)) {
+  uint64_t looked_at = sig_held | td->td_sigpend | load_bits(&sig_process_pend) | load_bits(&sig_fd_reads);
+  if (__builtin_expect(noted || (changed & looked_at) != 0, 0)) {
     sig_after_change(td, mask & ~old, old & ~mask);
   }
 }
