@@ -411,6 +411,7 @@ void sig_take_back(uint64_t set) {
   sig_collect(set);
 }
 
+bool sig_waits_in_kernel(int sig) { return (kmask & sigbit(sig)) != 0; }
 bool sig_is_left(int sig) { return (left & kmask & sigbit(sig)) != 0; }
 
 void sig_reset_to_default(int sig) {

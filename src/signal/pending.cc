@@ -161,7 +161,9 @@ void notify_now(thread* td, int sig) {
 enum class Given { kNo, kYes, kFull };
 Given give_to_kernel(const thread* td, const siginfo_t* info) {
   int sig = info->si_signo;
-  if (!sig_is_left(sig)) return Given::kNo;
+  // And what is ignored, of an only thread, or one of ours and another process's would be two.
+  bool waits = sig_is_left(sig) || (sig_waits_in_kernel(sig) && sig_one_kernel_thread());
+  if (!waits) return Given::kNo;
   if (td != nullptr && sig_one_kernel_thread()) {
     long r = raw4(SYS_rt_tgsigqueueinfo, raw0(SYS_getpid), raw0(SYS_gettid), sig, reinterpret_cast<long>(info));
     return r == 0 ? Given::kYes : Given::kFull;

@@ -98,6 +98,7 @@ void sig_fd_begins(uint64_t set);
 void sig_leave(uint64_t set);
 void sig_take_back(uint64_t set);
 bool sig_is_left(int sig);
+bool sig_waits_in_kernel(int sig);  // left, or ignored and blocked
 // The program, not its libc for a moment, begins to block these: what of them is ignored waits from now on.
 void sig_capture_own(uint64_t set);
 // Blocking these is a matter of the mask alone.

@@ -113,12 +113,16 @@ TEST_CASE("live: a signal ends a wait with a deadline early and sends no abort")
       Kind kind;
       int error = -1;
       int second = -1;
+      int posted = 0;
       static void run(void* arg) {
         auto* w = static_cast<Waiter*>(arg);
         w->h.prepare(w->kind);
         w->h.reply.enter();
         w->h.send();
         w->error = lwkt_waitmsg_until(&w->h.msg, LWKT_PCATCH, ~0ull);
+        w->h.reply.leave();
+        yield_until([&] { return get(w->posted) != 0; });  // or its wake-up may end the second wait
+        w->h.reply.enter();
         take_signal(lwkt_curthread());
         w->second = lwkt_waitmsg_until(&w->h.msg, LWKT_PCATCH, now_ns() + 1'000'000);
         w->h.reply.leave();
@@ -128,6 +132,7 @@ TEST_CASE("live: a signal ends a wait with a deadline early and sends no abort")
     Lwkt l(Waiter::run, &w);
     yield_until([&] { return get(w.h.sent) != 0 && sleeping(l.td()); });
     post_signal(l.td());
+    __atomic_store_n(&w.posted, 1, __ATOMIC_SEQ_CST);
     l.join();
     CHECK(w.error == EINTR);
     CHECK(w.second == ETIMEDOUT);

@@ -264,6 +264,7 @@ static void do_read(int i) {
       struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 3, .msg_control = control, .msg_controllen = sizeof control};
       got(recvmsg(fd, &msg, MSG_CMSG_CLOEXEC));
       printf(" flags %x control %d", (unsigned)msg.msg_flags, (int)msg.msg_controllen);
+      if (msg.msg_controllen == sizeof control) break; /* it has failed */
       struct cmsghdr* c = CMSG_FIRSTHDR(&msg);
       if (c != NULL && c->cmsg_type == SCM_RIGHTS) {
         int passed, k = free_slot();
