@@ -93,10 +93,11 @@ bool work_anywhere() {
 
 // ---- the idle thread of an rfork -----------------------------------------------------------
 
-// A signal must not end up with a kernel thread that can't do anything about it.
+// A signal must not end up with a kernel thread that can't do anything about it, but for those that one alone takes: it
+// hands them on.
 void go_deaf(globaldata* gd) {
-  uint64_t all = ~0ull;
-  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), 0, 8);
+  uint64_t mask = sched_hooks.deaf_sigmask();
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0, 8);
   store_release(&gd->gd_deaf, 1u);
 }
 
@@ -437,7 +438,7 @@ void sched_trap_took(globaldata* gd, cpu* c) {
   bool ours = c->c_gd == gd;  // and so is the slice that the monitor found used up
   hold(gd, c);
   c->c_yield = 0;
-  if (!ours) sched_hooks.follow_sigmask();
+  sched_hooks.follow_sigmask();
   sched_run_timers();
   if (!sched_cpu_has_work(c) && sched_global_count() == 0) return;
   if (ours) {

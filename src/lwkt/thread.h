@@ -248,6 +248,7 @@ struct globaldata {
 
 inline constexpr uint32_t GDF_PASSTHRU = 1;  // a vfork child's area
 inline constexpr uint32_t GDF_MAIN = 2;      // the process's first kernel thread
+inline constexpr uint32_t GDF_MASKLENT = 4;  // its kernel's mask is not what all rforks have, for a while
 
 static_assert(offsetof(globaldata, gd_curthread) == GD_CURTHREAD);
 static_assert(offsetof(globaldata, gd_gate) == GD_GATE);

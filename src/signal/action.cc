@@ -70,21 +70,36 @@ void learn(int sig) {
   if (k.handler == 1) ignored |= sigbit(sig);
 }
 
-// The other rforks are told, and follow at once if they run. Until then one of them may still drop what it is to keep, and
-// blocks what it is to take.
-void apply_kmask() {
+bool starting;  // the kernel is told of the mask at the end
+
+// Whether gd's LWKT is in a trap: a signal could cut its result short.
+bool in_trap(globaldata* gd) {
+  cpu* c = load_acquire(&gd->gd_cpu);
+  return c == nullptr || load_acquire(&c->c_state) == CPU_TRAP;
+}
+
+// The other rforks are told, and follow at once if they run, else when they come by a cpu. Until then one of them may still
+// drop what it is to keep, and blocks what it is to take; this one does what is right, and holds a cpu. `all`: also those
+// in traps, since what comes to them would have to be passed on.
+void apply_kmask(bool all) {
   __atomic_add_fetch(&sig_mask_changes, 1, __ATOMIC_SEQ_CST);
+  if (starting) return;
   sig_set_rfork_mask();
   globaldata* self = mygd();
   for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
-    if (gd != self && load_acquire(&gd->gd_ktid) > 0 && load_acquire(&gd->gd_deaf) == 0) rfork_interrupt(gd);
+    if (gd == self || load_acquire(&gd->gd_ktid) <= 0 || load_acquire(&gd->gd_deaf) != 0) continue;
+    if (all || !in_trap(gd)) {
+      rfork_interrupt(gd);
+    } else if (cpu* c = load_acquire(&gd->gd_cpu); c != nullptr) {
+      __atomic_store_n(&c->c_yield, 1u, __ATOMIC_RELAXED);  // it looks when it is back
+    }
   }
 }
 
-void block_in_kernel(uint64_t set) {
+void block_in_kernel(uint64_t set, bool all = false) {
   if ((set & ~kmask) == 0) return;
   kmask |= set;
-  apply_kmask();
+  apply_kmask(all);
 }
 
 void unblock_in_kernel(uint64_t set) {
@@ -92,7 +107,7 @@ void unblock_in_kernel(uint64_t set) {
   kmask &= ~set;
   left &= ~set;
   set_settled(settled & ~set);
-  apply_kmask();
+  apply_kmask(false);
 }
 
 bool ignores(int sig, const ksigaction& act) {
@@ -109,6 +124,16 @@ constexpr uint64_t kWaitInKernel =
 
 void set_ignored_in_kernel(uint64_t set) {
   for (; set != 0; set &= set - 1) kernel_set(__builtin_ctzll(set) + 1, 1, 0);
+}
+
+// The kernel must know that these are ignored: children are not waited for, and who may use the terminal.
+constexpr uint64_t kIgnoredByKernel = sigbit(SIGCHLD) | kTerminalSignals;
+
+// Somebody waits for it, who hears of it though the program ignores it.
+bool is_waited_for(int sig) {
+  bool found = false;
+  tid_each([&](const thread* td) { return found = (td->td_sigwait & sigbit(sig)) != 0; });
+  return found;
 }
 
 // Ignored by the program, but not by the kernel.
@@ -180,7 +205,9 @@ void set_mask_of_changes(uint64_t held) {
   do {
     seen = __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE);
     mygd()->gd_maskseen = seen;
-    sig_kernel_mask_set(sig_kernel_mask() | held);
+    uint64_t mask = sig_kernel_mask() | held;
+    raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0, 8);
+    mygd()->gd_flags &= ~GDF_MASKLENT;
   } while (seen != __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE));
 }
 }  // namespace
@@ -196,6 +223,7 @@ void sig_follow_mask() {
 }
 
 void sig_kernel_mask_set(uint64_t mask) {
+  mygd()->gd_flags |= GDF_MASKLENT;
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0, 8);
 }
 
@@ -203,6 +231,8 @@ void sig_kernel_mask_restore() { sig_set_rfork_mask(); }
 
 // The first rfork is the last of the list.
 uint64_t sig_kernel_mask() { return kmask | (mygd()->gd_next != nullptr ? kFirstTakes : 0); }
+
+uint64_t sig_deaf_mask() { return mygd()->gd_next != nullptr ? ~0ull : ~(kFirstTakes & ~kmask); }
 
 int sig_action(int sig, const ksigaction* act, ksigaction* old) {
   if (sig < 1 || sig > kNsig) return EINVAL;
@@ -222,7 +252,9 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old) {
   bool was_installed = (installed & sigbit(sig)) != 0;
   bool always = (kept & sigbit(sig)) != 0;
   bool in_kernel = !always && ((kmask | sig_held) & sigbit(sig)) != 0;
-  bool now = ignores(sig, *act), seen = now && must_be_seen(sig, own);
+  bool now = ignores(sig, *act);
+  bool waited = act->handler == 1 && (kIgnoredByKernel & sigbit(sig)) == 0 && is_waited_for(sig);
+  bool seen = now && (must_be_seen(sig, own) || waited);
   if (seen) captured |= sigbit(sig);
   bool here = act->handler > 1 || seen || always || (act->handler == 0 && (captured & sigbit(sig)) != 0);
   // A disposition that ignores discards what is pending. The kernel does so when it is told of one.
@@ -328,7 +360,7 @@ void want_ignored(uint64_t set) {
   for (uint64_t rest = set; rest != 0; rest &= rest - 1) {
     int sig = __builtin_ctzll(rest) + 1;
     learn(sig);
-    bool kernels = ((sigbit(SIGCHLD) | kTerminalSignals) & sigbit(sig)) != 0 && sigactions[sig].handler == 1;
+    bool kernels = (kIgnoredByKernel & sigbit(sig)) != 0 && sigactions[sig].handler == 1;
     if (kernels || !ignores(sig, sigactions[sig])) continue;
     if (sig_choose(sig) != nullptr) sig_drop_ignored(sigbit(sig));
     captured |= sigbit(sig);
@@ -396,7 +428,7 @@ void sig_leave(uint64_t set) {
     }
     store_bits(&left, before | now);
     if (now == 0) return;
-    block_in_kernel(now);
+    block_in_kernel(now, true);
   }
   sig_pass_on_left();
 }
@@ -436,10 +468,19 @@ void sig_kernel_recapture(int sig) { install(sig, sigactions[sig].flags); }
 
 void sig_threads_start() {
   sig_release(~0ull);
-  if (left != 0) {  // what waits there for this kernel thread becomes the process's
-    sig_take_back(left);
-    sig_leave(sig_fd_reads);
+  // What waits in the kernel for this thread becomes the process's. (Not unblocked: it might be ignored.)
+  constexpr int kMost = 1000;
+  uint64_t set = left & kmask;
+  timespec none{};
+  siginfo_t info;
+  for (int i = 0; set != 0 && i < kMost; i++) {
+    if (raw4(SYS_rt_sigtimedwait, reinterpret_cast<long>(&set), reinterpret_cast<long>(&info),
+             reinterpret_cast<long>(&none), 8) <= 0) {
+      break;
+    }
+    sig_inbox_put(&info);
   }
+  if (!sig_inbox_empty()) sig_route();
   sig_install_ipi();
 }
 
@@ -462,8 +503,10 @@ void sig_init(thread* td, void (*terminal_masked)()) {
   }
   if ((inherited & kTerminalSignals) != 0) sig_terminal_masked();
   if (inherited != 0) {
+    starting = true;  // what is pending and ignored is not dropped between the two
     sig_capture(inherited);
     sig_capture_own(inherited);
+    starting = false;
     sig_set_rfork_mask();
   }
 }
@@ -472,7 +515,7 @@ void sig_prepare_exec(thread* td) {
   // Handlers become the default by themselves, captured ones too; ignored ones stay ignored. What is
   // still blocked and pending here goes to this kernel thread, which blocks it, so that it waits in the
   // new image. (To the process, it would go to one that does not.) If the exec fails it comes back.
-  sig_take_back(~0ull);
+  sig_take_back(ignored_here());
   sig_collect(~0ull);
   sig_kernel_mask_set(td->td_sigmask);
   sig_route();

@@ -89,6 +89,16 @@ void leave_trap_window(kucontext* uc) {
   }
 }
 
+// The first rfork without a cpu has taken a job signal: one that has a cpu sees to it.
+void wake_holder() {
+  for (int i = 0; i < ncpus; i++) {
+    globaldata* gd = load_acquire(&cpus[i]->c_gd);
+    if (gd == nullptr || load_acquire(&gd->gd_ktid) <= 0 || load_acquire(&gd->gd_deaf) != 0) continue;
+    rfork_interrupt(gd);
+    return;
+  }
+}
+
 // Moves the context to where it may stop. True if it is then the program's.
 bool settle(thread* td, kucontext* uc) {
   auto& pc = uc->mc.ip;
@@ -102,6 +112,8 @@ bool settle(thread* td, kucontext* uc) {
     if (c != nullptr) {
       __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
       sched_hooks.engine_kick(c);  // it looks at the word only before it sleeps there
+    } else {
+      wake_holder();
     }
     return false;
   }
@@ -197,8 +209,10 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
   if (ipi) {
     rfork_interrupted(gd);
     broadcast_serve();
-    uc->sigmask |= sig_kernel_mask();  // what was served may have been a change of it
-    if (masks != __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE)) follow_masks(gd, uc);
+    if ((gd->gd_flags & GDF_MASKLENT) == 0) {
+      uc->sigmask |= sig_kernel_mask();  // what was served may have been a change of it
+      if (masks != __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE)) follow_masks(gd, uc);
+    }
   }
   bool again = !sig_inbox_empty();
   if (!ipi || sig_is_timers(info)) sig_inbox_put(info, is_callers(sig, info) ? td->td_tid : 0);
@@ -220,7 +234,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
     sig_deliver_to_context(td, uc, &next);
     sig_recalc(td);
   }
-  if (masks != gd->gd_maskseen) follow_masks(gd, uc);
+  if (masks != gd->gd_maskseen && (gd->gd_flags & GDF_MASKLENT) == 0) follow_masks(gd, uc);
   if (!ipi && (td->td_sigmask & sigbit(sig)) != 0 && sig_hold(td, sig, info)) uc->sigmask |= sigbit(sig);
   if (__builtin_expect(sig_held != 0, 0)) uc->sigmask &= ~(sig_open_again() & ~sig_kernel_mask());
   if (ipi && gd->gd_cpu != nullptr &&

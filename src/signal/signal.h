@@ -77,6 +77,7 @@ void sig_kernel_mask_restore();
 void sig_set_rfork_mask();
 void sig_follow_mask();  // the same, if it has changed since the calling rfork was here last
 extern uint32_t sig_mask_changes;
+uint64_t sig_deaf_mask();  // what this rfork blocks while it has no cpu
 uint64_t sig_kernel_mask();  // what this rfork blocks in the kernel while it runs LWKTs
 // exec: LWKT's mask and what is pending go into the kernel.
 void sig_prepare_exec(thread* td);

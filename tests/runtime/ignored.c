@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/epoll.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -293,6 +294,51 @@ static void a_wait_gives_its_mask_back_whoever_took_the_signal(void) {
   printf("%d masks kept\n", masks_kept);
 }
 
+/* Who waits for a signal hears of it, though another one has it ignored meanwhile. */
+static void* have_it_ignored(void* p) {
+  sleep_ms(20);
+  CHECK(signal(SIGUSR2, SIG_IGN) != SIG_ERR);
+  by_another(SIGUSR2);
+  return p;
+}
+static void who_waits_hears_of_what_is_ignored_meanwhile(void) {
+  pthread_t t;
+  sigset_t set = only(SIGUSR2);
+  const struct timespec most = {10, 0};
+  CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+  CHECK(pthread_create(&t, NULL, have_it_ignored, NULL) == 0);
+  printf("%d\n", sigtimedwait(&set, NULL, &most) == SIGUSR2);
+  CHECK(pthread_join(t, NULL) == 0);
+}
+
+/* What waits for a signalfd is there when the program has threads. */
+static void a_signalfd_keeps_what_waits_when_threads_begin(void) {
+  static const int waits[] = {SIGCHLD, SIGUSR1, SIGURG, SIGTERM};
+  sigset_t set;
+  sigemptyset(&set);
+  for (int i = 0; i < 4; i++) sigaddset(&set, waits[i]);
+  CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+  CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+  int fd = signalfd(-1, &set, SFD_NONBLOCK);
+  CHECK(fd >= 0);
+  pid_t pid = fork();
+  if (pid == 0) _exit(0);
+  CHECK(waitpid(pid, NULL, 0) == pid);
+  by_another(SIGUSR1);
+  by_self(SIGURG);
+  by_thread(SIGTERM);
+  make_thread(nap, 0);
+  struct pollfd p = {fd, POLLIN, 0};
+  CHECK(poll(&p, 1, 10000) == 1);
+  struct signalfd_siginfo info;
+  int seen[65] = {0};
+  for (int64_t end = now_ms() + 10000; seen[SIGCHLD] + seen[SIGUSR1] + seen[SIGURG] + seen[SIGTERM] < 4 && now_ms() < end;) {
+    if (read(fd, &info, sizeof info) == (ssize_t)sizeof info) seen[info.ssi_signo] = 1;
+  }
+  for (int i = 0; i < 4; i++) printf("%d ", seen[waits[i]]);
+  puts("");
+}
+
 /* What the kernel must know: nobody waits for the children of who ignores SIGCHLD. */
 static void children_of_who_ignores_them_are_gone(void) {
   CHECK(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
@@ -408,6 +454,7 @@ static const struct test_case cases[] = {
     CASE(a_long_write_is_not_cut_short), CASE(a_long_write_is_not_cut_short_beside_a_thread),
     CASE(a_broken_pipe_is_its_writers),
     CASE(bad_pointers_are_told_whatever_faults_do), CASE(a_wait_gives_its_mask_back_whoever_took_the_signal),
+    CASE(who_waits_hears_of_what_is_ignored_meanwhile), CASE(a_signalfd_keeps_what_waits_when_threads_begin),
     CASE(sleepers_are_not_interrupted), CASE(sleepers_are_not_interrupted_beside_a_thread),
     CASE(children_of_who_ignores_them_are_gone), CASE(print_ignored), CASE(a_failed_exec_changes_nothing),
     CASE(ignored_ones_are_inherited), CASE(ignored_ones_are_inherited_beside_a_thread), CASE(in_a_vforks_child),

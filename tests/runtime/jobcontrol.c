@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <sys/msg.h>
 #include <sys/select.h>
 #include <sys/wait.h>
 
@@ -167,6 +168,45 @@ static void ignored_ones_in_a_group(int threaded) {
 static void an_ignored_one_of_another_discards_the_other(void) { ignored_ones_in_a_group(0); }
 static void an_ignored_one_of_another_discards_the_other_in_a_threaded_program(void) { ignored_ones_in_a_group(1); }
 
+/* A call that sleeps in the kernel may cost the first kernel thread its cpu: it is not needed for a stop. */
+static int queue;
+static void* send_after_a_while(void* p) {
+  struct { long type; char text[1]; } item = {1, "a"};
+  sleep_ms(20);
+  CHECK(msgsnd(queue, &item, 1, 0) == 0);
+  for (int64_t end = now_ms() + 20; now_ms() < end;) {
+  }
+  return p;
+}
+static void it_stops_after_a_call_that_slept(void) {
+  int status;
+  pid_t pid = fork();
+  if (pid == 0) {
+    struct { long type; char text[1]; } item;
+    CHECK(setpgid(0, 0) == 0);
+    CHECK((queue = msgget(IPC_PRIVATE, 0600)) >= 0);
+    for (int i = 0; i < 3; i++) {
+      pthread_t t = start(send_after_a_while, NULL);
+      CHECK(msgrcv(queue, &item, 1, 0, 0) == 1);
+      CHECK(pthread_join(t, NULL) == 0);
+    }
+    CHECK(msgctl(queue, IPC_RMID, NULL) == 0);
+    for (;;) sched_yield();
+  }
+  sleep_ms(300);
+  for (int i = 0; i < 3; i++) {
+    CHECK(kill(pid, SIGTSTP) == 0);
+    int stopped = 0;
+    for (int64_t end = now_ms() + 10000; !stopped && now_ms() < end; sleep_ms(1)) {
+      stopped = waitpid(pid, &status, WUNTRACED | WNOHANG) == pid && WIFSTOPPED(status);
+    }
+    printf("stopped %d\n", stopped);
+    CHECK(kill(pid, SIGCONT) == 0);
+    sleep_ms(20);
+  }
+  CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid);
+}
+
 static int ready[2];
 static void* wait_with_a_stop_pending(void* p) {
   block();
@@ -320,7 +360,7 @@ static const struct test_case cases[] = {
     CASE(blocked_ones_discard_each_other),
     CASE(blocked_ones_of_a_threaded_program_discard_each_other),
     CASE(blocked_ones_that_are_caught_discard_each_other),
-    CASE(an_ignored_one_of_another_discards_the_other),
+    CASE(it_stops_after_a_call_that_slept), CASE(an_ignored_one_of_another_discards_the_other),
     CASE(an_ignored_one_of_another_discards_the_other_in_a_threaded_program),
     CASE(an_ignored_one_of_ones_own_discards_the_other),
     CASE(a_continue_discards_what_is_pending_for_a_thread),
