@@ -15,8 +15,17 @@ namespace cr {
 
 namespace {
 
-[[noreturn, gnu::noinline]] void child(const char* path, const char* const* argv, const char* const* envp,
-                        const uint64_t* mask) {
+// 0 or -errno, and the status.
+long wait_for(long pid, int* status) {
+  long r;
+  do {
+    r = raw4(SYS_wait4, pid, reinterpret_cast<long>(status), __WALL, 0);
+  } while (r == -EINTR);
+  return raw_failed(r) ? r : 0;
+}
+
+[[noreturn, gnu::noinline]] void program(const char* path, const char* const* argv, const char* const* envp,
+                                         const uint64_t* mask) {
   long null = raw3(SYS_open, reinterpret_cast<long>("/dev/null"), O_RDWR, 0);
   raw2(SYS_dup2, null, 0);
   raw2(SYS_dup2, null, 1);
@@ -26,6 +35,17 @@ namespace {
   for (;;) raw1(SYS_exit_group, 127);
 }
 
+// It has no exit signal, as the program must not see a SIGCHLD that it knows nothing of. But an exec would give it
+// one: hence a child of its own for that, whose SIGCHLD it gets.
+[[noreturn, gnu::noinline]] void child(const char* path, const char* const* argv, const char* const* envp,
+                                       const uint64_t* mask) {
+  long pid = raw_vfork();
+  if (pid == 0) program(path, argv, envp, mask);
+  int status = -1;
+  bool done = !raw_failed(pid) && wait_for(pid, &status) == 0 && status == 0;
+  for (;;) raw1(SYS_exit_group, done ? 0 : 1);
+}
+
 }  // namespace
 
 int spawn_and_wait(const char* path, const char* const* argv, const char* const* envp) {
@@ -33,16 +53,10 @@ int spawn_and_wait(const char* path, const char* const* argv, const char* const*
   uint64_t all = ~0ull, old = 0;
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
        8);
-  // No exit signal: the program must not see a SIGCHLD it knows nothing of.
   long pid = raw_vfork();
   if (pid == 0) child(path, argv, envp, &old);
   int status = 0;
-  long r = pid;
-  if (!raw_failed(pid)) {
-    do {
-      r = raw4(SYS_wait4, pid, reinterpret_cast<long>(&status), __WALL, 0);
-    } while (r == -EINTR);
-  }
+  long r = raw_failed(pid) ? pid : wait_for(pid, &status);
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
   if (raw_failed(r)) return static_cast<int>(-r);
   return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : EIO;

@@ -103,6 +103,10 @@ void go_deaf(globaldata* gd) {
 
 void spare_wait(globaldata* gd) {
   if (sched_ranked != 0) rank_settle(nullptr);
+  if (load_acquire(&gd->gd_ast) != 0) {
+    gd->gd_ast = 0;
+    rfork_interrupt_holder();  // what came since it gave up its LWKT
+  }
   gd->gd_wake = 0;
   {
     Guard g(spare_lock);
@@ -275,6 +279,15 @@ void rfork_interrupt(globaldata* gd) {
   __atomic_compare_exchange_n(&gd->gd_interrupt, &seen, r == 0 ? kInterruptSent : 0, false, __ATOMIC_SEQ_CST,
                               __ATOMIC_SEQ_CST);
   __atomic_sub_fetch(&gd->gd_senders, 1, __ATOMIC_SEQ_CST);
+}
+
+void rfork_interrupt_holder() {
+  for (int i = 0; i < ncpus; i++) {
+    globaldata* gd = load_acquire(&cpus[i]->c_gd);
+    if (gd == nullptr || load_acquire(&gd->gd_ktid) <= 0 || load_acquire(&gd->gd_deaf) != 0) continue;
+    rfork_interrupt(gd);
+    return;
+  }
 }
 
 void rfork_exec_begin() {

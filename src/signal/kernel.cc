@@ -89,16 +89,6 @@ void leave_trap_window(kucontext* uc) {
   }
 }
 
-// The first rfork without a cpu has taken a job signal: one that has a cpu sees to it.
-void wake_holder() {
-  for (int i = 0; i < ncpus; i++) {
-    globaldata* gd = load_acquire(&cpus[i]->c_gd);
-    if (gd == nullptr || load_acquire(&gd->gd_ktid) <= 0 || load_acquire(&gd->gd_deaf) != 0) continue;
-    rfork_interrupt(gd);
-    return;
-  }
-}
-
 // Moves the context to where it may stop. True if it is then the program's.
 bool settle(thread* td, kucontext* uc) {
   auto& pc = uc->mc.ip;
@@ -113,7 +103,7 @@ bool settle(thread* td, kucontext* uc) {
       __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
       sched_hooks.engine_kick(c);  // it looks at the word only before it sleeps there
     } else {
-      wake_holder();
+      rfork_interrupt_holder();  // the first one, without a cpu, has taken a job signal
     }
     return false;
   }

@@ -2,6 +2,7 @@
  * new programs inherit it, whatever libcr tells the kernel meanwhile. */
 #include "case.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -352,6 +353,27 @@ static void children_of_who_ignores_them_are_gone(void) {
   puts("gone");
 }
 
+/* What libcr does when it meets a library for the first time is not the program's child. */
+static void load_a_library(void) {
+  CHECK(signal(SIGCHLD, count) != SIG_ERR);
+  CHECK(dlopen("libm.so.6", RTLD_NOW) != NULL);
+  printf("runs %d\n", runs);
+}
+static void a_library_that_is_loaded_sends_no_signal(void) {
+  char dir[] = "/tmp/ignored.XXXXXX", command[64];
+  int status;
+  CHECK(mkdtemp(dir) != NULL);
+  pid_t pid = fork();
+  if (pid == 0) {
+    CHECK(setenv("LIBCR_CACHE", dir, 1) == 0);
+    execl("/proc/self/exe", "ignored", "load_a_library", NULL);
+    _exit(9);
+  }
+  CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+  snprintf(command, sizeof command, "rm -rf %s", dir);
+  CHECK(system(command) == 0);
+}
+
 /* ---- what new programs inherit ---- */
 static void print_ignored(void) {
   for (int sig = 1; sig < 65; sig++) {
@@ -456,7 +478,7 @@ static const struct test_case cases[] = {
     CASE(bad_pointers_are_told_whatever_faults_do), CASE(a_wait_gives_its_mask_back_whoever_took_the_signal),
     CASE(who_waits_hears_of_what_is_ignored_meanwhile), CASE(a_signalfd_keeps_what_waits_when_threads_begin),
     CASE(sleepers_are_not_interrupted), CASE(sleepers_are_not_interrupted_beside_a_thread),
-    CASE(children_of_who_ignores_them_are_gone), CASE(print_ignored), CASE(a_failed_exec_changes_nothing),
+    CASE(children_of_who_ignores_them_are_gone), CASE(print_ignored), CASE(load_a_library), CASE(a_library_that_is_loaded_sends_no_signal), CASE(a_failed_exec_changes_nothing),
     CASE(ignored_ones_are_inherited), CASE(ignored_ones_are_inherited_beside_a_thread), CASE(in_a_vforks_child),
 };
 CASE_MAIN(cases)
