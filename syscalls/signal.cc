@@ -157,7 +157,7 @@ int sys_rt_sigtimedwait(union sysunion* m) {
   int error = 0;
   td->td_sigwait = set;  // from here on td is chosen for these though it blocks them
   if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  sig_take_back(set);
+  sig_waits(set);
   for (;;) {
     if (!sig_inbox_empty()) sig_route();
     if (sig_take(td, set, &info)) break;

@@ -29,7 +29,9 @@ long wait_for(long pid, int* status) {
   long null = raw3(SYS_open, reinterpret_cast<long>("/dev/null"), O_RDWR, 0);
   raw2(SYS_dup2, null, 0);
   raw2(SYS_dup2, null, 1);
-  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(mask), 0, 8);
+  // Nobody would set it going again if the terminal stopped it.
+  uint64_t own = *mask | 1ull << (SIGTSTP - 1) | 1ull << (SIGTTIN - 1) | 1ull << (SIGTTOU - 1);
+  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&own), 0, 8);
   raw3(SYS_execve, reinterpret_cast<long>(path), reinterpret_cast<long>(argv),
        reinterpret_cast<long>(envp));
   for (;;) raw1(SYS_exit_group, 127);
@@ -39,6 +41,9 @@ long wait_for(long pid, int* status) {
 // one: hence a child of its own for that, whose SIGCHLD it gets.
 [[noreturn, gnu::noinline]] void child(const char* path, const char* const* argv, const char* const* envp,
                                        const uint64_t* mask) {
+  // Where the program ignores it, there would be nothing to wait for.
+  uint64_t by_default[4] = {};
+  raw4(SYS_rt_sigaction, SIGCHLD, reinterpret_cast<long>(by_default), 0, 8);
   long pid = raw_vfork();
   if (pid == 0) program(path, argv, envp, mask);
   int status = -1;

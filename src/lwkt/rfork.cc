@@ -96,10 +96,12 @@ bool work_anywhere() {
 // A signal must not end up with a kernel thread that can't do anything about it, but for those that one alone takes: it
 // hands them on.
 void go_deaf(globaldata* gd) {
-  uint64_t mask = sched_hooks.deaf_sigmask();
-  raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0, 8);
+  sched_hooks.set_deaf_sigmask();
   store_release(&gd->gd_deaf, 1u);
 }
+
+// Values of gd_wake.
+inline constexpr uint32_t kSpare = 0, kAssigned = 1, kLookAtMask = 2;
 
 void spare_wait(globaldata* gd) {
   if (sched_ranked != 0) rank_settle(nullptr);
@@ -107,19 +109,27 @@ void spare_wait(globaldata* gd) {
     gd->gd_ast = 0;
     rfork_interrupt_holder();  // what came since it gave up its LWKT
   }
-  gd->gd_wake = 0;
+  // Who changed the mask before gd_deaf was seen has sent a signal in vain.
+  gd->gd_wake = (gd->gd_flags & GDF_MAIN) != 0 ? kLookAtMask : kSpare;
   {
     Guard g(spare_lock);
     gd->gd_sparenext = spares;
     spares = gd;
   }
-  while (load_acquire(&gd->gd_wake) == 0) {
-    futex_wait(&gd->gd_wake, 0, kNever);
+  for (;;) {
+    uint32_t word = load_acquire(&gd->gd_wake);
+    if (word == kAssigned) break;
+    if (word == kLookAtMask) {
+      if (atomic_cas<uint32_t>(&gd->gd_wake, kLookAtMask, kSpare)) sched_hooks.set_deaf_sigmask();
+      continue;
+    }
+    futex_wait(&gd->gd_wake, kSpare, kNever);
     sched_hooks.back_from_deaf();
   }
   store_release(&gd->gd_deaf, 0u);
   sched_hooks.back_from_deaf();
   sched_hooks.set_sigmask();
+  gd->gd_ast = 1;  // what came while nobody had this cpu
 }
 
 void idle_wait(globaldata* gd, cpu* c) {
@@ -209,6 +219,7 @@ void rfork_main(void* arg) {
   set_altstack(gd);
   sched_hooks.set_sigmask();
   sched_hooks.back_from_deaf();  // what went round since it was cloned
+  gd->gd_ast = 1;
   idle_main(nullptr);
 }
 
@@ -260,7 +271,7 @@ void rfork_assign(cpu* c) {
     return;
   }
   hold(gd, c);
-  store_release(&gd->gd_wake, 1u);
+  store_release(&gd->gd_wake, kAssigned);
   futex_wake(&gd->gd_wake);
 }
 
@@ -282,12 +293,22 @@ void rfork_interrupt(globaldata* gd) {
 }
 
 void rfork_interrupt_holder() {
-  for (int i = 0; i < ncpus; i++) {
-    globaldata* gd = load_acquire(&cpus[i]->c_gd);
-    if (gd == nullptr || load_acquire(&gd->gd_ktid) <= 0 || load_acquire(&gd->gd_deaf) != 0) continue;
-    rfork_interrupt(gd);
-    return;
+  constexpr bool kOrder[] = {false, true};
+  for (bool in_trap : kOrder) {
+    for (int i = 0; i < ncpus; i++) {
+      globaldata* gd = load_acquire(&cpus[i]->c_gd);
+      if (gd == nullptr || load_acquire(&gd->gd_ktid) <= 0 || load_acquire(&gd->gd_deaf) != 0) continue;
+      if ((load_acquire(&cpus[i]->c_state) == CPU_TRAP) != in_trap) continue;
+      __atomic_store_n(&gd->gd_ast, 1u, __ATOMIC_SEQ_CST);
+      rfork_interrupt(gd);
+      return;
+    }
   }
+  // Whoever is about to hold one looks then.
+}
+
+void rfork_look_at_mask(globaldata* gd) {
+  if (atomic_cas<uint32_t>(&gd->gd_wake, kSpare, kLookAtMask)) futex_wake(&gd->gd_wake);
 }
 
 void rfork_exec_begin() {
@@ -452,6 +473,7 @@ void sched_trap_took(globaldata* gd, cpu* c) {
   hold(gd, c);
   c->c_yield = 0;
   sched_hooks.follow_sigmask();
+  if (!ours) gd->gd_ast = 1;
   sched_run_timers();
   if (!sched_cpu_has_work(c) && sched_global_count() == 0) return;
   if (ours) {

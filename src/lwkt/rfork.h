@@ -75,7 +75,8 @@ void rfork_request_done(globaldata* gd);
 // user's processes share one limit. gd_interrupt: 0: none is; kInterruptSent; else the kernel thread that is about to
 // send one, for which nobody waits: it may not get to run, or stop for good.
 void rfork_interrupt(globaldata* gd);
-void rfork_interrupt_holder();  // one that holds a cpu, whichever
+void rfork_interrupt_holder();  // one that holds a cpu, whichever, to see what is in the inbox
+void rfork_look_at_mask(globaldata* gd);  // a spare one: its mask may be another by now
 inline constexpr uint32_t kInterruptSent = ~0u;
 // First of all in the signal's handler: what was stored before rfork_interrupt is seen after this.
 inline void rfork_interrupted(globaldata* gd) { __atomic_store_n(&gd->gd_interrupt, 0u, __ATOMIC_SEQ_CST); }

@@ -103,7 +103,7 @@ struct SchedHooks {
   void (*ast)();                   // signals came in while no LWKT ran here
   void (*set_sigmask)();           // gives the calling rfork the mask that every rfork has
   void (*follow_sigmask)();        // the same if that has changed
-  uint64_t (*deaf_sigmask)();      // for one without a cpu
+  void (*set_deaf_sigmask)();      // gives it that of one without a cpu
   void (*back_from_deaf)();        // an rfork that blocks all signals was woken
   uint64_t (*timer_next)();        // first deadline, ns of CLOCK_MONOTONIC; ~0: none
   bool (*timer_expire)(uint64_t);  // wakes everybody whose time has come

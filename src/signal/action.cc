@@ -75,7 +75,7 @@ bool starting;  // the kernel is told of the mask at the end
 // Whether gd's LWKT is in a trap: a signal could cut its result short.
 bool in_trap(globaldata* gd) {
   cpu* c = load_acquire(&gd->gd_cpu);
-  return c == nullptr || load_acquire(&c->c_state) == CPU_TRAP;
+  return c == nullptr || load_acquire(&c->c_gd) != gd || load_acquire(&c->c_state) == CPU_TRAP;
 }
 
 // The other rforks are told, and follow at once if they run, else when they come by a cpu. Until then one of them may still
@@ -87,12 +87,18 @@ void apply_kmask(bool all) {
   sig_set_rfork_mask();
   globaldata* self = mygd();
   for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
-    if (gd == self || load_acquire(&gd->gd_ktid) <= 0 || load_acquire(&gd->gd_deaf) != 0) continue;
-    if (all || !in_trap(gd)) {
-      rfork_interrupt(gd);
-    } else if (cpu* c = load_acquire(&gd->gd_cpu); c != nullptr) {
-      __atomic_store_n(&c->c_yield, 1u, __ATOMIC_RELAXED);  // it looks when it is back
+    if (gd == self || load_acquire(&gd->gd_ktid) <= 0) continue;
+    if (load_acquire(&gd->gd_deaf) != 0) {
+      if (gd->gd_next == nullptr) rfork_look_at_mask(gd);
+      continue;
     }
+    cpu* c = load_acquire(&gd->gd_cpu);
+    if (!all && in_trap(gd)) {
+      if (c == nullptr || load_acquire(&c->c_gd) != gd) continue;
+      __atomic_store_n(&c->c_yield, 1u, __ATOMIC_SEQ_CST);  // it looks when it is back
+      if (in_trap(gd)) continue;
+    }
+    rfork_interrupt(gd);
   }
 }
 
@@ -102,8 +108,25 @@ void block_in_kernel(uint64_t set, bool all = false) {
   apply_kmask(all);
 }
 
+// What waits in the kernel of these comes here now, and not when some rfork takes it.
+void collect_from_kernel(uint64_t set) {
+  constexpr int kMost = 64;  // others may send as fast
+  timespec none{};
+  siginfo_t info;
+  for (int i = 0; set != 0 && i < kMost; i++) {
+    if (raw4(SYS_rt_sigtimedwait, reinterpret_cast<long>(&set), reinterpret_cast<long>(&info),
+             reinterpret_cast<long>(&none), 8) <= 0) {
+      return;
+    }
+    sig_inbox_put(&info);
+    mygd()->gd_ast = 1;
+    if (sig_is_timers(&info)) set &= ~sigbit(info.si_signo);  // it is going again
+  }
+}
+
 void unblock_in_kernel(uint64_t set) {
   if ((kmask & set) == 0) return;
+  collect_from_kernel(kmask & set);
   kmask &= ~set;
   left &= ~set;
   set_settled(settled & ~set);
@@ -232,7 +255,15 @@ void sig_kernel_mask_restore() { sig_set_rfork_mask(); }
 // The first rfork is the last of the list.
 uint64_t sig_kernel_mask() { return kmask | (mygd()->gd_next != nullptr ? kFirstTakes : 0); }
 
-uint64_t sig_deaf_mask() { return mygd()->gd_next != nullptr ? ~0ull : ~(kFirstTakes & ~kmask); }
+void sig_set_deaf_mask() {
+  bool first = mygd()->gd_next == nullptr;
+  uint32_t seen;
+  do {
+    seen = __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE);
+    uint64_t mask = first ? ~(kFirstTakes & ~kmask) : ~0ull;
+    raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0, 8);
+  } while (first && seen != __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE));
+}
 
 int sig_action(int sig, const ksigaction* act, ksigaction* old) {
   if (sig < 1 || sig > kNsig) return EINVAL;
@@ -353,7 +384,7 @@ void sig_discard_in_kernel(uint64_t set) {
 
 namespace {
 // What waits in the kernel, and what is to come, shall come here, whoever ignores it.
-void want_ignored(uint64_t set) {
+void want_ignored(uint64_t set, bool waiting) {
   if (set == 0) return;
   Guard g(siglock);
   uint64_t come = 0;
@@ -362,7 +393,7 @@ void want_ignored(uint64_t set) {
     learn(sig);
     bool kernels = (kIgnoredByKernel & sigbit(sig)) != 0 && sigactions[sig].handler == 1;
     if (kernels || !ignores(sig, sigactions[sig])) continue;
-    if (sig_choose(sig) != nullptr) sig_drop_ignored(sigbit(sig));
+    if (!waiting && sig_choose(sig) != nullptr) sig_drop_ignored(sigbit(sig));
     captured |= sigbit(sig);
     install(sig, sigactions[sig].flags);
     come |= sigbit(sig);
@@ -382,9 +413,14 @@ void sig_collect(uint64_t set) {
 }
 
 void sig_want(uint64_t set) {
-  want_ignored(set & ~(load_bits(&installed) | kSynchronous | kUnblockable));
+  want_ignored(set & ~(load_bits(&installed) | kSynchronous | kUnblockable), false);
   sig_take_back(set);
   sig_collect(set);
+}
+
+void sig_waits(uint64_t set) {
+  want_ignored(set & ~(load_bits(&installed) | kSynchronous | kUnblockable), true);
+  sig_take_back(set);
 }
 
 void sig_fd_begins(uint64_t set) {
@@ -469,17 +505,7 @@ void sig_kernel_recapture(int sig) { install(sig, sigactions[sig].flags); }
 void sig_threads_start() {
   sig_release(~0ull);
   // What waits in the kernel for this thread becomes the process's. (Not unblocked: it might be ignored.)
-  constexpr int kMost = 1000;
-  uint64_t set = left & kmask;
-  timespec none{};
-  siginfo_t info;
-  for (int i = 0; set != 0 && i < kMost; i++) {
-    if (raw4(SYS_rt_sigtimedwait, reinterpret_cast<long>(&set), reinterpret_cast<long>(&info),
-             reinterpret_cast<long>(&none), 8) <= 0) {
-      break;
-    }
-    sig_inbox_put(&info);
-  }
+  collect_from_kernel(left & kmask);
   if (!sig_inbox_empty()) sig_route();
   sig_install_ipi();
 }

@@ -173,6 +173,7 @@ void passthru(int sig, const siginfo_t* info, globaldata* gd) {
   if (raw0(SYS_getpid) != tid_process()) return;
   if (sig == kIpiSignal) {
     rfork_interrupted(gd->gd_pt_parent);
+    gd->gd_pt_parent->gd_ast = 1;  // what it is to look at
     if (!sig_is_timers(info)) return;
   }
   sig_inbox_put(info);

@@ -77,7 +77,7 @@ void sig_kernel_mask_restore();
 void sig_set_rfork_mask();
 void sig_follow_mask();  // the same, if it has changed since the calling rfork was here last
 extern uint32_t sig_mask_changes;
-uint64_t sig_deaf_mask();  // what this rfork blocks while it has no cpu
+void sig_set_deaf_mask();  // of an rfork without a cpu
 uint64_t sig_kernel_mask();  // what this rfork blocks in the kernel while it runs LWKTs
 // exec: LWKT's mask and what is pending go into the kernel.
 void sig_prepare_exec(thread* td);
@@ -92,6 +92,7 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old);  // 0 or errno
 void sig_capture(uint64_t set);
 // Somebody waits for these (sigtimedwait): the kernel must hand them over.
 void sig_want(uint64_t set);
+void sig_waits(uint64_t set);  // once td_sigwait says so: what has changed meanwhile
 // A signalfd reads these: while no LWKT takes them, all blocking them, they are the kernel's to keep, where that looks.
 extern uint64_t sig_fd_reads;
 void sig_fd_begins(uint64_t set);

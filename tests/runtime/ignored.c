@@ -374,6 +374,21 @@ static void a_library_that_is_loaded_sends_no_signal(void) {
   CHECK(system(command) == 0);
 }
 
+/* Nor does libcr need the program to wait for children. */
+static void who_ignores_its_children_says_no_more(void) {
+  char dir[] = "/tmp/ignored.XXXXXX", command[64];
+  CHECK(mkdtemp(dir) != NULL && signal(SIGCHLD, SIG_IGN) != SIG_ERR);
+  pid_t pid = fork();
+  if (pid == 0) {
+    CHECK(setenv("LIBCR_CACHE", dir, 1) == 0 && dup2(1, 2) == 2);
+    execl("/proc/self/exe", "ignored", "print_ignored", NULL);
+    _exit(9);
+  }
+  CHECK(waitpid(pid, NULL, 0) == -1 && errno == ECHILD);
+  snprintf(command, sizeof command, "rm -rf %s", dir);
+  CHECK(signal(SIGCHLD, SIG_DFL) != SIG_ERR && system(command) == 0);
+}
+
 /* ---- what new programs inherit ---- */
 static void print_ignored(void) {
   for (int sig = 1; sig < 65; sig++) {
@@ -478,7 +493,8 @@ static const struct test_case cases[] = {
     CASE(bad_pointers_are_told_whatever_faults_do), CASE(a_wait_gives_its_mask_back_whoever_took_the_signal),
     CASE(who_waits_hears_of_what_is_ignored_meanwhile), CASE(a_signalfd_keeps_what_waits_when_threads_begin),
     CASE(sleepers_are_not_interrupted), CASE(sleepers_are_not_interrupted_beside_a_thread),
-    CASE(children_of_who_ignores_them_are_gone), CASE(print_ignored), CASE(load_a_library), CASE(a_library_that_is_loaded_sends_no_signal), CASE(a_failed_exec_changes_nothing),
+    CASE(children_of_who_ignores_them_are_gone), CASE(print_ignored), CASE(load_a_library), CASE(a_library_that_is_loaded_sends_no_signal),
+    CASE(who_ignores_its_children_says_no_more), CASE(a_failed_exec_changes_nothing),
     CASE(ignored_ones_are_inherited), CASE(ignored_ones_are_inherited_beside_a_thread), CASE(in_a_vforks_child),
 };
 CASE_MAIN(cases)
