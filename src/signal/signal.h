@@ -143,8 +143,8 @@ inline void sig_setmask(thread* td, uint64_t mask) {
   if (__builtin_expect(noted, 0)) sig_before_change(mask & ~old, old & ~mask, mask);
   td->td_sigmask = mask;
   if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);  // who posts sees the mask, or is seen here
-  uint64_t looked_at = sig_held | td->td_sigpend | load_bits(&sig_process_pend) | load_bits(&sig_fd_reads);
-  if (__builtin_expect(noted || (changed & looked_at) != 0, 0)) {
+  if (noted) noted = (changed & load_bits(&sig_fd_reads)) != 0;
+  if (__builtin_expect(noted || (changed & (sig_held | td->td_sigpend | load_bits(&sig_process_pend))) != 0, 0)) {
     sig_after_change(td, mask & ~old, old & ~mask);
   }
 }
