@@ -51,7 +51,11 @@ inline int look_at_once(union sysunion* m, int i, uint64_t time) {
   m->raw.arg[i] = time;
   return sysport_trap_undisturbed(m);
 }
-inline constexpr int64_t kNoTime[2] = {};  // as a timespec of either size
+// The time 0, as a timespec of either size.
+inline uint64_t no_time() {
+  static constexpr int64_t kZero[2] = {};
+  return reinterpret_cast<uintptr_t>(kZero);
+}
 
 struct Timeout {
   uint64_t deadline = kNever;

@@ -323,7 +323,7 @@ struct FdBits {
     if (!sets[i].load(user[i], words)) return EFAULT;
     a[1 + i] = sets[i].place();
   }
-  int error = look_at_once(m, 4, reinterpret_cast<uintptr_t>(kNoTime));
+  int error = look_at_once(m, 4, no_time());
   if (error != 0 || m->sm.sm_result == 0) return error;
   for (int i = 0; i < 3; i++) {
     if (!sets[i].store(user[i], words)) return EFAULT;
@@ -364,6 +364,18 @@ int epoll_until(union sysunion* m, const Timeout& t, Trap trap) {
   }
 }
 
+// Whether the program's mask has the size that epoll_pwait's have.
+bool epoll_mask_fits(const union sysunion* m) { return m->raw.arg[4] == 0 || m->raw.arg[5] == 8; }
+
+// Without a time to wait the kernel does not look for signals, whatever the mask lets through.
+int epoll_at_once(union sysunion* m, uint64_t time) {
+  uint64_t mask, at = m->raw.arg[4];
+  if (at != 0 && user_copy(&mask, reinterpret_cast<const void*>(at), sizeof mask) != 0) return EFAULT;
+  m->raw.arg[4] = 0;
+  m->raw.arg[3] = time;
+  return sysport_trap(m);
+}
+
 // Reads the time at `at` (0: none), which call `nr` has there, runs call(timeout) and stores what is left
 // of it. `micro`: a timeval.
 template <typename Call>
@@ -401,7 +413,7 @@ int sys_ppoll(union sysunion* m) {
     return with_timespec(m->sm.sm_nr, m->raw.arg[2], false, [m](const Timeout& t) {
       return poll_until(m, t, [](union sysunion* u, const Timeout&) { return sysport_trap_first(u); });
     });
-  }, [m] { return look_at_once(m, 2, reinterpret_cast<uintptr_t>(kNoTime)); });
+  }, [m] { return look_at_once(m, 2, no_time()); });
 }
 
 int sys_select(union sysunion* m) {
@@ -429,18 +441,6 @@ int sys_epoll_wait(union sysunion* m) {
   return epoll_until(m, t, [](union sysunion* u, const Timeout& time) { return trap_ms(u, time, 3); });
 }
 
-// Whether the program's mask has the size that epoll_pwait's have.
-static bool epoll_mask_fits(const union sysunion* m) { return m->raw.arg[4] == 0 || m->raw.arg[5] == 8; }
-
-// Without a time to wait the kernel does not look for signals, whatever the mask lets through.
-static int epoll_at_once(union sysunion* m, uint64_t time) {
-  uint64_t mask, at = m->raw.arg[4];
-  if (at != 0 && user_copy(&mask, reinterpret_cast<const void*>(at), sizeof mask) != 0) return EFAULT;
-  m->raw.arg[4] = 0;
-  m->raw.arg[3] = time;
-  return sysport_trap(m);
-}
-
 int sys_epoll_pwait(union sysunion* m) {
   if (!epoll_mask_fits(m)) return EINVAL;
   if (m->raw.arg[4] != 0 && static_cast<int>(m->raw.arg[3]) == 0) return epoll_at_once(m, 0);
@@ -456,10 +456,9 @@ int sys_epoll_pwait2(union sysunion* m) {
     if (user_timespec(m->sm.sm_nr, at, &ts) != 0) return EFAULT;
     if (!t.set(ts.tv_sec, ts.tv_nsec)) return EINVAL;
   }
-  auto no_time = reinterpret_cast<uintptr_t>(kNoTime);
-  if (m->raw.arg[4] != 0 && t.none) return epoll_at_once(m, no_time);
+  if (m->raw.arg[4] != 0 && t.none) return epoll_at_once(m, no_time());
   return with_mask(m, m->raw.arg[4], 4, [m, &t] { return epoll_until(m, t, trap_timespec); },
-                   [m, no_time] { return look_at_once(m, 3, no_time); });
+                   [m] { return look_at_once(m, 3, no_time()); });
 }
 
 }  // namespace cr

@@ -96,7 +96,7 @@ bool work_anywhere() {
 // A signal must not end up with a kernel thread that can't do anything about it, but for those that one alone takes: it
 // hands them on.
 void go_deaf(globaldata* gd) {
-  sched_hooks.set_deaf_sigmask();
+  sched_hooks.go_on_without_cpu();
   store_release(&gd->gd_deaf, 1u);
 }
 
@@ -120,7 +120,7 @@ void spare_wait(globaldata* gd) {
     uint32_t word = load_acquire(&gd->gd_wake);
     if (word == kAssigned) break;
     if (word == kLookAtMask) {
-      if (atomic_cas<uint32_t>(&gd->gd_wake, kLookAtMask, kSpare)) sched_hooks.set_deaf_sigmask();
+      if (atomic_cas<uint32_t>(&gd->gd_wake, kLookAtMask, kSpare)) sched_hooks.go_on_without_cpu();
       continue;
     }
     futex_wait(&gd->gd_wake, kSpare, kNever);
@@ -128,8 +128,7 @@ void spare_wait(globaldata* gd) {
   }
   store_release(&gd->gd_deaf, 0u);
   sched_hooks.back_from_deaf();
-  sched_hooks.set_sigmask();
-  gd->gd_ast = 1;  // what came while nobody had this cpu
+  sched_hooks.begin_with_cpu();
 }
 
 void idle_wait(globaldata* gd, cpu* c) {
@@ -217,9 +216,8 @@ void rfork_main(void* arg) {
   if (sched_ranked != 0) rank_settle(nullptr);
   store_release(&gd->gd_ktid, static_cast<int32_t>(raw0(SYS_gettid)));
   set_altstack(gd);
-  sched_hooks.set_sigmask();
+  sched_hooks.begin_with_cpu();
   sched_hooks.back_from_deaf();  // what went round since it was cloned
-  gd->gd_ast = 1;
   idle_main(nullptr);
 }
 
@@ -472,8 +470,7 @@ void sched_trap_took(globaldata* gd, cpu* c) {
   bool ours = c->c_gd == gd;  // and so is the slice that the monitor found used up
   hold(gd, c);
   c->c_yield = 0;
-  sched_hooks.follow_sigmask();
-  if (!ours) gd->gd_ast = 1;
+  sched_hooks.go_on_with_cpu();
   sched_run_timers();
   if (!sched_cpu_has_work(c) && sched_global_count() == 0) return;
   if (ours) {

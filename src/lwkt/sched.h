@@ -101,9 +101,9 @@ inline constexpr int kMaxCpus = 256;
 struct SchedHooks {
   void (*threads_start)();         // the second LWKT is about to be made
   void (*ast)();                   // signals came in while no LWKT ran here
-  void (*set_sigmask)();           // gives the calling rfork the mask that every rfork has
-  void (*follow_sigmask)();        // the same if that has changed
-  void (*set_deaf_sigmask)();      // gives it that of one without a cpu
+  void (*begin_with_cpu)();        // gives the calling rfork the signal mask that every rfork has, and has it look for signals
+  void (*go_on_with_cpu)();        // the same, the mask only if that has changed
+  void (*go_on_without_cpu)();     // gives it the mask of one that has no cpu
   void (*back_from_deaf)();        // an rfork that blocks all signals was woken
   uint64_t (*timer_next)();        // first deadline, ns of CLOCK_MONOTONIC; ~0: none
   bool (*timer_expire)(uint64_t);  // wakes everybody whose time has come

@@ -15,7 +15,7 @@
 #include "../gate/object.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
-#include "signal.h"
+#include "kernelmask.h"
 
 extern "C" {
 [[noreturn]] void gate_leave(cr::trapframe* tf);
@@ -141,7 +141,7 @@ uint32_t sig_stopping;
 namespace {
 
 inline constexpr uint64_t kAll = ~0ull;
-inline constexpr timespec kAtOnce{}, kMoment{0, 1'000'000};
+inline constexpr timespec kMoment{0, 1'000'000};
 
 void wait_a_moment() { raw2(SYS_nanosleep, reinterpret_cast<long>(&kMoment), 0); }
 
@@ -155,21 +155,12 @@ bool hand_over_stop(int sig, long pid, long tid) {
   sig_kernel_mask_set(kAll);
   wait_a_moment();
   siginfo_t info;
-  uint64_t set = sigbit(SIGCONT);
-  if (raw4(SYS_rt_sigtimedwait, reinterpret_cast<long>(&set), reinterpret_cast<long>(&info),
-           reinterpret_cast<long>(&kAtOnce), 8) > 0) {
-    sig_inbox_put(&info);
-  }
+  if (kmask_take(sigbit(SIGCONT), &info) != 0) sig_inbox_put(&info);
   raw3(SYS_tgkill, pid, tid, sig);
   sig_kernel_mask_set(~sigbit(SIGCONT));
   // One that the first kernel thread has taken is in the inbox when that has run its handler.
   if (mygd()->gd_next != nullptr) wait_a_moment();
   return sig_continued();
-}
-
-void take_back_stop(int sig) {
-  uint64_t set = sigbit(sig);
-  raw4(SYS_rt_sigtimedwait, reinterpret_cast<long>(&set), 0, reinterpret_cast<long>(&kAtOnce), 8);
 }
 
 }  // namespace
@@ -186,7 +177,7 @@ void sig_default_action(int sig) {
     sig_kernel_mask_set(~sigbit(sig));
     raw3(SYS_tgkill, pid, tid, sig);  // ends the process here
   } else if (hand_over_stop(sig, pid, tid)) {
-    take_back_stop(sig);
+    kmask_take(sigbit(sig), nullptr);
   } else {
     sig_kernel_mask_set(~sigbit(sig));  // stops the process here
   }

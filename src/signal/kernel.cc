@@ -210,7 +210,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
   if (!ipi && sig_is_left(sig)) uc->sigmask |= sigbit(sig);  // it passes this one on, and no more of them
   if (!settle(td, uc)) {
     bool blocked = (td->td_flags & TDF_IDLE) == 0 && (td->td_sigmask & sigbit(sig)) != 0;
-    if (!ipi && (again || blocked) && sig_hold(td, sig, info)) uc->sigmask |= sigbit(sig);
+    if (!ipi && (again || blocked) && sig_hold(td, info)) uc->sigmask |= sigbit(sig);
     if (ipi) __atomic_or_fetch(&td->td_ast, AST_RESCHED, __ATOMIC_SEQ_CST);
     gd->gd_ast = 1;
     return;
@@ -226,7 +226,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
     sig_recalc(td);
   }
   if (masks != gd->gd_maskseen && (gd->gd_flags & GDF_MASKLENT) == 0) follow_masks(gd, uc);
-  if (!ipi && (td->td_sigmask & sigbit(sig)) != 0 && sig_hold(td, sig, info)) uc->sigmask |= sigbit(sig);
+  if (!ipi && (td->td_sigmask & sigbit(sig)) != 0 && sig_hold(td, info)) uc->sigmask |= sigbit(sig);
   if (__builtin_expect(sig_held != 0, 0)) uc->sigmask &= ~(sig_open_again() & ~sig_kernel_mask());
   if (ipi && gd->gd_cpu != nullptr &&
       (sched_cpu_has_work(gd->gd_cpu) || sched_global_count() != 0 || sched_timer_due() ||

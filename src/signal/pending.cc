@@ -53,11 +53,11 @@ bool take_from(uint64_t* pend, sigqueue_entry** q, int sig, siginfo_t* info) {
 
 void sig_discard_locked(uint64_t set) {
   auto drop = [](uint64_t* pend, sigqueue_entry** q, uint64_t drop_set) {
-    siginfo_t info;
-    for (uint64_t left = *pend & drop_set; left != 0; left &= left - 1) {
-      while (take_from(pend, q, __builtin_ctzll(left) + 1, &info)) {
+    sig_each(*pend & drop_set, [pend, q](int sig) {
+      siginfo_t info;
+      while (take_from(pend, q, sig, &info)) {
       }
-    }
+    });
   };
   drop(&sig_process_pend, &process_q, set);
   tid_each([&](thread* td) {
@@ -87,8 +87,7 @@ void undo_opposite(int sig, bool own) {
 // for sigwait or a later handler).
 bool dropped(int sig, bool blocked) {
   if (blocked) return false;
-  uint64_t h = sigactions[sig].handler;
-  return h == 1 || (h == 0 && (kIgnoredByDefault & sigbit(sig)) != 0);
+  return sig_ignores(sig, sigactions[sig]);
 }
 
 // Makes td deliver: sets its AST, ends its sleep, or interrupts the rfork that runs it.
@@ -130,6 +129,14 @@ thread* sig_choose(int sig) {
   return any;
 }
 
+uint64_t sig_takers(uint64_t set) {
+  uint64_t taken = 0;
+  sig_each(set, [&taken](int sig) {
+    if (sig_choose(sig) != nullptr) taken |= sigbit(sig);
+  });
+  return taken;
+}
+
 void sig_inbox_put(const siginfo_t* info, int32_t tid) {
   sigqueue_entry* e = sigqueue_alloc();
   if (e == nullptr) return;  // as the kernel at RLIMIT_SIGPENDING
@@ -153,6 +160,14 @@ void notify_now(thread* td, int sig) {
   if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);
   thread* to = td != nullptr ? td : sig_choose(sig);
   if (to != nullptr && eligible(to, sig)) notify(to);
+}
+
+// siglock held. What of these is pending for the process may be somebody's now.
+void notify_takers(uint64_t set) {
+  sig_each(sig_process_pend & set, [](int sig) {
+    thread* to = sig_choose(sig);
+    if (to != nullptr) notify(to);
+  });
 }
 
 // siglock held. A signal that every LWKT blocks and a signalfd reads belongs to the kernel, where that looks. One for a
@@ -370,11 +385,7 @@ void sig_after_change(thread* td, uint64_t added, uint64_t removed) {
   // What is pending for the process and newly blocked here may be somebody else's.
   if ((load_bits(&sig_process_pend) & added) == 0) return;
   Guard g(siglock);
-  for (int sig = 1; sig <= kNsig; sig++) {
-    if ((sig_process_pend & added & sigbit(sig)) == 0) continue;
-    thread* to = sig_choose(sig);
-    if (to != nullptr) notify(to);
-  }
+  notify_takers(added);
 }
 
 void sig_thread_gone(thread* td) {
@@ -385,10 +396,7 @@ void sig_thread_gone(thread* td) {
     if (sig_is_timers(&e->info)) sig_timer_taken(e);
     sigqueue_free(e);
   }
-  for (uint64_t pend = sig_process_pend; pend != 0; pend &= pend - 1) {
-    thread* to = sig_choose(__builtin_ctzll(pend) + 1);
-    if (to != nullptr) notify(to);
-  }
+  notify_takers(sig_process_pend);
 }
 
 void sig_atfork_child(thread* td) {

@@ -39,6 +39,11 @@ namespace cr {
 
 inline constexpr int kNsig = 64;
 inline constexpr uint64_t sigbit(int sig) { return 1ull << (sig - 1); }
+// fn(sig) for each of them, by number.
+template <typename F>
+inline void sig_each(uint64_t set, F fn) {
+  for (; set != 0; set &= set - 1) fn(__builtin_ctzll(set) + 1);
+}
 inline constexpr uint64_t kUnblockable = sigbit(SIGKILL) | sigbit(SIGSTOP);
 inline constexpr uint64_t kSynchronous = sigbit(SIGSEGV) | sigbit(SIGBUS) | sigbit(SIGFPE) |
                                          sigbit(SIGILL) | sigbit(SIGTRAP) | sigbit(SIGSYS);
@@ -63,6 +68,10 @@ struct ksigaction {
 extern GlobalLock siglock;
 extern ksigaction sigactions[kNsig + 1];
 
+inline bool sig_ignores(int sig, const ksigaction& act) {
+  return act.handler == 1 || (act.handler == 0 && (kIgnoredByDefault & sigbit(sig)) != 0);
+}
+
 // ---- start, rforks, fork -------------------------------------------------------------------
 // `terminal_masked` is called when the program blocks one of kTerminalSignals (the terminal's calls are sysport's).
 void sig_init(thread* main_td, void (*terminal_masked)());
@@ -77,8 +86,11 @@ void sig_kernel_mask_restore();
 void sig_set_rfork_mask();
 void sig_follow_mask();  // the same, if it has changed since the calling rfork was here last
 extern uint32_t sig_mask_changes;
-void sig_set_deaf_mask();  // of an rfork without a cpu
 uint64_t sig_kernel_mask();  // what this rfork blocks in the kernel while it runs LWKTs
+// The same two for an rfork that has come by a cpu, which looks into the inbox, too; and for one that has none now.
+void sig_begin_with_cpu();
+void sig_go_on_with_cpu();
+void sig_go_on_without_cpu();
 // exec: LWKT's mask and what is pending go into the kernel.
 void sig_prepare_exec(thread* td);
 void sig_unprepare_exec();
@@ -110,7 +122,7 @@ extern uint64_t sig_plain;
 // going on. Only while the process has one kernel thread: others would have to be told.
 extern uint64_t sig_held;
 bool sig_one_kernel_thread();
-bool sig_hold(const thread* td, int sig, const siginfo_t* info);  // true: the context's mask must have it from now on
+bool sig_hold(const thread* td, const siginfo_t* info);  // true: the context's mask must have it from now on
 uint64_t sig_open_again();        // what is held and no longer blocked, for the context's mask; not held now
 void sig_release(uint64_t set);   // outside the kernel's handler
 void sig_collect(uint64_t set);   // likewise: what is held of these comes here, under the masks as they are
@@ -177,8 +189,9 @@ bool sig_interrupts(thread* td);
 // td is dead: gives up its tid, and what the process got while td might have taken it goes to
 // another. After this nobody holds td who found it by its tid or in sig_choose.
 void sig_thread_gone(thread* td);
-// Calls fn for each live LWKT with a tid until it returns true.
+// Who takes it: an LWKT that does not block it, or waits for it. Null: nobody.
 thread* sig_choose(int sig);
+uint64_t sig_takers(uint64_t set);  // those of them that somebody takes
 
 // ---- timers of timer_create (posixtimer.cc) -------------------------------------------------------
 // The kernel keeps the time and sends to the process; whom for, and what expired while the signal

@@ -1,12 +1,7 @@
-/* Random walks through calls on descriptors: pipes, sockets, files, counters, timers, poll, select and epoll, with
- * descriptors duplicated, replaced, passed, shared with children and switched to O_NONBLOCK and back. Each step says
- * what it saw, so that the native run is the expectation of the other. Whoever would sleep gets what it waits for, or a
- * time-out, from a second thread.
- *
- *   fdwalk CASE                 as the other tests
- *   fdwalk FROM TO STEPS [alone]   walks of these seeds; `alone`: without the second thread
- */
-#include "case.h"
+/* Random walks (walk.h) through calls on descriptors: pipes, sockets, files, counters, timers, poll, select and epoll, with
+ * descriptors duplicated, replaced, passed, shared with children and switched to O_NONBLOCK and back. Whoever would sleep
+ * gets what it waits for from the other thread, where there is one. */
+#include "walk.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -26,13 +21,6 @@
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/un.h>
-#include <sys/wait.h>
-
-static uint64_t state;
-static uint32_t draw(uint32_t n) {
-  state = state * 6364136223846793005ull + 1442695040888963407ull;
-  return (uint32_t)(state >> 33) % n;
-}
 
 enum kind { NONE, PIPE_IN, PIPE_OUT, STREAM, DGRAM, SEQ, TCP, EVENT, TIMER, REGULAR, EPOLL, LISTENER, KINDS };
 static const char* const names[] = {"none", "pipe-in", "pipe-out", "stream", "dgram", "seq", "tcp", "event", "timer", "file", "epoll", "listener"};
@@ -42,7 +30,6 @@ static struct slot {
   enum kind kind;
   int peer;
 } slots[SLOTS];
-static int alone;
 
 static int fd_of(int i) { return FIRST + i; }
 static int free_slot(void) {
@@ -309,7 +296,7 @@ static void pass(int i) {
 /* A read that sleeps, while the second thread is about to write, or to hang up. */
 static void sleep_for_it(int i) {
   int fd = fd_of(i), peer = slots[i].peer;
-  if (alone || peer < 0 || slots[peer].kind == NONE || slots[i].kind < PIPE_IN || slots[i].kind > TCP || slots[i].kind == PIPE_OUT) return;
+  if (!beside || peer < 0 || slots[peer].kind == NONE || slots[i].kind < PIPE_IN || slots[i].kind > TCP || slots[i].kind == PIPE_OUT) return;
   printf("sleep in %d %s", i, names[slots[i].kind]);
   if (nonblocking(fd) || nonblocking(fd_of(peer)) || ready(fd, POLLIN) || !ready(fd_of(peer), POLLOUT)) return;
   struct pollfd p = {fd_of(peer), POLLOUT, 0};
@@ -560,48 +547,20 @@ static void step(void) {
       default: draw(3) == 0 ? use_elsewhere(i) : ask(i);
     }
   }
-  puts("");
 }
 
-static void walk(uint64_t seed, int steps) {
-  fflush(stdout);
-  pid_t pid = fork();
-  CHECK(pid >= 0);
-  if (pid == 0) {
-    state = seed * 0x9e3779b97f4a7c15ull + 1;
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    signal(SIGPIPE, SIG_IGN);
-    alarm(4);
-    if (!alone) {
-      pthread_t t;
-      CHECK(sem_init(&asked, 0, 0) == 0 && sem_init(&served, 0, 0) == 0);
-      CHECK(pthread_create(&t, NULL, second, NULL) == 0);
-    }
-    for (int i = 0; i < steps; i++) {
-      printf("%llu.%d ", (unsigned long long)seed, i);
-      step();
-    }
-    fflush(stdout);
-    _exit(0);
-  }
-  int status;
-  CHECK(waitpid(pid, &status, 0) == pid);
-  printf("%llu: %x\n", (unsigned long long)seed, (unsigned)status);
+static void begin(void) {
+  setvbuf(stdout, NULL, _IOLBF, 0); /* what it printed is not lost when the alarm ends it */
+  signal(SIGPIPE, SIG_IGN);
+  alarm(4);
+  if (!beside) return;
+  pthread_t t;
+  CHECK(sem_init(&asked, 0, 0) == 0 && sem_init(&served, 0, 0) == 0);
+  CHECK(pthread_create(&t, NULL, second, NULL) == 0);
 }
 
-static void walks_alone(void) {
-  alone = 1;
-  for (uint64_t seed = 1; seed <= 30; seed++) walk(seed, 250);
-}
-static void walks_beside_a_thread(void) {
-  for (uint64_t seed = 101; seed <= 130; seed++) walk(seed, 250);
-}
+static void walks_alone(void) { walks(0, 1, 30, 250); }
+static void walks_beside_a_thread(void) { walks(1, 101, 130, 250); }
 
 static const struct test_case cases[] = {CASE(walks_alone), CASE(walks_beside_a_thread)};
-
-int main(int argc, char** argv) {
-  if (argc < 4) return case_main(argc, argv, cases, (int)(sizeof cases / sizeof *cases));
-  alone = argc > 4;
-  for (uint64_t seed = strtoull(argv[1], NULL, 10); seed <= strtoull(argv[2], NULL, 10); seed++) walk(seed, atoi(argv[3]));
-  return 0;
-}
+WALK_MAIN(cases)

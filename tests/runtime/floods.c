@@ -1,5 +1,5 @@
 /* Signals that come faster than they are put away, or again while they are blocked, from outside the process. */
-#include "case.h"
+#include "sending.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -62,13 +62,6 @@ static void finish(pid_t pid) {
   int status;
   while (waitpid(pid, &status, 0) != pid) CHECK(errno == EINTR);
   CHECK(status == 0);
-}
-
-static sigset_t only(int sig) {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, sig);
-  return set;
 }
 
 /* A timer of a microsecond: its handler must come to an end each time. It disarms the timer after many, since
@@ -415,12 +408,15 @@ static void* poll_under_masks(void* p) {
   CHECK(close(ends[0]) == 0 && close(ends[1]) == 0 && close(events) == 0);
   return NULL;
 }
+static void two_at_once(void* (*a)(void*), void* (*b)(void*), intptr_t n) {
+  pthread_t t[2];
+  CHECK(pthread_create(&t[0], NULL, a, (void*)n) == 0 && pthread_create(&t[1], NULL, b, (void*)n) == 0);
+  for (int i = 0; i < 2; i++) CHECK(pthread_join(t[i], NULL) == 0);
+}
 static void what_is_ready_is_not_interrupted_under_masks(void) {
   pid_t pid = flooder();
   poll_under_masks((void*)5000);
-  pthread_t t[2];
-  for (int i = 0; i < 2; i++) CHECK(pthread_create(&t[i], NULL, poll_under_masks, (void*)2000) == 0);
-  for (int i = 0; i < 2; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  two_at_once(poll_under_masks, poll_under_masks, 2000);
   end_flood(pid);
   puts("all of them");
 }
@@ -428,9 +424,7 @@ static void what_is_ready_is_not_interrupted(void) {
   pid_t pid = flooder();
   use_pairs((void*)20000);
   use_partners((void*)5000);
-  pthread_t t[2];
-  for (int i = 0; i < 2; i++) CHECK(pthread_create(&t[i], NULL, i == 0 ? use_pairs : use_partners, (void*)5000) == 0);
-  for (int i = 0; i < 2; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  two_at_once(use_pairs, use_partners, 5000);
   end_flood(pid);
   puts("all of them");
 }
@@ -446,9 +440,7 @@ static void* load_and_unload(void* p) {
 static void libraries_are_loaded_amid_signals(void) {
   pid_t pid = flooder();
   load_and_unload((void*)200);
-  pthread_t t[2];
-  for (int i = 0; i < 2; i++) CHECK(pthread_create(&t[i], NULL, load_and_unload, (void*)100) == 0);
-  for (int i = 0; i < 2; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  two_at_once(load_and_unload, load_and_unload, 100);
   end_flood(pid);
   puts("loaded");
 }

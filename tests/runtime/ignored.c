@@ -1,6 +1,6 @@
 /* Signals that the program ignores: while they are blocked they wait like any other, ignoring discards what waits, and
  * new programs inherit it, whatever libcr tells the kernel meanwhile. */
-#include "case.h"
+#include "sending.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -18,25 +18,11 @@ static void count(int sig) {
   (void)sig;
   runs++;
 }
-static sigset_t only(int sig) {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, sig);
-  return set;
-}
 static void mask(int how, int sig) {
   sigset_t set = only(sig);
   CHECK(pthread_sigmask(how, &set, NULL) == 0);
 }
-static void by_another(int sig) {
-  int status;
-  pid_t pid = fork();
-  if (pid == 0) _exit(kill(getppid(), sig) == 0 ? 0 : 1);
-  CHECK(waitpid(pid, &status, 0) == pid && status == 0);
-}
-static void by_self(int sig) { CHECK(kill(getpid(), sig) == 0); }
-static void by_thread(int sig) { CHECK(pthread_kill(pthread_self(), sig) == 0); }
-static void (*const senders[])(int) = {by_self, by_thread, by_another};
+static void (*const senders[])(int) = {by_kill, by_thread, by_another};
 enum { SENDERS = 3 };
 
 /* What another process sends is there when kill has returned natively; under libcr a kernel thread may still be at it. */
@@ -326,7 +312,7 @@ static void a_signalfd_keeps_what_waits_when_threads_begin(void) {
   if (pid == 0) _exit(0);
   CHECK(waitpid(pid, NULL, 0) == pid);
   by_another(SIGUSR1);
-  by_self(SIGURG);
+  by_kill(SIGURG);
   by_thread(SIGTERM);
   make_thread(nap, 0);
   struct pollfd p = {fd, POLLIN, 0};
@@ -359,34 +345,36 @@ static void load_a_library(void) {
   CHECK(dlopen("libm.so.6", RTLD_NOW) != NULL);
   printf("runs %d\n", runs);
 }
-static void a_library_that_is_loaded_sends_no_signal(void) {
-  char dir[] = "/tmp/ignored.XXXXXX", command[64];
-  int status;
+/* Runs a case of this program that finds no library known. */
+static pid_t start_afresh(char* dir, const char* name) {
   CHECK(mkdtemp(dir) != NULL);
   pid_t pid = fork();
-  if (pid == 0) {
-    CHECK(setenv("LIBCR_CACHE", dir, 1) == 0);
-    execl("/proc/self/exe", "ignored", "load_a_library", NULL);
-    _exit(9);
-  }
-  CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+  if (pid != 0) return pid;
+  CHECK(setenv("LIBCR_CACHE", dir, 1) == 0 && dup2(1, 2) == 2); /* it has nothing to say */
+  execl("/proc/self/exe", "ignored", name, NULL);
+  _exit(9);
+}
+static void remove_cache(const char* dir) {
+  char command[64];
   snprintf(command, sizeof command, "rm -rf %s", dir);
   CHECK(system(command) == 0);
+}
+static void a_library_that_is_loaded_sends_no_signal(void) {
+  char dir[] = "/tmp/ignored.XXXXXX";
+  int status;
+  pid_t pid = start_afresh(dir, "load_a_library");
+  CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+  remove_cache(dir);
 }
 
 /* Nor does libcr need the program to wait for children. */
 static void who_ignores_its_children_says_no_more(void) {
-  char dir[] = "/tmp/ignored.XXXXXX", command[64];
-  CHECK(mkdtemp(dir) != NULL && signal(SIGCHLD, SIG_IGN) != SIG_ERR);
-  pid_t pid = fork();
-  if (pid == 0) {
-    CHECK(setenv("LIBCR_CACHE", dir, 1) == 0 && dup2(1, 2) == 2);
-    execl("/proc/self/exe", "ignored", "print_ignored", NULL);
-    _exit(9);
-  }
-  CHECK(waitpid(pid, NULL, 0) == -1 && errno == ECHILD);
-  snprintf(command, sizeof command, "rm -rf %s", dir);
-  CHECK(signal(SIGCHLD, SIG_DFL) != SIG_ERR && system(command) == 0);
+  char dir[] = "/tmp/ignored.XXXXXX";
+  CHECK(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
+  start_afresh(dir, "print_ignored");
+  CHECK(waitpid(-1, NULL, 0) == -1 && errno == ECHILD);
+  CHECK(signal(SIGCHLD, SIG_DFL) != SIG_ERR);
+  remove_cache(dir);
 }
 
 /* ---- what new programs inherit ---- */
@@ -435,7 +423,7 @@ static void new_programs_inherit(void) {
   wait_for(pid);
   pid = fork();
   if (pid == 0) {
-    by_self(SIGUSR1);
+    by_kill(SIGUSR1);
     execv("/nonexistent", argv_print);
     expect_pending(SIGUSR1, 1);
     execv("/proc/self/exe", argv_print);
@@ -481,7 +469,7 @@ static void in_a_vforks_child(void) {
   wait_for(pid);
   for (int k = 0; k < KINDS; k++) printf("%d ", seen[k]);
   printf("%d\n", after);
-  by_self(SIGHUP);
+  by_kill(SIGHUP);
   printf("runs %d\n", runs);
 }
 

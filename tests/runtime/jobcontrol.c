@@ -1,6 +1,6 @@
 /* Stop signals and SIGCONT: each discards the other where it is pending, whoever blocks or catches it,
  * and a process that was told to go on goes on. */
-#include "case.h"
+#include "sending.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -55,16 +55,6 @@ static void expect_pending(const char* when, int expected) {
 }
 enum { TSTP = 1 << SIGTSTP, TTIN = 1 << SIGTTIN, TTOU = 1 << SIGTTOU, CONT = 1 << SIGCONT };
 
-/* Ways to send one to this process. */
-static void by_kill(int sig) { CHECK(kill(getpid(), sig) == 0); }
-static void by_thread(int sig) { CHECK(pthread_kill(pthread_self(), sig) == 0); }
-static void by_queue(int sig) { CHECK(sigqueue(getpid(), sig, (union sigval){0}) == 0); }
-static void by_another(int sig) {
-  int status;
-  pid_t pid = fork();
-  if (pid == 0) _exit(kill(getppid(), sig) == 0 ? 0 : 1);
-  CHECK(waitpid(pid, &status, 0) == pid && status == 0);
-}
 static void (*const senders[])(int) = {by_kill, by_thread, by_queue, by_another};
 enum { SENDERS = 4 };
 
@@ -118,9 +108,7 @@ static void an_ignored_one_of_ones_own_discards_the_other(void) {
   by_kill(SIGCONT);
   unblock();
   signal(SIGTSTP, SIG_IGN);
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGCONT);
+  const sigset_t set = only(SIGCONT);
   pthread_sigmask(SIG_BLOCK, &set, NULL);
   by_kill(SIGCONT);
   expect_pending("continue", CONT);
@@ -138,9 +126,7 @@ static void ignored_ones_of_another(void) {
   signal(SIGTSTP, SIG_IGN);
   by_another(SIGTSTP);
   expect_pending("ignored stop", TSTP);
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGCONT);
+  const sigset_t set = only(SIGCONT);
   CHECK(pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0);
   by_another(SIGCONT);
   expect_pending("ignored continue, not blocked", 0);

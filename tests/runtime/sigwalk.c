@@ -1,10 +1,7 @@
-/* Random walks through the signal calls: dispositions, masks, pending sets, senders, waits. Each step says what it saw,
- * so that the native run is the expectation of the other.
- *
- *   sigwalk CASE          as the other tests
- *   sigwalk FROM TO STEPS [beside]   walks of these seeds; `beside`: with a thread that blocks everything
- */
-#include "case.h"
+/* Random walks (walk.h) through the signal calls: dispositions, masks, pending sets, senders, waits. The other thread, where
+ * there is one, blocks everything. */
+#include "sending.h"
+#include "walk.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -13,17 +10,9 @@
 #include <sys/select.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 static const int signals[] = {SIGHUP, SIGUSR1, SIGPIPE, SIGTERM, SIGCHLD, SIGCONT, SIGTSTP, SIGURG, SIGWINCH, 34, 35, 60};
 enum { N = sizeof signals / sizeof *signals, LOG = 4096 };
-static int beside;
-
-static uint64_t state;
-static uint32_t draw(uint32_t n) {
-  state = state * 6364136223846793005ull + 1442695040888963407ull;
-  return (uint32_t)(state >> 33) % n;
-}
 static int some_signal(void) { return signals[draw(N)]; }
 static sigset_t some_set(void) {
   sigset_t set;
@@ -78,6 +67,12 @@ static int deadly(int sig) {
   CHECK(sigaction(sig, NULL, &sa) == 0);
   return fatal(sig) && sa.sa_handler == SIG_DFL;
 }
+/* It may be sent now. */
+static int may_come(int sig) {
+  sigset_t now;
+  CHECK(pthread_sigmask(SIG_BLOCK, NULL, &now) == 0);
+  return !unsent(sig) && (!deadly(sig) || sigismember(&now, sig));
+}
 /* Whether an ignored signal is still there after a wait that let it through, while some handler's mask did not, is another of
  * libcr's liberties. */
 static void keep_ignored_as_they_are(sigset_t* mask) {
@@ -107,7 +102,7 @@ static void another_sends(int sig, int queued, int value) {
   sigset_t all, old;
   sigfillset(&all);
   pid_t parent = getpid();
-  /* Its end is a SIGCHLD, which would come at any time: not waited for under the walk's mask. */
+  /* Its end is a SIGCHLD, too: both are to be pending before either is taken. */
   CHECK(pthread_sigmask(SIG_BLOCK, &all, &old) == 0);
   pid_t pid = fork();
   CHECK(pid >= 0);
@@ -163,9 +158,7 @@ static void act(int sig) {
   }
   if (fatal(sig) && (what == 1 || (sa.sa_flags & SA_RESETHAND) != 0)) {
     if (what == 1) {
-      sigset_t set;
-      sigemptyset(&set);
-      sigaddset(&set, sig);
+      const sigset_t set = only(sig);
       CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
     }
     sa.sa_flags &= (int)~(unsigned)SA_RESETHAND;
@@ -207,9 +200,7 @@ static void step(void) {
     }
     case 7:
     case 8: {
-      sigset_t now;
-      CHECK(pthread_sigmask(SIG_BLOCK, NULL, &now) == 0);
-      if (unsent(sig) || (deadly(sig) && !sigismember(&now, sig))) break;
+      if (!may_come(sig)) break;
       unsigned way = draw(4);
       printf("send %d %u %d", sig, way, value);
       if (way == 0) CHECK(kill(getpid(), sig) == 0);
@@ -220,9 +211,7 @@ static void step(void) {
     }
     case 9:
     case 10: {
-      sigset_t now;
-      CHECK(pthread_sigmask(SIG_BLOCK, NULL, &now) == 0);
-      if (unsent(sig) || (deadly(sig) && !sigismember(&now, sig))) break;
+      if (!may_come(sig)) break;
       int queued = (int)draw(2);
       printf("another %d %d %d", sig, queued, value);
       another_sends(sig, queued, value);
@@ -257,9 +246,7 @@ static void step(void) {
       break;
     }
     case 15: {
-      sigset_t now;
-      CHECK(pthread_sigmask(SIG_BLOCK, NULL, &now) == 0);
-      if (unsent(SIGPIPE) || (deadly(SIGPIPE) && !sigismember(&now, SIGPIPE))) break;
+      if (!may_come(SIGPIPE)) break;
       int ends[2];
       CHECK(pipe(ends) == 0 && close(ends[0]) == 0);
       ssize_t n = write(ends[1], "x", 1);
@@ -278,7 +265,7 @@ static void step(void) {
   }
   sigset_t waiting;
   CHECK(sigpending(&waiting) == 0);
-  printf(" |%s | %lx | %s\n", seen, (unsigned long)mask_bits(), print_set(&waiting));
+  printf(" |%s | %lx | %s", seen, (unsigned long)mask_bits(), print_set(&waiting));
   nseen = 0;
   seen[0] = '\0';
 }
@@ -287,49 +274,23 @@ static void* aside(void* p) {
   for (;;) sleep_ms(1000);
   return p;
 }
-static void walk(uint64_t seed, int steps) {
-  fflush(stdout);
-  pid_t pid = fork();
-  CHECK(pid >= 0);
-  if (pid == 0) {
-    state = seed * 0x9e3779b97f4a7c15ull + 1;
-    if (beside) {
-      sigset_t all, old;
-      pthread_t t;
-      sigfillset(&all);
-      CHECK(pthread_sigmask(SIG_BLOCK, &all, &old) == 0);
-      CHECK(pthread_create(&t, NULL, aside, NULL) == 0);
-      CHECK(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
-    }
-    sigset_t deadly_ones;
-    sigemptyset(&deadly_ones);
-    keep_deadly_blocked(&deadly_ones);
-    CHECK(pthread_sigmask(SIG_BLOCK, &deadly_ones, NULL) == 0);
-    for (int i = 0; i < steps; i++) {
-      printf("%llu.%d ", (unsigned long long)seed, i);
-      step();
-    }
-    fflush(stdout);
-    _exit(0);
+static void begin(void) {
+  if (beside) {
+    sigset_t all, old;
+    pthread_t t;
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_BLOCK, &all, &old) == 0);
+    CHECK(pthread_create(&t, NULL, aside, NULL) == 0);
+    CHECK(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
   }
-  int status;
-  CHECK(waitpid(pid, &status, 0) == pid);
-  printf("%llu: %x\n", (unsigned long long)seed, (unsigned)status);
+  sigset_t deadly_ones;
+  sigemptyset(&deadly_ones);
+  keep_deadly_blocked(&deadly_ones);
+  CHECK(pthread_sigmask(SIG_BLOCK, &deadly_ones, NULL) == 0);
 }
 
-static void walks_alone(void) {
-  for (uint64_t seed = 1; seed <= 60; seed++) walk(seed, 120);
-}
-static void walks_beside_a_thread(void) {
-  beside = 1;
-  for (uint64_t seed = 101; seed <= 120; seed++) walk(seed, 100);
-}
+static void walks_alone(void) { walks(0, 1, 60, 120); }
+static void walks_beside_a_thread(void) { walks(1, 101, 120, 100); }
 
 static const struct test_case cases[] = {CASE(walks_alone), CASE(walks_beside_a_thread)};
-
-int main(int argc, char** argv) {
-  if (argc < 4) return case_main(argc, argv, cases, (int)(sizeof cases / sizeof *cases));
-  beside = argc > 4;
-  for (uint64_t seed = strtoull(argv[1], NULL, 10); seed <= strtoull(argv[2], NULL, 10); seed++) walk(seed, atoi(argv[3]));
-  return 0;
-}
+WALK_MAIN(cases)
