@@ -33,7 +33,7 @@ struct Entry {
   uint16_t users;  // LWKTs that live; 0: free for another address
 };
 
-GlobalLock lock;
+SpinLock lock;
 Entry entries[kEntries];
 uint16_t buckets[kBuckets];
 uint32_t used = 1;   // entries ever written follow from 1
@@ -164,7 +164,7 @@ void tls_release(const tlsreg& tls) {
 
 // The kernel has copied the table. Who is left keeps its entry.
 void tls_atfork_child(const tlsreg& mine) {
-  lock = GlobalLock{};
+  lock = SpinLock{};
   for (uint32_t i = 1; i < used; i++) entries[i].users = 0;
   if ((mine.selector & 4) != 0) entries[mine.selector >> 3].users = 1;
 }

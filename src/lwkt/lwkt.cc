@@ -56,15 +56,24 @@ void stack_put(void* stack, size_t size) {
 namespace {
 
 // Not memset: rep stos takes 30 ns to start, a third of a raw LWKT's whole life.
-inline void clear(thread* td) {
+inline void clear(thread* td, size_t from, size_t to) {
   typedef uintptr_t __attribute__((may_alias)) word;
-  static_assert(sizeof(thread) % sizeof(word) == 0);
-  auto* w = reinterpret_cast<word*>(td);
-  size_t n = sizeof(thread) / sizeof(word);
+  auto* w = reinterpret_cast<word*>(reinterpret_cast<char*>(td) + from);
+  size_t n = (to - from) / sizeof(word);
   for (; n >= 8; n -= 8, w += 8) {
     w[0] = w[1] = w[2] = w[3] = w[4] = w[5] = w[6] = w[7] = 0;
   }
   for (; n > 0; n--) *w++ = 0;
+}
+
+// All but the arguments of its message, which come with the number, and its port, which is initialised.
+inline void clear(thread* td) {
+  constexpr size_t kArguments = offsetof(thread, td_sysmsg.raw.arg);
+  constexpr size_t kPortEnd = offsetof(thread, td_msgport) + sizeof(lwkt_port);
+  static_assert(offsetof(thread, td_msgport) == kArguments + sizeof(sysmsg_raw::arg));
+  static_assert((kArguments | kPortEnd | sizeof(thread)) % sizeof(uintptr_t) == 0);
+  clear(td, 0, kArguments);
+  clear(td, kPortEnd, sizeof(thread));
 }
 
 }  // namespace

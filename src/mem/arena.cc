@@ -282,9 +282,10 @@ uint64_t arena_alloc(uint64_t length, int prot) {
 
 bool arena_free(uint64_t addr, uint64_t length) {
   Region* r = region_of(addr);
-  if (r == nullptr || (addr - r->base) % r->stack != 0 || length != r->stack) return false;
-  Guard g(lock);
+  if (r == nullptr || length != r->stack) return false;
   auto i = slot_of(*r, addr);
+  if (slot_base(*r, i) != addr) return false;
+  Guard g(lock);
   Slot& s = r->slots[i];
   if ((s.flags & kUsed) == 0) return false;
   // Not renewed, it is unmapped for real, and never used again.
@@ -333,9 +334,10 @@ int arena_protect(uint64_t addr, uint64_t length, int prot) {
 
 bool arena_dontneed(uint64_t addr, uint64_t length) {
   Region* r = region_of(addr);
-  if (r == nullptr || (addr - r->base) % r->stack != 0 || length >= r->stack) return false;
-  Guard g(lock);
+  if (r == nullptr || length >= r->stack) return false;
   auto i = slot_of(*r, addr);
+  if (slot_base(*r, i) != addr) return false;
+  Guard g(lock);
   Slot& s = r->slots[i];
   s.pend_pages = static_cast<uint32_t>(length / kPage);
   if ((s.flags & kPending) != 0) return true;

@@ -142,9 +142,10 @@ int sig_action(int sig, const ksigaction* act, ksigaction* old) {
   return 0;
 }
 
+bool sig_captured(uint64_t set) { return (set & ~load_bits(&settled)) == 0; }
+
 void sig_capture(uint64_t set) {
-  // Everything that pthread_create blocks has been seen after the first time.
-  if (__builtin_expect((set & ~load_bits(&settled)) == 0, 1)) return;
+  if (sig_captured(set)) return;
   Guard g(siglock);
   set_settled(settled | set);
   set &= ~(kUnblockable | kSynchronous | sigbit(kIpiSignal));

@@ -365,16 +365,20 @@ void sig_interrupt_end(thread* td) {
   __atomic_and_fetch(&td->td_ast, ~AST_SIGNAL, __ATOMIC_SEQ_CST);
 }
 
-void sig_before_change(uint64_t added, uint64_t removed, uint64_t mask) {
+bool sig_before_change(uint64_t added, uint64_t removed, uint64_t mask) {
+  // What pthread_create blocks and lets go again has been seen after the first time.
+  bool libcs = added == 0 || (mask & kNptlSignals) != 0;
+  if (libcs && ((added | removed) & (sig_held | load_bits(&sig_fd_reads))) == 0 && sig_captured(added)) return false;
   // What comes of these was sent while they were blocked.
   sig_take_back(removed);
   if ((sig_held & removed) != 0) sig_collect(removed);
-  if (added == 0) return;
+  if (added == 0) return true;
   sig_capture(added);
-  if ((mask & kNptlSignals) != 0) return;
+  if ((mask & kNptlSignals) != 0) return true;
   sig_drop_ignored(added);
   sig_capture_own(added);
   if ((added & kTerminalSignals) != 0) sig_terminal_masked();
+  return true;
 }
 
 void sig_after_change(thread* td, uint64_t added, uint64_t removed) {

@@ -102,6 +102,7 @@ void sig_child_exec();
 int sig_action(int sig, const ksigaction* act, ksigaction* old);  // 0 or errno
 // Some LWKT begins to block these.
 void sig_capture(uint64_t set);
+bool sig_captured(uint64_t set);  // nothing is to be done for them
 // Somebody waits for these (sigtimedwait): the kernel must hand them over.
 void sig_want(uint64_t set);
 void sig_waits(uint64_t set);  // once td_sigwait says so: what has changed meanwhile
@@ -144,7 +145,7 @@ uint64_t sig_never_blocked();  // in the kernel: SIGTRAP's bit then
 
 // ---- masks and pending sets (pending.cc) --------------------------------------------------------
 extern uint64_t sig_process_pend;  // pending for the process. Bits: read without a lock
-void sig_before_change(uint64_t added, uint64_t removed, uint64_t mask);  // not all are plain
+bool sig_before_change(uint64_t added, uint64_t removed, uint64_t mask);  // not all are plain. False: all is done
 void sig_after_change(thread* td, uint64_t added, uint64_t removed);  // some of these are held or pending, or were noted
 
 // Inlined, and few instructions where nothing is held or pending: it is most of the answer to rt_sigprocmask.
@@ -152,7 +153,7 @@ inline void sig_setmask(thread* td, uint64_t mask) {
   mask &= ~kUnblockable;
   uint64_t old = td->td_sigmask, changed = mask ^ old;
   bool noted = (changed & (~load_bits(&sig_plain) | sig_held)) != 0;
-  if (__builtin_expect(noted, 0)) sig_before_change(mask & ~old, old & ~mask, mask);
+  if (__builtin_expect(noted, 0)) noted = sig_before_change(mask & ~old, old & ~mask, mask);
   td->td_sigmask = mask;
   if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);  // who posts sees the mask, or is seen here
   if (noted) noted = (changed & load_bits(&sig_fd_reads)) != 0;

@@ -62,6 +62,7 @@ void schedclass_atfork_child() {
 }
 
 void schedclass_inherit(thread* td, const thread* maker) {
+  if ((maker->td_policy | maker->td_priority) == 0) return;  // as td is, and of no rank
   Guard g(siglock);
   bool reset = (maker->td_policy & TDP_RESET) != 0;
   td->td_policy = reset ? static_cast<uint8_t>(SCHED_OTHER) : maker->td_policy;
