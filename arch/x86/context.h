@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+#include "../fpcontrol.h"
 #include "frame.h"
 #include "tls.h"
 
@@ -11,7 +12,6 @@ struct thread;
 extern "C" {
 void cpu_thread_start();
 void gate_clone_start();
-uint64_t cpu_fpcontrol();
 int cpu_rfork(unsigned long flags, void* stack_top, void (*fn)(void*), void* gs);
 }
 
@@ -48,14 +48,16 @@ inline uint64_t context_function(uint64_t top, void (*fn)(void*), void* arg) {
     uint32_t align[2];
   };
   auto* s = reinterpret_cast<Start*>(static_cast<uintptr_t>(top) - sizeof(Start));
-  *s = Start{{cpu_fpcontrol(), reinterpret_cast<uintptr_t>(&cpu_thread_start), 0}, fn, arg, {}};
+  *s = Start{{0, reinterpret_cast<uintptr_t>(&cpu_thread_start), 0}, fn, arg, {}};
+  fpcontrol_save(&s->f.fpcontrol);
   return reinterpret_cast<uintptr_t>(s);
 }
 
 // A context that leaves the gate through the trap frame `tf`, which stands on the new stack.
 inline uint64_t context_trapframe(trapframe* tf) {
   auto* f = reinterpret_cast<switchframe*>(reinterpret_cast<uintptr_t>(tf) - sizeof(switchframe));
-  *f = switchframe{cpu_fpcontrol(), reinterpret_cast<uintptr_t>(&gate_clone_start), 0};
+  *f = switchframe{0, reinterpret_cast<uintptr_t>(&gate_clone_start), 0};
+  fpcontrol_save(&f->fpcontrol);
   return reinterpret_cast<uintptr_t>(f);
 }
 

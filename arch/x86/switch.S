@@ -1,5 +1,4 @@
-// Where a thread that never ran starts, and the control words it starts with. The switch itself
-// is in switch.h: it must be inlined.
+// Where a thread that never ran starts. The switch itself is in switch.h: it must be inlined.
 
 #include "frame.h"
 
@@ -25,25 +24,5 @@ cpu_thread_start:
 	ud2
 	.cfi_endproc
 	.size	cpu_thread_start, . - cpu_thread_start
-
-// uint64_t cpu_fpcontrol(void): MXCSR in the low half, the x87 control word above it, as the
-// switch keeps them on a parked stack.
-	.globl	cpu_fpcontrol
-	.hidden	cpu_fpcontrol
-	.type	cpu_fpcontrol, @function
-	.p2align 4
-cpu_fpcontrol:
-	.cfi_startproc
-	subl	$8, %esp
-	.cfi_adjust_cfa_offset 8
-	stmxcsr	(%esp)
-	fnstcw	4(%esp)
-	movl	(%esp), %eax
-	movzwl	4(%esp), %edx
-	addl	$8, %esp
-	.cfi_adjust_cfa_offset -8
-	ret
-	.cfi_endproc
-	.size	cpu_fpcontrol, . - cpu_fpcontrol
 
 	.section .note.GNU-stack, "", @progbits

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+#include "../fpcontrol.h"
 #include "frame.h"
 
 struct thread;
@@ -10,7 +11,6 @@ struct thread;
 extern "C" {
 void cpu_thread_start();
 void gate_clone_start();
-uint64_t cpu_fpcontrol();
 int cpu_rfork(unsigned long flags, void* stack_top, void (*fn)(void*), void* gs);
 [[gnu::visibility("hidden")]] extern bool cr_have_fsgsbase;
 [[gnu::visibility("hidden")]] extern bool cr_trap_tells;
@@ -85,14 +85,16 @@ inline uint64_t context_function(uint64_t top, void (*fn)(void*), void* arg) {
     uint64_t align;
   };
   auto* s = reinterpret_cast<Start*>(top - sizeof(Start));
-  *s = Start{{cpu_fpcontrol(), reinterpret_cast<uint64_t>(&cpu_thread_start), 0}, fn, arg, 0};
+  *s = Start{{0, reinterpret_cast<uint64_t>(&cpu_thread_start), 0}, fn, arg, 0};
+  fpcontrol_save(&s->f.fpcontrol);
   return reinterpret_cast<uint64_t>(s);
 }
 
 // A context that leaves the gate through the trap frame `tf`, which stands on the new stack.
 inline uint64_t context_trapframe(trapframe* tf) {
   auto* f = reinterpret_cast<switchframe*>(reinterpret_cast<uint64_t>(tf) - sizeof(switchframe));
-  *f = switchframe{cpu_fpcontrol(), reinterpret_cast<uint64_t>(&gate_clone_start), 0};
+  *f = switchframe{0, reinterpret_cast<uint64_t>(&gate_clone_start), 0};
+  fpcontrol_save(&f->fpcontrol);
   return reinterpret_cast<uint64_t>(f);
 }
 

@@ -125,7 +125,8 @@ bool end_joinable(thread* td) {
   if (atomic_cas<thread*>(&td->td_joiner, nullptr, kEnded)) return true;
   thread* joiner = td->td_joiner;  // it stays: nobody else writes it now
   if (joiner == kDetached) return false;
-  __atomic_store_n(&td->td_joiner, kEnding, __ATOMIC_SEQ_CST);
+  // Before lwkt_wake looks at the joiner's state, which is one atomic operation, as the joiner's fence is between the two.
+  store_release(&td->td_joiner, kEnding);
   lwkt_wake(joiner, 0);
   store_release(&td->td_joiner, kEnded);
   return true;

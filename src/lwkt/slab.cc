@@ -74,11 +74,18 @@ constexpr bool classes_are_tight() {
 }
 static_assert(classes_are_tight());
 
-// Chunks in a magazine: about 16 KB of them, never less than 4 or more than 64.
-constexpr uint32_t rounds(uint32_t c) {
-  size_t n = 16384 / class_size(c);
-  return static_cast<uint32_t>(n < 4 ? 4 : n > 64 ? 64 : n);
-}
+// Chunks in a magazine: about 16 KB of them, never less than 4 or more than 64. A table, since each free asks.
+struct Rounds {
+  uint8_t of[kClasses];
+  constexpr Rounds() : of{} {
+    for (uint32_t c = 0; c < kClasses; c++) {
+      size_t n = 16384 / class_size(c);
+      of[c] = static_cast<uint8_t>(n < 4 ? 4 : n > 64 ? 64 : n);
+    }
+  }
+};
+constexpr Rounds kRounds;
+inline uint32_t rounds(uint32_t c) { return kRounds.of[c]; }
 
 // ---- the structures -----------------------------------------------------------------------------
 
@@ -267,19 +274,23 @@ void swap(Front* f) {
   f->prev = m;
 }
 
-void front_free(slab_cpu* s, uint32_t c, Chunk* k) {
+[[gnu::noinline]] void front_make_room(slab_cpu* s, uint32_t c) {
   Front* f = &s->s_front[c];
-  if (f->loaded.n >= rounds(c)) {
-    swap(f);
-    if (f->loaded.n >= rounds(c)) {
-      while (f->loaded.n != 0) zone_put(s, pop(&f->loaded));
-    }
-  }
+  swap(f);
+  if (f->loaded.n < rounds(c)) return;
+  while (f->loaded.n != 0) zone_put(s, pop(&f->loaded));
+}
+
+[[gnu::always_inline]] inline void front_free(slab_cpu* s, uint32_t c, Chunk* k) {
+  Front* f = &s->s_front[c];
+  if (__builtin_expect(f->loaded.n >= rounds(c), 0)) front_make_room(s, c);
   push(&f->loaded, k);
 }
 
-// Both magazines are empty: chunks that others freed come first, then zones.
-void front_refill(slab_cpu* s, uint32_t c) {
+// Nothing is loaded. If both magazines are empty chunks that others freed come first, then zones.
+[[gnu::noinline]] void front_refill(slab_cpu* s, uint32_t c) {
+  swap(&s->s_front[c]);
+  if (s->s_front[c].loaded.n != 0) return;
   Chunk* k = __atomic_exchange_n(&s->s_remote[c], nullptr, __ATOMIC_ACQUIRE);
   while (k != nullptr) {
     Chunk* next = k->next;
@@ -296,11 +307,10 @@ void front_refill(slab_cpu* s, uint32_t c) {
   }
 }
 
-void* front_alloc(slab_cpu* s, uint32_t c) {
+[[gnu::always_inline]] inline void* front_alloc(slab_cpu* s, uint32_t c) {
   Front* f = &s->s_front[c];
   if (__builtin_expect(f->loaded.n == 0, 0)) {
-    swap(f);
-    if (f->loaded.n == 0) front_refill(s, c);
+    front_refill(s, c);
     if (f->loaded.n == 0) return nullptr;
   }
   return pop(&f->loaded);
@@ -316,7 +326,7 @@ void remote_free(slab_cpu* owner, uint32_t c, Chunk* k) {
 
 // ---- fronts -----------------------------------------------------------------------------------------
 
-slab_cpu* make_front(cpu* c) {
+[[gnu::noinline]] slab_cpu* make_front(cpu* c) {
   auto* s = reinterpret_cast<slab_cpu*>(map_memory(sizeof(slab_cpu)));  // zeroed by the kernel
   if (s == nullptr) return nullptr;
   s->s_next = __atomic_load_n(&all_fronts, __ATOMIC_RELAXED);
@@ -328,7 +338,7 @@ slab_cpu* make_front(cpu* c) {
 }
 
 // This cpu's front; null without a cpu.
-slab_cpu* my_front() {
+[[gnu::always_inline]] inline slab_cpu* my_front() {
   cpu* c = mycpu();
   if (c == nullptr) return nullptr;
   return __builtin_expect(c->c_slab != nullptr, 1) ? c->c_slab : make_front(c);
