@@ -27,7 +27,7 @@ inline constexpr int32_t kBatch = 32;
 inline constexpr uint64_t kWindow = 10'000'000;  // ns over which wakes are counted
 inline constexpr uint32_t kCrowded = 400;        // wakes in a window: the slack grows,
 inline constexpr uint32_t kSparse = 200;         // and shrinks again
-inline constexpr uint64_t kCrowdedSlack = 6;
+inline constexpr uint64_t kCrowdedSlack = 8;
 
 struct Node {
   uint64_t latest;  // deadline and slack
