@@ -23,21 +23,22 @@ bool tell_later;
 void set_mask(uint64_t mask) { raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0, 8); }
 
 // mask(), and again if it has changed meanwhile: whoever changes it may have interrupted this before the trap. The
-// number of changes that it is of.
+// number of changes that it is of. From then on changes are followed again.
 template <typename Mask>
 uint32_t set_mask_as_it_is(Mask mask) {
   uint32_t seen;
   do {
     seen = __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE);
     set_mask(mask());
+    mygd()->gd_flags &= ~GDF_MASKLENT;
+    cpu_ccfence();  // before the last look: what interrupts this later follows a change by itself
   } while (seen != __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE));
   return seen;
 }
 
 void set_own_mask(uint64_t held) {
-  globaldata* gd = mygd();
-  gd->gd_maskseen = set_mask_as_it_is([held] { return sig_kernel_mask() | held; });
-  gd->gd_flags &= ~GDF_MASKLENT;
+  uint32_t seen = set_mask_as_it_is([held] { return sig_kernel_mask() | held; });
+  mygd()->gd_maskseen = seen;
 }
 
 // Whether gd's LWKT is in a trap: a signal could cut its result short.

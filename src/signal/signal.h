@@ -155,7 +155,10 @@ inline void sig_setmask(thread* td, uint64_t mask) {
   bool noted = (changed & (~load_bits(&sig_plain) | sig_held)) != 0;
   if (__builtin_expect(noted, 0)) noted = sig_before_change(mask & ~old, old & ~mask, mask);
   td->td_sigmask = mask;
-  if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);  // who posts sees the mask, or is seen here
+  if (smp) {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);  // who posts, or begins to read, sees the mask, or is seen here
+    noted = true;
+  }
   if (noted) noted = (changed & load_bits(&sig_fd_reads)) != 0;
   if (__builtin_expect(noted || (changed & (sig_held | td->td_sigpend | load_bits(&sig_process_pend))) != 0, 0)) {
     sig_after_change(td, mask & ~old, old & ~mask);
