@@ -103,6 +103,11 @@ void go_deaf(globaldata* gd) {
 // Values of gd_wake.
 inline constexpr uint32_t kSpare = 0, kAssigned = 1, kLookAtMask = 2;
 
+// A bus lock also with one cpu: a spare has none, and may be given it at any moment.
+bool change_wake(globaldata* gd, uint32_t from, uint32_t to) {
+  return __atomic_compare_exchange_n(&gd->gd_wake, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 void spare_wait(globaldata* gd) {
   if (sched_ranked != 0) rank_settle(nullptr);
   if (load_acquire(&gd->gd_ast) != 0) {
@@ -120,7 +125,7 @@ void spare_wait(globaldata* gd) {
     uint32_t word = load_acquire(&gd->gd_wake);
     if (word == kAssigned) break;
     if (word == kLookAtMask) {
-      if (atomic_cas<uint32_t>(&gd->gd_wake, kLookAtMask, kSpare)) sched_hooks.go_on_without_cpu();
+      if (change_wake(gd, kLookAtMask, kSpare)) sched_hooks.go_on_without_cpu();
       continue;
     }
     futex_wait(&gd->gd_wake, kSpare, kNever);
@@ -306,7 +311,7 @@ void rfork_interrupt_holder() {
 }
 
 void rfork_look_at_mask(globaldata* gd) {
-  if (atomic_cas<uint32_t>(&gd->gd_wake, kSpare, kLookAtMask)) futex_wake(&gd->gd_wake);
+  if (change_wake(gd, kSpare, kLookAtMask)) futex_wake(&gd->gd_wake);
 }
 
 void rfork_exec_begin() {
