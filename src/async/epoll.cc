@@ -143,11 +143,7 @@ long wait_until(epoll_event* ev, uint64_t deadline) {
 }
 
 bool epoll_sleep(cpu* c, uint32_t seen, uint64_t deadline) {
-  cpu* nobody = nullptr;
-  if (!__atomic_compare_exchange_n(&sched_poller, &nobody, c, false, __ATOMIC_SEQ_CST,
-                                   __ATOMIC_SEQ_CST)) {
-    return false;
-  }
+  if (!bus_cas<cpu*>(&sched_poller, nullptr, c)) return false;
   Taken& t = taken[c->c_id];
   if (__atomic_load_n(&c->c_wake, __ATOMIC_SEQ_CST) == seen) {
     long n = wait_until(t.event, deadline);

@@ -3,7 +3,7 @@
 // While `smp` is false only one rfork runs LWKTs, and a signal that hits it inside libcr touches none
 // of these words: plain loads and stores are atomic enough. That saves 5 ns for each, four of them in
 // a condition-variable hand-over. Words that rforks without a cpu, the monitor or the kernel's signal
-// handler touch (the global queue, spare rforks, c_state, td_ast) use __atomic directly.
+// handler touch (the global queue, spare rforks, c_state, td_ast) use bus_cas or __atomic directly.
 #pragma once
 
 #include <stdint.h>
@@ -13,13 +13,16 @@ namespace cr {
 // True from just before the second cpu starts; never goes back but in a fork child.
 extern bool smp;
 
+// By a bus lock whatever `smp` says.
+template <typename T>
+[[gnu::always_inline]] inline bool bus_cas(T* p, T expect, T desired) {
+  return __atomic_compare_exchange_n(p, &expect, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 template <typename T>
 [[gnu::always_inline]] inline bool atomic_cas(T* p, T expect, T desired) {
   static_assert(sizeof(T) == 4 || sizeof(T) == 8);
-  if (smp) {
-    return __atomic_compare_exchange_n(p, &expect, desired, false, __ATOMIC_SEQ_CST,
-                                       __ATOMIC_SEQ_CST);
-  }
+  if (smp) return bus_cas(p, expect, desired);
   if (__atomic_load_n(p, __ATOMIC_RELAXED) != expect) return false;
   __atomic_store_n(p, desired, __ATOMIC_RELEASE);
   return true;

@@ -137,10 +137,7 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unatt
     bool same_trap = s.trapseq == c->c_trapseq;
     s.trapseq = c->c_trapseq;
     if (same_trap) {
-      uint32_t expect = CPU_TRAP;
-      if ((work || due || unattended) &&
-          __atomic_compare_exchange_n(&c->c_state, &expect, static_cast<uint32_t>(CPU_RUN), false,
-                                      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+      if ((work || due || unattended) && bus_cas<uint32_t>(&c->c_state, CPU_TRAP, CPU_RUN)) {
         rfork_assign(c);
         return true;
       }
@@ -251,9 +248,7 @@ void pause_for(uint32_t level, uint64_t interval) {
 // and reads monitor_word right after, perhaps before that store is seen here: the pause lets it come
 // out, and spares every poke a fence.
 void calm_down(uint32_t level) {
-  uint32_t expect = level;
-  __atomic_compare_exchange_n(&monitor_word, &expect, level - 1, false, __ATOMIC_SEQ_CST,
-                              __ATOMIC_SEQ_CST);
+  bus_cas(&monitor_word, level, level - 1);
   timespec pause{0, static_cast<long>(kFast)};
   raw2(SYS_nanosleep, reinterpret_cast<long>(&pause), 0);
   if (look()) monitor_poke(static_cast<MonitorWatch>(level));
@@ -358,10 +353,7 @@ void monitor_poke_timer() {
   uint64_t known = __atomic_load_n(&wake_at, __ATOMIC_RELAXED);
   if (deadline + __atomic_load_n(&grace, __ATOMIC_RELAXED) >= known) return;
   // One poke is enough until it has looked.
-  if (!__atomic_compare_exchange_n(&wake_at, &known, uint64_t{0}, false, __ATOMIC_SEQ_CST,
-                                   __ATOMIC_SEQ_CST)) {
-    return;
-  }
+  if (!bus_cas(&wake_at, known, uint64_t{0})) return;
   if (__atomic_load_n(&monitor_word, __ATOMIC_SEQ_CST) >= MONITOR_SLOW) {
     raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
   } else {

@@ -71,11 +71,7 @@ void futex_wake(uint32_t* word) {
   raw3(SYS_futex, reinterpret_cast<long>(word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
 }
 
-bool try_take(cpu* c, uint32_t from) {
-  uint32_t expect = from;
-  return __atomic_compare_exchange_n(&c->c_state, &expect, static_cast<uint32_t>(CPU_RUN), false,
-                                     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
+bool try_take(cpu* c, uint32_t from) { return bus_cas<uint32_t>(&c->c_state, from, CPU_RUN); }
 
 void hold(globaldata* gd, cpu* c) {
   gd->gd_cpu = c;
@@ -100,13 +96,8 @@ void go_deaf(globaldata* gd) {
   store_release(&gd->gd_deaf, 1u);
 }
 
-// Values of gd_wake.
+// Values of gd_wake. A spare has no cpu, and may be given one at any moment.
 inline constexpr uint32_t kSpare = 0, kAssigned = 1, kLookAtMask = 2;
-
-// A bus lock also with one cpu: a spare has none, and may be given it at any moment.
-bool change_wake(globaldata* gd, uint32_t from, uint32_t to) {
-  return __atomic_compare_exchange_n(&gd->gd_wake, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
 
 void spare_wait(globaldata* gd) {
   if (sched_ranked != 0) rank_settle(nullptr);
@@ -125,7 +116,7 @@ void spare_wait(globaldata* gd) {
     uint32_t word = load_acquire(&gd->gd_wake);
     if (word == kAssigned) break;
     if (word == kLookAtMask) {
-      if (change_wake(gd, kLookAtMask, kSpare)) sched_hooks.go_on_without_cpu();
+      if (bus_cas(&gd->gd_wake, kLookAtMask, kSpare)) sched_hooks.go_on_without_cpu();
       continue;
     }
     futex_wait(&gd->gd_wake, kSpare, kNever);
@@ -289,9 +280,7 @@ void rfork_interrupt(globaldata* gd) {
     r = raw3(SYS_tgkill, raw0(SYS_getpid), gd->gd_ktid, kIpiSignal);
   }
   // Not if it has been taken meanwhile.
-  seen = self;
-  __atomic_compare_exchange_n(&gd->gd_interrupt, &seen, r == 0 ? kInterruptSent : 0, false, __ATOMIC_SEQ_CST,
-                              __ATOMIC_SEQ_CST);
+  bus_cas(&gd->gd_interrupt, self, r == 0 ? kInterruptSent : 0);
   __atomic_sub_fetch(&gd->gd_senders, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -311,7 +300,7 @@ void rfork_interrupt_holder() {
 }
 
 void rfork_look_at_mask(globaldata* gd) {
-  if (change_wake(gd, kSpare, kLookAtMask)) futex_wake(&gd->gd_wake);
+  if (bus_cas(&gd->gd_wake, kSpare, kLookAtMask)) futex_wake(&gd->gd_wake);
 }
 
 void rfork_exec_begin() {

@@ -101,7 +101,7 @@ inline constexpr int kMaxCpus = 256;
 struct SchedHooks {
   void (*threads_start)();         // the second LWKT is about to be made
   void (*ast)();                   // signals came in while no LWKT ran here
-  void (*begin_with_cpu)();        // gives the calling rfork the signal mask that every rfork has, and has it look for signals
+  void (*begin_with_cpu)();        // gives the calling rfork the mask that every rfork has, and has it look for signals
   void (*go_on_with_cpu)();        // the same, the mask only if that has changed
   void (*go_on_without_cpu)();     // gives it the mask of one that has no cpu
   void (*back_from_deaf)();        // an rfork that blocks all signals was woken
@@ -143,11 +143,7 @@ void sched_trap_lost();                        // and got it
 [[gnu::always_inline]] inline void sched_trap_leave() {
   globaldata* gd = mygd();
   cpu* c = gd->gd_cpu;
-  uint32_t expect = CPU_TRAP;
-  if (__builtin_expect(__atomic_compare_exchange_n(&c->c_state, &expect,
-                                                   static_cast<uint32_t>(CPU_RUN), false,
-                                                   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST),
-                       1)) {
+  if (__builtin_expect(bus_cas<uint32_t>(&c->c_state, CPU_TRAP, CPU_RUN), 1)) {
     if (__builtin_expect(c->c_gd != gd || c->c_yield != 0, 0)) sched_trap_took(gd, c);
     return;
   }

@@ -57,11 +57,9 @@ bool events() { return engine->events(); }
 }  // namespace
 
 void hooks_init() {
-  sched_hooks = {threads_start,      sig_route,             sig_begin_with_cpu, sig_go_on_with_cpu,
-                 sig_go_on_without_cpu, broadcast_serve,     timer_next,         timer_expire,
-                 timer_arm,          timer_cancel,          harvest,            sleep,
-                 deliver,            kick,                  unattended,         events,
-                 deadlock_idle_until};
+  sched_hooks = {threads_start, sig_route,    sig_begin_with_cpu, sig_go_on_with_cpu, sig_go_on_without_cpu, broadcast_serve,
+                 timer_next,    timer_expire, timer_arm,          timer_cancel,       harvest,               sleep,
+                 deliver,       kick,         unattended,         events,             deadlock_idle_until};
   KASSERT(all_below());
 }
 
