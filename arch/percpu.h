@@ -29,10 +29,14 @@ struct globaldata;
 
 [[gnu::always_inline]] inline void cpu_pause() { asm volatile("pause" ::: "memory"); }
 
-// Not __builtin_prefetch: the compiler has no such instruction without vector registers.
+// Not __builtin_prefetch: the compiler has no such instruction without vector registers. It does not wait for
+// the line, but the processor does not get far beyond it before the page is translated, 0.1 to 0.2 us where
+// the page tables are in no cache, either. Several in a row are translated at once: of many pages some are best
+// touched together.
 [[gnu::always_inline]] inline void cpu_prefetch(const void* p) {
-  asm volatile("prefetcht0 (%0)" ::"r"(p));
+  asm volatile("prefetcht0 %0" ::"m"(*static_cast<const char*>(p)));
 }
+inline constexpr uint32_t kPrefetchGroup = 8;
 
 // Compiler fence: order against a signal handler on this rfork.
 [[gnu::always_inline]] inline void cpu_ccfence() { asm volatile("" ::: "memory"); }

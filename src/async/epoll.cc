@@ -87,23 +87,46 @@ void end_kick(const Taken& t) {
   }
 }
 
-// Of thousands of connections nothing is in the cache: what comes next is fetched meanwhile.
-void prefetch(const Taken& t, int i) {
-  if (i + 2 < t.n) cpu_prefetch(fd_entry(static_cast<uint32_t>(t.event[i + 2].data.u64)));
-  if (i + 1 >= t.n) return;
-  const fdentry* e = fd_entry(static_cast<uint32_t>(t.event[i + 1].data.u64));
-  if (e == nullptr) return;
-  const fdwaiter* w = __atomic_load_n(&e->waiters, __ATOMIC_RELAXED);
-  cpu_prefetch(w);
-  cpu_prefetch(w + 1);
+// Of thousands of connections nothing is in the cache, nor their pages in the TLB: what comes next is fetched
+// meanwhile, some of it together (cpu_prefetch).
+inline constexpr int kGroup = kPrefetchGroup;
+
+const fdwaiter* waiter_of(const Taken& t, int i) {
+  const fdentry* e = fd_entry(static_cast<uint32_t>(t.event[i].data.u64));
+  return e != nullptr ? __atomic_load_n(&e->waiters, __ATOMIC_RELAXED) : nullptr;
+}
+
+void prefetch_waiters(const Taken& t, int from) {
+  int n = t.n - from < kGroup ? t.n - from : kGroup;
+  const fdwaiter* w[kGroup];
+  for (int i = 0; i < n; i++) w[i] = waiter_of(t, from + i);
+  for (int i = 0; i < n; i++) {
+    cpu_prefetch(w[i]);
+    cpu_prefetch(w[i] + 1);
+  }
+}
+
+// Of those whose waiters have come. With several cpus these may have gone meanwhile, and their stacks.
+void prefetch_threads(const Taken& t, int from) {
+  if (smp) return;
+  for (int i = from; i < from + kGroup && i < t.n; i++) {
+    const fdwaiter* w = waiter_of(t, i);
+    if (w != nullptr) cpu_prefetch(w->td);
+  }
+}
+
+void look_ahead(const Taken& t, int at) {
+  if (at == 0) prefetch_waiters(t, 0);
+  prefetch_waiters(t, at + kGroup);
+  prefetch_threads(t, at);
 }
 
 uint32_t hand_out(Taken& t) {
   uint32_t n = 0;
   for (int i = 0; i < t.n; i++) {
+    if (i % kGroup == 0) look_ahead(t, i);
     uint64_t data = t.event[i].data.u64;
     if (data == kKick) continue;
-    prefetch(t, i);
     fd_event(static_cast<int>(static_cast<uint32_t>(data)), static_cast<uint32_t>(data >> 32),
              t.event[i].events);
     n++;

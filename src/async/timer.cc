@@ -210,17 +210,20 @@ bool timer_expire(uint64_t now) {
     while (n < kBatch && count > 0) {
       const Node& soonest = heap[kPad];
       if (soonest.latest - soonest.slack > now) break;
-      due[n] = remove(soonest.handle);
-      cpu_prefetch(due[n]);
-      cpu_prefetch(&due[n++]->td_timer);
+      due[n++] = remove(soonest.handle);
     }
     publish();
+    for (int32_t i = 0; i < n; i++) cpu_prefetch(due[i]);
+    for (int32_t i = 0; i < n; i++) cpu_prefetch(&due[i]->td_timer);
+    int32_t woken = 0;
     for (int32_t i = 0; i < n; i++) {
       due[i]->td_timer = -1;
       if (!lwkt_wake(due[i], -ETIMEDOUT)) continue;
       any = true;
-      sched_prefetch_stack(due[i]);
+      due[woken++] = due[i];
     }
+    sched_prefetch_pages(due, static_cast<uint32_t>(woken));
+    for (int32_t i = 0; i < woken; i++) sched_prefetch_stack(due[i]);
     count_wakes(now, static_cast<uint32_t>(n));
     if (n < kBatch) return any;
   }

@@ -21,6 +21,8 @@ inline void sched_block(thread* td) { store_release(&td->td_state, TDS_BLOCKED);
 bool lwkt_wake(thread* td, int64_t why);
 // Fetches into the cache what td, which is parked or queued, will touch when it goes on.
 void sched_prefetch_stack(const thread* td);
+// The same for many: begins with the translations of all their pages, which this overlaps.
+void sched_prefetch_pages(const thread* const* td, uint32_t n);
 
 // Sleeps until lwkt_wake: to be called after sched_block. Returns td_wakeval. May go on upon
 // another rfork.
