@@ -102,6 +102,7 @@ int sys_rt_sigpending(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   if (a[1] > kSetSize) return EINVAL;
   thread* td = curthread();
+  sig_await_followers();
   uint64_t kernel = 0;
   raw2(SYS_rt_sigpending, reinterpret_cast<long>(&kernel), 8);
   uint64_t set = (sig_pending_for(td) | kernel) & td->td_sigmask;
@@ -158,6 +159,7 @@ int sys_rt_sigtimedwait(union sysunion* m) {
   td->td_sigwait = set;  // from here on td is chosen for these though it blocks them
   if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);
   sig_waits(set);
+  sig_await_followers();
   for (;;) {
     if (!sig_inbox_empty()) sig_route();
     if (sig_take(td, set, &info)) break;

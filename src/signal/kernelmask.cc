@@ -4,7 +4,9 @@
 #include <time.h>
 
 #include "../../arch/rawcall.h"
+#include "../lwkt/clock.h"
 #include "../lwkt/rfork.h"
+#include "../lwkt/spinlock.h"
 #include "../sysport/tid.h"
 #include "broadcast.h"
 
@@ -174,6 +176,29 @@ void sig_kernel_mask_set(uint64_t mask) {
 }
 
 void sig_kernel_mask_restore() { sig_set_rfork_mask(); }
+
+namespace {
+
+// Whether gd may have taken, or may yet take, what the last change keeps from it.
+bool lags(globaldata* gd) {
+  return load_acquire(&gd->gd_ktid) > 0 && load_acquire(&gd->gd_deaf) == 0 &&
+         load_acquire(&gd->gd_maskseen) != __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE);
+}
+
+}  // namespace
+
+void sig_await_followers() {
+  if (!smp) return;
+  constexpr uint64_t kMost = 20'000'000;  // one that can't run for longer has taken nothing
+  uint64_t deadline = 0;
+  globaldata* self = mygd();
+  for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
+    if (gd == self || !lags(gd) || in_trap(gd)) continue;
+    rfork_interrupt(gd);
+    if (deadline == 0) deadline = clock_monotonic() + kMost;
+    while (lags(gd) && !in_trap(gd) && clock_monotonic() < deadline) spin_yield();
+  }
+}
 
 // ---- held while their LWKT has yet to take the last one --------------------------------------------
 

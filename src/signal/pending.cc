@@ -238,6 +238,7 @@ bool route(sigqueue_entry* e) {
 
 void sig_route() {
   mygd()->gd_ast = 0;
+  Guard g(siglock);  // who finds the inbox empty, and then takes the lock, must find what was in it
   sigqueue_entry* list = __atomic_exchange_n(&inbox, nullptr, __ATOMIC_SEQ_CST);
   sigqueue_entry* ordered = nullptr;
   while (list != nullptr) {
@@ -246,7 +247,6 @@ void sig_route() {
     ordered = list;
     list = next;
   }
-  Guard g(siglock);
   while (ordered != nullptr) {
     sigqueue_entry* e = ordered;
     ordered = e->next;

@@ -86,6 +86,9 @@ void sig_kernel_mask_restore();
 void sig_set_rfork_mask();
 void sig_follow_mask();  // the same, if it has changed since the calling rfork was here last
 extern uint32_t sig_mask_changes;
+// Before a look at what is pending: what another rfork that runs has taken in spite of the last change is in the
+// inbox after it.
+void sig_await_followers();
 uint64_t sig_kernel_mask();  // what this rfork blocks in the kernel while it runs LWKTs
 // The same two for an rfork that has come by a cpu, which looks into the inbox, too; and for one that has none now.
 void sig_begin_with_cpu();
