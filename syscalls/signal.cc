@@ -98,14 +98,24 @@ int sys_rt_sigprocmask(union sysunion* m) {
   return a[2] != 0 && user_store64(reinterpret_cast<uint64_t*>(a[2]), old) != 0 ? EFAULT : 0;
 }
 
+namespace {
+uint64_t pending_in_kernel() {
+  uint64_t set = 0;
+  raw2(SYS_rt_sigpending, reinterpret_cast<long>(&set), 8);
+  return set;
+}
+}  // namespace
+
 int sys_rt_sigpending(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   if (a[1] > kSetSize) return EINVAL;
   thread* td = curthread();
-  sig_await_followers();
-  uint64_t kernel = 0;
-  raw2(SYS_rt_sigpending, reinterpret_cast<long>(&kernel), 8);
-  uint64_t set = (sig_pending_for(td) | kernel) & td->td_sigmask;
+  sig_see_sent(td->td_sigmask);
+  // In both orders, since another rfork may just be moving one from here to there, or back.
+  uint64_t kernel = pending_in_kernel();
+  uint64_t set = sig_pending_for(td) | kernel;
+  if (smp) set |= pending_in_kernel();
+  set &= td->td_sigmask;
   m->sm.sm_result = 0;
   return user_copy(reinterpret_cast<void*>(a[0]), &set, a[1]) != 0 ? EFAULT : 0;
 }
@@ -159,7 +169,7 @@ int sys_rt_sigtimedwait(union sysunion* m) {
   td->td_sigwait = set;  // from here on td is chosen for these though it blocks them
   if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);
   sig_waits(set);
-  sig_await_followers();
+  sig_see_sent(set);
   for (;;) {
     if (!sig_inbox_empty()) sig_route();
     if (sig_take(td, set, &info)) break;
@@ -175,6 +185,7 @@ int sys_rt_sigtimedwait(union sysunion* m) {
     }
     int64_t why = sched_sleep_interruptible();
     if (deadline != kNever) timer_cancel(td);
+    if (!sig_inbox_empty()) sig_route();  // what has come in time
     if (sig_take(td, set, &info)) break;
     if (why == -ETIMEDOUT) {
       error = EAGAIN;

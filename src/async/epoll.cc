@@ -101,6 +101,7 @@ void prefetch_waiters(const Taken& t, int from) {
   const fdwaiter* w[kGroup];
   for (int i = 0; i < n; i++) w[i] = waiter_of(t, from + i);
   for (int i = 0; i < n; i++) {
+    if (w[i] == nullptr) continue;
     cpu_prefetch(w[i]);
     cpu_prefetch(w[i] + 1);
   }

@@ -19,9 +19,10 @@ inline void sched_block(thread* td) { store_release(&td->td_state, TDS_BLOCKED);
 // Ends td's sleep with `why` (0 or -errno) in td_wakeval. Of several callers one wins and gets
 // true; td runs once. Any cpu, or an rfork without one.
 bool lwkt_wake(thread* td, int64_t why);
-// Fetches into the cache what td, which is parked or queued, will touch when it goes on.
+// Fetches into the cache what td, which is parked or queued, will touch when it goes on. It may have gone on or
+// even ended by now on another cpu: its structure stays readable (slab.cc unmaps no small chunk), and the rest is only asked for.
 void sched_prefetch_stack(const thread* td);
-// The same for many: begins with the translations of all their pages, which this overlaps.
+// Before that, for several: has the pages of their stacks and TCBs translated, all at once (cpu_prefetch).
 void sched_prefetch_pages(const thread* const* td, uint32_t n);
 
 // Sleeps until lwkt_wake: to be called after sched_block. Returns td_wakeval. May go on upon

@@ -6,7 +6,6 @@
 #include "../../arch/rawcall.h"
 #include "../lwkt/clock.h"
 #include "../lwkt/rfork.h"
-#include "../lwkt/spinlock.h"
 #include "../sysport/tid.h"
 #include "broadcast.h"
 
@@ -21,6 +20,7 @@ uint32_t sig_mask_changes;
 namespace {
 
 bool tell_later;
+uint32_t last_block;  // the number of the last change that blocked something
 
 void set_mask(uint64_t mask) { raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0, 8); }
 
@@ -30,6 +30,7 @@ template <typename Mask>
 uint32_t set_mask_as_it_is(Mask mask) {
   uint32_t seen;
   do {
+    mygd()->gd_flags |= GDF_MASKLENT;  // or what interrupts this would say that it follows, and this undo it
     seen = __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE);
     set_mask(mask());
     mygd()->gd_flags &= ~GDF_MASKLENT;
@@ -111,6 +112,7 @@ void kmask_tell_later(bool later) { tell_later = later; }
 void kmask_block(uint64_t set, bool all) {
   if ((set & ~kmask) == 0) return;
   kmask |= set;
+  store_release(&last_block, sig_mask_changes + 1);
   apply(all);
 }
 
@@ -179,25 +181,35 @@ void sig_kernel_mask_restore() { sig_set_rfork_mask(); }
 
 namespace {
 
-// Whether gd may have taken, or may yet take, what the last change keeps from it.
+// Whether gd, which runs, may have taken what the last change keeps from it.
 bool lags(globaldata* gd) {
-  return load_acquire(&gd->gd_ktid) > 0 && load_acquire(&gd->gd_deaf) == 0 &&
-         load_acquire(&gd->gd_maskseen) != __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE);
+  if (load_acquire(&gd->gd_ktid) <= 0 || load_acquire(&gd->gd_deaf) != 0 || in_trap(gd)) return false;
+  if (load_acquire(&gd->gd_untouchable) != 0) return false;
+  return static_cast<int32_t>(load_acquire(&gd->gd_maskseen) - load_acquire(&last_block)) < 0;
+}
+
+void await_followers() {
+  bool any = false;
+  globaldata* self = mygd();
+  for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
+    if (gd == self || !lags(gd)) continue;
+    rfork_interrupt(gd);
+    any = true;
+  }
+  if (__builtin_expect(!any, 1)) return;
+  constexpr uint64_t kPatience = 20'000'000;
+  uint64_t deadline = clock_monotonic() + kPatience;
+  for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
+    while (gd != self && lags(gd) && clock_monotonic() < deadline) spin_yield();
+  }
 }
 
 }  // namespace
 
-void sig_await_followers() {
+void sig_see_sent(uint64_t set) {
   if (!smp) return;
-  constexpr uint64_t kMost = 20'000'000;  // one that can't run for longer has taken nothing
-  uint64_t deadline = 0;
-  globaldata* self = mygd();
-  for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
-    if (gd == self || !lags(gd) || in_trap(gd)) continue;
-    rfork_interrupt(gd);
-    if (deadline == 0) deadline = clock_monotonic() + kMost;
-    while (lags(gd) && !in_trap(gd) && clock_monotonic() < deadline) spin_yield();
-  }
+  await_followers();
+  kmask_collect(set & sig_come_here() & ~(load_bits(&kmask) | sigbit(kIpiSignal)));
 }
 
 // ---- held while their LWKT has yet to take the last one --------------------------------------------
