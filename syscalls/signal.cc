@@ -110,7 +110,7 @@ int sys_rt_sigpending(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   if (a[1] > kSetSize) return EINVAL;
   thread* td = curthread();
-  sig_see_sent(td->td_sigmask);
+  sig_await_followers();
   // In both orders, since another rfork may just be moving one from here to there, or back.
   uint64_t kernel = pending_in_kernel();
   uint64_t set = sig_pending_for(td) | kernel;
@@ -169,7 +169,7 @@ int sys_rt_sigtimedwait(union sysunion* m) {
   td->td_sigwait = set;  // from here on td is chosen for these though it blocks them
   if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);
   sig_waits(set);
-  sig_see_sent(set);
+  sig_await_followers();
   for (;;) {
     if (!sig_inbox_empty()) sig_route();
     if (sig_take(td, set, &info)) break;
@@ -198,6 +198,7 @@ int sys_rt_sigtimedwait(union sysunion* m) {
     }
   }
   td->td_sigwait = 0;
+  sig_pass_to_takers(set);
   sig_recalc(td);
   if ((set & load_bits(&sig_fd_reads)) != 0) sig_leave(set);
   if (error != 0) return error;

@@ -185,9 +185,9 @@ void sig_capture_own(uint64_t set) {
   set_settled(settled);
 }
 
-uint64_t sig_come_here() { return load_bits(&installed); }
-
-bool sig_comes_here(int sig) { return (sig_come_here() & sigbit(sig)) != 0; }
+bool sig_comes_here(int sig) {
+  return (load_bits(&installed) & sigbit(sig)) != 0;
+}
 
 namespace {
 // What of these is ignored, waits in the kernel or is to come, shall come here. `waiting`: td_sigwait says so already.

@@ -30,7 +30,6 @@ template <typename Mask>
 uint32_t set_mask_as_it_is(Mask mask) {
   uint32_t seen;
   do {
-    mygd()->gd_flags |= GDF_MASKLENT;  // or what interrupts this would say that it follows, and this undo it
     seen = __atomic_load_n(&sig_mask_changes, __ATOMIC_ACQUIRE);
     set_mask(mask());
     mygd()->gd_flags &= ~GDF_MASKLENT;
@@ -188,7 +187,10 @@ bool lags(globaldata* gd) {
   return static_cast<int32_t>(load_acquire(&gd->gd_maskseen) - load_acquire(&last_block)) < 0;
 }
 
-void await_followers() {
+}  // namespace
+
+void sig_await_followers() {
+  if (!smp) return;
   bool any = false;
   globaldata* self = mygd();
   for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
@@ -202,14 +204,6 @@ void await_followers() {
   for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
     while (gd != self && lags(gd) && clock_monotonic() < deadline) spin_yield();
   }
-}
-
-}  // namespace
-
-void sig_see_sent(uint64_t set) {
-  if (!smp) return;
-  await_followers();
-  kmask_collect(set & sig_come_here() & ~(load_bits(&kmask) | sigbit(kIpiSignal)));
 }
 
 // ---- held while their LWKT has yet to take the last one --------------------------------------------

@@ -386,10 +386,13 @@ void sig_after_change(thread* td, uint64_t added, uint64_t removed) {
   sig_take_back(removed);  // another LWKT may have left them meanwhile
   if ((added & sig_fd_reads) != 0 && (td->td_sigmask & kNptlSignals) == 0) sig_leave(added);
   if (((td->td_sigpend | load_bits(&sig_process_pend)) & removed) != 0) sig_recalc(td);
-  // What is pending for the process and newly blocked here may be somebody else's.
-  if ((load_bits(&sig_process_pend) & added) == 0) return;
+  sig_pass_to_takers(added);
+}
+
+void sig_pass_to_takers(uint64_t set) {
+  if ((load_bits(&sig_process_pend) & set) == 0) return;
   Guard g(siglock);
-  notify_takers(added);
+  notify_takers(set);
 }
 
 void sig_thread_gone(thread* td) {

@@ -86,9 +86,9 @@ void sig_kernel_mask_restore();
 void sig_set_rfork_mask();
 void sig_follow_mask();  // the same, if it has changed since the calling rfork was here last
 extern uint32_t sig_mask_changes;
-// Before a look at what of `set` is pending: what another rfork is to take, or has taken in spite of the last change,
-// is in the inbox after it. Those in traps are not awaited, nor one that can't run for 20 ms.
-void sig_see_sent(uint64_t set);
+// Before a look at what is pending: what another rfork that runs has taken though the last change keeps it for
+// the kernel is in the inbox after it. Those in traps are not awaited, nor one that can't run for 20 ms.
+void sig_await_followers();
 uint64_t sig_kernel_mask();  // what this rfork blocks in the kernel while it runs LWKTs
 // The same two for an rfork that has come by a cpu, which looks into the inbox, too; and for one that has none now.
 void sig_begin_with_cpu();
@@ -136,7 +136,6 @@ void sig_drop_held(int sig);      // of a standard one that is taken only one wa
 void sig_pass_on_left();
 void sig_reset_to_default(int sig);  // SA_RESETHAND
 // The signal comes to libcr (else the kernel ignores it, or holds it back because it was blocked).
-uint64_t sig_come_here();
 bool sig_comes_here(int sig);
 // Drops what the kernel holds back of these: for an LWKT that has not blocked them they were ignored.
 void sig_drop_ignored(uint64_t set);
@@ -151,6 +150,8 @@ uint64_t sig_never_blocked();  // in the kernel: SIGTRAP's bit then
 extern uint64_t sig_process_pend;  // pending for the process. Bits: read without a lock
 bool sig_before_change(uint64_t added, uint64_t removed, uint64_t mask);  // not all are plain. False: all is done
 void sig_after_change(thread* td, uint64_t added, uint64_t removed);  // some of these are held or pending, or were noted
+// What of these is pending for the process may be somebody else's, now that the caller is not open for them any more.
+void sig_pass_to_takers(uint64_t set);
 
 // Inlined, and few instructions where nothing is held or pending: it is most of the answer to rt_sigprocmask.
 inline void sig_setmask(thread* td, uint64_t mask) {

@@ -309,6 +309,40 @@ static void sigwait_takes(void) {
   puts("ok");
 }
 
+static void* open_for_usr2(void* arg) {
+  (void)arg;
+  block(SIGUSR2, SIG_UNBLOCK);
+  for (int i = 0; i < 400 && got == 0; i++) sleep_ms(5);
+  return NULL;
+}
+static void* send_both(void* arg) {
+  (void)arg;
+  sleep_ms(50);
+  CHECK(kill(getpid(), SIGUSR2) == 0 && kill(getpid(), SIGUSR1) == 0);
+  return NULL;
+}
+/* Both wake it. It takes one; the other is somebody's who doesn't block it. */
+static void what_a_waiter_leaves_goes_to_who_has_it_open(void) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  sigaddset(&set, SIGUSR2);
+  handle(SIGUSR2, on_signal, 0);
+  pthread_sigmask(SIG_BLOCK, &set, NULL);
+  pthread_t open, sender;
+  CHECK(pthread_create(&open, NULL, open_for_usr2, NULL) == 0);
+  CHECK(pthread_create(&sender, NULL, send_both, NULL) == 0);
+  struct timespec most = {3, 0};
+  int first = sigtimedwait(&set, NULL, &most);
+  pthread_join(sender, NULL);
+  if (first == SIGUSR2) { /* it ran between the two */
+    got = 1;
+    CHECK(sigtimedwait(&set, NULL, &most) == SIGUSR1);
+  }
+  pthread_join(open, NULL);
+  printf("%d\n", got);
+}
+
 static void* wait_for_usr1(void* arg) {
   sigset_t set;
   int sig;
@@ -710,7 +744,7 @@ static const struct test_case cases[] = {
     CASE(read_says_eintr_alone), CASE(sleep_says_eintr), CASE(alternate_stack),
     CASE(overflow_is_survived_on_altstack), CASE(fault_handler_and_siglongjmp),
     CASE(fault_handler_repairs), CASE(bad_pointers_give_efault), CASE(sigsuspend_waits),
-    CASE(sigwait_takes), CASE(sigwait_thread_takes_process_signal),
+    CASE(sigwait_takes), CASE(what_a_waiter_leaves_goes_to_who_has_it_open), CASE(sigwait_thread_takes_process_signal),
     CASE(pthread_kill_reaches_its_thread), CASE(pthread_kill_reaches_a_busy_thread),
     CASE(timer_signals), CASE(timer_signals_beside_threads), CASE(alarm_ends_process),
     CASE(nested_handlers), CASE(reset_hand_and_nodefer), CASE(sigchld_handler_reaps),
