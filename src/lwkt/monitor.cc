@@ -217,13 +217,12 @@ bool cpu_in_trap() {
   return false;
 }
 
-// When a look is due: after `interval` or, where that is too long for timers, once one is late;
+// When a look is due: after `interval` or, where that is too long for the timer at `deadline`, once that is late;
 // never sooner than kFast, or a timer that nobody can serve yet would make it spin. Or at the end of a slice.
-uint64_t next_look(uint64_t interval) {
+uint64_t next_look(uint64_t interval, uint64_t deadline) {
   uint64_t now = clock_monotonic();
   uint64_t until = interval == kNever ? kNever : now + interval;
   if (interval <= kGrace) return until;
-  uint64_t deadline = sched_hooks.timer_next();
   if (deadline != kNever && !cpu_in_trap()) deadline += grace;
   uint64_t end = first_slice_end();
   if (end < deadline) deadline = end;
@@ -234,7 +233,7 @@ uint64_t next_look(uint64_t interval) {
 // Sleeps until the next look or until somebody asks for more than `level`.
 void pause_for(uint32_t level, uint64_t interval) {
   uint64_t first = sched_hooks.timer_next();
-  uint64_t until = next_look(interval);
+  uint64_t until = next_look(interval, first);
   __atomic_store_n(&wake_at, until, __ATOMIC_SEQ_CST);
   // Whoever armed an earlier timer before that line may have seen the old wake_at.
   if (sched_hooks.timer_next() < first) return;
