@@ -247,6 +247,7 @@ CR_API void lwkt_schedule(thread_t td) { lwkt_wake(td, 0); }
 CR_API int lwkt_setcpu_self(int cpuid) {
   if (cpuid < 0 || cpuid >= ncpus) return EINVAL;
   if (cpuid == mycpu()->c_id) return 0;
+  rfork_several();
   globaldata* gd = mygd();
   thread* td = gd->gd_curthread;
   td->td_state = TDS_RUNNABLE;

@@ -528,14 +528,18 @@ void sched_init(int ncpus_wanted, thread* main_td) {
   set_altstack(gd);
 }
 
-namespace {
-
-void made() {
-  mycpu()->c_nmade++;
+void rfork_several() {
   if (monitor_running()) return;
   sched_hooks.threads_start();
   if (ncpus > 1) smp = true;
   monitor_start();
+}
+
+namespace {
+
+void made() {
+  mycpu()->c_nmade++;
+  rfork_several();
 }
 
 inline constexpr uint64_t kOneWorker = 1ull << 32 | 1;

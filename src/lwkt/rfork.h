@@ -12,8 +12,10 @@ void rfork_work_queued(uint32_t n);
 void rfork_kick();
 // td, which has left its stack, goes on upon cpu td_migrate.
 void rfork_migrate(thread* td);
-// Makes `c` run if it never has.
+// Makes `c` run if it never has. Before that: rfork_several.
 void rfork_start_cpu(cpu* c);
+// There will be more than one LWKT, or more than one cpu: what that needs is made ready.
+void rfork_several();
 // Wakes `c` if its holder sleeps.
 void rfork_wake_cpu(cpu* c);
 
