@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 
 #include "../../arch/rawcall.h"
+#include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
 #include "../lwkt/spinlock.h"
 
@@ -171,6 +172,7 @@ void count_wakes(uint64_t now, uint32_t n) {
 uint64_t timer_next() { return load_deadline(&sched_timer_first); }
 
 bool timer_arm(thread* td, uint64_t deadline) {
+  KASSERT(deadline != kNever);
   bool first_now;
   {
     Guard g(lock);
@@ -182,6 +184,8 @@ bool timer_arm(thread* td, uint64_t deadline) {
     td->td_deadline = deadline;
     uint64_t slack = crowd.crowded ? td->td_slack * kCrowdedSlack : td->td_slack;
     if (slack > UINT32_MAX) slack = UINT32_MAX;  // 4 s: to wake early is always right
+    // Or the sum would begin again at 0, and nothing behind it would ever go off.
+    if (slack > kNever - 1 - deadline) slack = kNever - 1 - deadline;
     sift_up(count++, {deadline + slack, handle, static_cast<uint32_t>(slack)});
     publish();
     first_now = heap[kPad].handle == handle;

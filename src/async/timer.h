@@ -30,7 +30,7 @@ namespace cr {
 // When the first timer must go off, ns of CLOCK_MONOTONIC; kNever if none. Any rfork.
 uint64_t timer_next();
 
-// Wakes td with -ETIMEDOUT at `deadline` or as much later as its slack allows. False: no memory
+// Wakes td with -ETIMEDOUT at `deadline` (not kNever) or as much later as its slack allows. False: no memory
 // for the heap.
 bool timer_arm(thread* td, uint64_t deadline);
 // Takes td out if it is still in.

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -176,6 +177,80 @@ static void timed_locks_give_up_together(void) {
   puts("ok");
 }
 
+// Of a crowd of waiters some are due within the second, the others not for hours or for years: these are
+// woken by hand before, in another order than they came, so that the queue loses what stands anywhere in it.
+static sem_t woken_by_hand[SLEEPERS];
+static void* wait_long_or_short(void* arg) {
+  intptr_t i = (intptr_t)arg;
+  if (i % 3 != 0) {
+    int64_t years = sizeof(time_t) == 8 ? 100 : 5;  // 32 bits of seconds end in 2038
+    int64_t ms = i % 3 == 1 ? 3600000ll * i : years * 365 * 86400000;
+    struct timespec ts = in_ms(CLOCK_REALTIME, ms);
+    CHECK(sem_timedwait(&woken_by_hand[i], &ts) == 0);
+    ts = in_ms(CLOCK_REALTIME, 1 + i * 7 % 300);
+    CHECK(sem_timedwait(&woken_by_hand[i], &ts) == -1 && errno == ETIMEDOUT);
+    return NULL;
+  }
+  for (int64_t ms = i % 50; ms < 700; ms += 100 + i) {
+    int64_t before = now_ns();
+    sleep_ms(ms);
+    CHECK(now_ns() - before >= ms * 1000000);
+  }
+  return NULL;
+}
+
+static void* wake_by_hand(void* arg) {
+  sleep_ms(120);
+  for (int i = 0; i < SLEEPERS; i++) CHECK(sem_post(&woken_by_hand[i * 7 % SLEEPERS]) == 0);
+  return arg;
+}
+
+static void a_crowd_waits_for_near_and_far_deadlines(void) {
+  pthread_t t;
+  for (int i = 0; i < SLEEPERS; i++) CHECK(sem_init(&woken_by_hand[i], 0, 0) == 0);
+  int64_t before = now_ms();
+  CHECK(pthread_create(&t, NULL, wake_by_hand, NULL) == 0);
+  run_threads(SLEEPERS, wait_long_or_short);
+  CHECK(pthread_join(t, NULL) == 0);
+  CHECK(now_ms() - before < 20000);  // the last is due after some three seconds
+  puts("ok");
+}
+
+static void* sleep_a_second(void* arg) {
+  sleep_ms(1000 + (intptr_t)arg);
+  return NULL;
+}
+
+// While a crowd sleeps nothing computes.
+static void a_crowd_that_sleeps_takes_no_cpu_time(void) {
+  struct timespec used;
+  run_threads(SLEEPERS, sleep_a_second);
+  CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) == 0);
+  CHECK(used.tv_sec == 0);
+  puts("ok");
+}
+
+static void* sleep_a_while(void* arg) {
+  sleep_ms(100 + 2 * (intptr_t)arg);
+  return NULL;
+}
+
+// The timers of its parent's threads are not a child's, and its own crowd finds its queue empty.
+static void a_child_of_a_crowd_sleeps_by_itself(void) {
+  static pthread_t t[SLEEPERS];
+  for (intptr_t i = 0; i < SLEEPERS; i++) CHECK(pthread_create(&t[i], NULL, sleep_a_while, (void*)i) == 0);
+  sleep_ms(50);
+  pid_t child = fork();
+  if (child == 0) {
+    for (int i = 0; i < 2; i++) run_threads(SLEEPERS - 100 * i, sleep_a_while);
+    _exit(7);
+  }
+  for (int i = 0; i < SLEEPERS; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  int status;
+  CHECK(waitpid(child, &status, 0) == child);
+  printf("%d\n", WEXITSTATUS(status));
+}
+
 static const struct test_case cases[] = {
     CASE(no_sleep_ends_early),
     CASE(sleepers_wake_in_the_order_of_their_deadlines),
@@ -185,5 +260,8 @@ static const struct test_case cases[] = {
     CASE(a_sleeper_wakes_beside_threads_that_compute),
     CASE(a_sleeper_wakes_beside_threads_that_only_trap),
     CASE(timed_locks_give_up_together),
+    CASE(a_crowd_waits_for_near_and_far_deadlines),
+    CASE(a_crowd_that_sleeps_takes_no_cpu_time),
+    CASE(a_child_of_a_crowd_sleeps_by_itself),
 };
 CASE_MAIN(cases)
