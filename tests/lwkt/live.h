@@ -9,6 +9,7 @@
 #include <libcr/token.h>
 
 #include <errno.h>
+#include <time.h>
 
 #include "../../src/lwkt/sched.h"
 
@@ -45,6 +46,12 @@ class Lwkt {
   thread_t td_ = nullptr;
   int error_;
 };
+
+inline uint64_t now_ns() {
+  timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(ts.tv_nsec);
+}
 
 template <typename T>
 T get(const T& v) {

@@ -1,19 +1,11 @@
 // Waits on ports with a deadline, against replies and requests that come about then.
 #include <catch2/catch.hpp>
 
-#include <time.h>
-
 #include "live.h"
 
 using namespace live;
 
 namespace {
-
-uint64_t now_ns() {
-  timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(ts.tv_nsec);
-}
 
 // A target that keeps what it is sent; the reply is somebody else's.
 struct Held {
