@@ -391,7 +391,7 @@ int with_timespec(uint32_t nr, uint64_t at, bool micro, Call call) {
   }
   if (!t.set(ts.tv_sec, ts.tv_nsec)) return EINVAL;
   int error = call(t);
-  ts = t.rest();
+  if (t.deadline != kNever) ts = t.rest();  // of centuries hardly less is left
   if (micro) ts.tv_nsec /= 1000;
   user_timespec_store(nr, at, ts);  // a read-only time is no error
   return error;

@@ -23,14 +23,21 @@
 
 namespace cr {
 
+namespace {
+inline constexpr uint64_t kLongest = INT64_MAX;  // ns: the kernel's clocks end there
+}
+
 uint64_t time_deadline(const __kernel_timespec& ts, bool relative, bool realtime) {
-  if (ts.tv_sec > kForeverSeconds) return kNever;
-  uint64_t ns = timespec_ns(ts);
+  if (ts.tv_sec >= static_cast<int64_t>(kLongest / kSecond)) return kNever;
+  uint64_t ns = static_cast<uint64_t>(ts.tv_sec) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
+  if (!relative && !realtime) return ns;
   uint64_t now = clock_monotonic();
-  if (relative) return now + ns;
-  if (!realtime) return ns;
-  uint64_t real = clock_realtime();
-  return ns <= real ? now : now + (ns - real);
+  if (!relative) {
+    uint64_t real = clock_realtime();
+    if (ns <= real) return now;
+    ns -= real;
+  }
+  return ns < kLongest - now ? now + ns : kNever;
 }
 
 namespace {
@@ -52,7 +59,8 @@ int sleep_until(uint64_t deadline) {
 int report_rest(uint32_t nr, uint64_t rem, uint64_t deadline) {
   if (rem == 0) return EINTR;
   uint64_t now = clock_monotonic();
-  uint64_t left = deadline > now ? deadline - now : 0;
+  uint64_t end = deadline < kLongest ? deadline : kLongest;
+  uint64_t left = end > now ? end - now : 0;
   return user_timespec_store(nr, rem, timespec_of(left)) != 0 ? EFAULT : EINTR;
 }
 

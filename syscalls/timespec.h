@@ -25,7 +25,7 @@ inline __kernel_timespec timespec_of(uint64_t ns) {
   return {static_cast<int64_t>(ns / kSecond), static_cast<int64_t>(ns % kSecond)};
 }
 
-// A program's timeout as ns of CLOCK_MONOTONIC (time.cc).
+// A valid one, a program's, as ns of CLOCK_MONOTONIC; kNever if the kernel's clocks end before (time.cc).
 uint64_t time_deadline(const __kernel_timespec& ts, bool relative, bool realtime);
 
 }  // namespace cr

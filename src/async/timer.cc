@@ -25,6 +25,8 @@ inline constexpr int32_t kFanout = 4;
 inline constexpr int32_t kPad = kFanout - 1;  // in front of the root: brings siblings into a line
 inline constexpr int32_t kBatch = 32;
 
+inline constexpr uint64_t kForever = 1ull << 63;  // ns: 292 years after the machine's start
+
 inline constexpr uint64_t kWindow = 10'000'000;  // ns over which wakes are counted
 inline constexpr uint32_t kCrowded = 400;        // wakes in a window: the slack grows,
 inline constexpr uint32_t kSparse = 200;         // and shrinks again
@@ -172,7 +174,7 @@ void count_wakes(uint64_t now, uint32_t n) {
 uint64_t timer_next() { return load_deadline(&sched_timer_first); }
 
 bool timer_arm(thread* td, uint64_t deadline) {
-  KASSERT(deadline != kNever);
+  if (deadline >= kForever) return true;  // the sum with the slack might begin again at 0, before all others
   bool first_now;
   {
     Guard g(lock);
@@ -184,8 +186,6 @@ bool timer_arm(thread* td, uint64_t deadline) {
     td->td_deadline = deadline;
     uint64_t slack = crowd.crowded ? td->td_slack * kCrowdedSlack : td->td_slack;
     if (slack > UINT32_MAX) slack = UINT32_MAX;  // 4 s: to wake early is always right
-    // Or the sum would begin again at 0, and nothing behind it would ever go off.
-    if (slack > kNever - 1 - deadline) slack = kNever - 1 - deadline;
     sift_up(count++, {deadline + slack, handle, static_cast<uint32_t>(slack)});
     publish();
     first_now = heap[kPad].handle == handle;

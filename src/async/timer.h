@@ -7,8 +7,8 @@
 //
 // Timer slack, as the kernel has it: a timer may go off from its deadline on and must by its
 // deadline plus the LWKT's slack (td_slack: 50 us unless the program asked for another with
-// PR_SET_TIMERSLACK). The heap is ordered by the latter, and whoever runs the timers takes all
-// whose deadline has passed: so one wake-up of an idle cpu serves all that fall into one slack.
+// PR_SET_TIMERSLACK). The heap is ordered by the latter, and whoever runs the timers takes its
+// first ones for as long as their deadlines have passed: so one wake-up of an idle cpu serves all that fall into one slack.
 // The rforks' own slack in the kernel is nothing: their sleeps end when timer_next says.
 //
 // When deadlines crowd (more than 40,000 a second) the slack counts eight times. A wake-up of an
@@ -30,8 +30,8 @@ namespace cr {
 // When the first timer must go off, ns of CLOCK_MONOTONIC; kNever if none. Any rfork.
 uint64_t timer_next();
 
-// Wakes td with -ETIMEDOUT at `deadline` (not kNever) or as much later as its slack allows. False: no memory
-// for the heap.
+// Wakes td with -ETIMEDOUT at `deadline` or as much later as its slack allows; one that lies centuries ahead, kNever
+// among them, arms nothing. False: no memory for the heap.
 bool timer_arm(thread* td, uint64_t deadline);
 // Takes td out if it is still in.
 void timer_cancel(thread* td);

@@ -223,7 +223,7 @@ uint64_t next_look(uint64_t interval, uint64_t deadline) {
   uint64_t now = clock_monotonic();
   uint64_t until = interval == kNever ? kNever : now + interval;
   if (interval <= kGrace) return until;
-  if (!cpu_in_trap()) deadline = deadline < kNever - grace ? deadline + grace : kNever;
+  if (!cpu_in_trap() && deadline != kNever) deadline += grace;
   uint64_t end = first_slice_end();
   if (end < deadline) deadline = end;
   if (deadline < now + kFast) deadline = now + kFast;

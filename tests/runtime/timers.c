@@ -251,6 +251,37 @@ static void a_child_of_a_crowd_sleeps_by_itself(void) {
   printf("%d\n", WEXITSTATUS(status));
 }
 
+// Who sleeps until the end of time has no timer that others' could stand behind.
+static const struct timespec end_of_time = {
+    .tv_sec = (time_t)(sizeof(time_t) == 8 ? INT64_MAX : INT32_MAX), .tv_nsec = 999999999};
+static void* sleep_for_ever(void* arg) {
+  struct timespec rest = {0, 0};
+  int error = clock_nanosleep(CLOCK_MONOTONIC, 0, &end_of_time, &rest);
+  int64_t years = rest.tv_sec / (365 * 86400);
+  printf("%s, %d years left\n", strerror(error), (int)years);
+  return arg;
+}
+static void* sleep_until_the_end(void* arg) {
+  printf("%s\n", strerror(clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &end_of_time, NULL)));
+  return arg;
+}
+static void on_usr1(int sig) { (void)sig; }
+
+static void a_sleep_for_ever_holds_nobody_up(void) {
+  pthread_t long_one, longest;
+  sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_usr1}, NULL);
+  CHECK(pthread_create(&long_one, NULL, sleep_for_ever, NULL) == 0);
+  CHECK(pthread_create(&longest, NULL, sleep_until_the_end, NULL) == 0);
+  int64_t before = now_ms();
+  for (int i = 0; i < 20; i++) sleep_ms(5);
+  run_threads(20, sleep_a_while);
+  CHECK(now_ms() - before < 5000);
+  CHECK(pthread_kill(long_one, SIGUSR1) == 0);
+  CHECK(pthread_join(long_one, NULL) == 0);
+  CHECK(pthread_kill(longest, SIGUSR1) == 0);
+  CHECK(pthread_join(longest, NULL) == 0);
+}
+
 static const struct test_case cases[] = {
     CASE(no_sleep_ends_early),
     CASE(sleepers_wake_in_the_order_of_their_deadlines),
@@ -263,5 +294,6 @@ static const struct test_case cases[] = {
     CASE(a_crowd_waits_for_near_and_far_deadlines),
     CASE(a_crowd_that_sleeps_takes_no_cpu_time),
     CASE(a_child_of_a_crowd_sleeps_by_itself),
+    CASE(a_sleep_for_ever_holds_nobody_up),
 };
 CASE_MAIN(cases)
