@@ -256,6 +256,8 @@ namespace {
   auto op = static_cast<uint32_t>(a[1]);
   auto value = static_cast<uint32_t>(a[2]);
   uint32_t cmd = op & FUTEX_CMD_MASK;
+  bool realtime = (op & FUTEX_CLOCK_REALTIME) != 0;
+  if (realtime && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_WAIT_REQUEUE_PI && cmd != FUTEX_LOCK_PI2) return ENOSYS;
   if ((addr & 3) != 0) return EINVAL;
   bool ours = (op & FUTEX_PRIVATE_FLAG) != 0 || !shared_contains(addr);
   if (!ours) return futex_shared(m, cmd);
@@ -266,7 +268,6 @@ namespace {
     if (cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET) return wait_alone(m, cmd);
     return cmd == FUTEX_WAIT_REQUEUE_PI ? sysport_trap_sleep(m) : sysport_trap(m);
   }
-  bool realtime = (op & FUTEX_CLOCK_REALTIME) != 0;
   uint64_t timeout = a[3];
   uint32_t nr = m->sm.sm_nr;
   uint64_t deadline = kNever;

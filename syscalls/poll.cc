@@ -234,9 +234,9 @@ int poll_until(union sysunion* m, const Timeout& t, Trap trap) {
   }
   int r = set.wait(t.deadline);
   if (r == kOfferTrap) return trap(m, t);
-  if (r < 0) return -r;
+  if (r < 0 && r != -ERESTARTNOHAND) return -r;
   for (uint32_t i = 0; i < n; i++) {
-    auto revents = static_cast<uint16_t>(r == 0 ? 0 : set.fds()[i].revents);
+    auto revents = static_cast<uint16_t>(r <= 0 ? 0 : set.fds()[i].revents);
     if (user_copy(&user[i].revents, &revents, sizeof revents) != 0) return EFAULT;
   }
   return result_of(m, r);
@@ -272,7 +272,17 @@ struct FdBits {
   uint64_t place() const { return present ? reinterpret_cast<uintptr_t>(word) : 0; }
 };
 
-[[gnu::noinline]] int select_until(union sysunion* m, const Timeout& t) {
+// For what is left of its time. `micro`: a timeval.
+int select_in_kernel(union sysunion* m, const Timeout& t, bool micro) {
+  if (t.deadline != kNever) {
+    __kernel_timespec left = t.rest();
+    if (micro) left.tv_nsec /= 1000;
+    user_timespec_store(m->sm.sm_nr, m->raw.arg[4], left);
+  }
+  return sysport_trap_first(m);
+}
+
+[[gnu::noinline]] int select_until(union sysunion* m, const Timeout& t, bool micro) {
   const uint64_t* a = m->raw.arg;
   auto n = static_cast<uint32_t>(a[0]);
   if (t.none || n > kMostFds) return sysport_trap_first(m);
@@ -306,6 +316,8 @@ struct FdBits {
     total += out.keep(fd, (got & (kSelectOut | POLLERR)) != 0);
     total += ex.keep(fd, (got & POLLPRI) != 0);
   }
+  // Hung up, and nobody waits to read: poll says so for ever, select goes on waiting.
+  if (total == 0 && r > 0) return select_in_kernel(m, t, micro);
   if (!in.store(a[1], words) || !out.store(a[2], words) || !ex.store(a[3], words)) return EFAULT;
   return result_of(m, total);
 }
@@ -336,7 +348,7 @@ struct FdBits {
 template <typename Trap>
 int epoll_until(union sysunion* m, const Timeout& t, Trap trap) {
   const uint64_t* a = m->raw.arg;
-  if (t.none || !sched_others()) return trap(m, t);
+  if (t.none || !sched_others() || static_cast<int>(a[2]) <= 0) return trap(m, t);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   FdKind kind = e == nullptr ? FDK_FILE : fd_kind(e, fd);
@@ -385,8 +397,8 @@ int with_timespec(uint32_t nr, uint64_t at, bool micro, Call call) {
   if (at == 0) return call(t);
   if (user_timespec(nr, at, &ts) != 0) return EFAULT;
   if (micro) {
-    if (ts.tv_sec < 0 || ts.tv_nsec < 0) return EINVAL;
-    ts.tv_sec += ts.tv_nsec / 1'000'000;
+    // Microseconds of any number count; a sum beyond all numbers is below 0, as the kernel's.
+    __builtin_add_overflow(ts.tv_sec, ts.tv_nsec / 1'000'000, &ts.tv_sec);
     ts.tv_nsec = ts.tv_nsec % 1'000'000 * 1000;
   }
   if (!t.set(ts.tv_sec, ts.tv_nsec)) return EINVAL;
@@ -418,7 +430,7 @@ int sys_ppoll(union sysunion* m) {
 
 int sys_select(union sysunion* m) {
   if (!sched_others() || static_cast<int>(m->raw.arg[0]) < 0) return sysport_trap_first(m);
-  return with_timespec(m->sm.sm_nr, m->raw.arg[4], true, [m](const Timeout& t) { return select_until(m, t); });
+  return with_timespec(m->sm.sm_nr, m->raw.arg[4], true, [m](const Timeout& t) { return select_until(m, t, true); });
 }
 
 int sys_pselect6(union sysunion* m) {
@@ -431,7 +443,7 @@ int sys_pselect6(union sysunion* m) {
   if (p.mask_at != 0 && p.size != 8) return EINVAL;
   return with_mask(m, p.mask_at, 5, [m] {
     if (!sched_others() || static_cast<int>(m->raw.arg[0]) < 0) return sysport_trap_first(m);
-    return with_timespec(m->sm.sm_nr, m->raw.arg[4], false, [m](const Timeout& t) { return select_until(m, t); });
+    return with_timespec(m->sm.sm_nr, m->raw.arg[4], false, [m](const Timeout& t) { return select_until(m, t, false); });
   }, [m] { return select_at_once(m); });
 }
 

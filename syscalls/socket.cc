@@ -35,6 +35,8 @@ namespace cr {
 namespace {
 
 inline constexpr int kDontWait = MSG_DONTWAIT;
+// Receives that are the kernel's. To some sockets these flags mean nothing: they wait.
+inline constexpr int kOthers = MSG_OOB | MSG_ERRQUEUE;
 // Sends that are not repeated in parts.
 inline constexpr int kSendWhole = MSG_OOB | MSG_FASTOPEN | MSG_ZEROCOPY;
 // Receives whose count does not tell what is left.
@@ -67,11 +69,17 @@ int offer_rest(union sysunion* m, FdCall& c, uint64_t done) {
 // has begun; poll does until then, but for a time that is counted from the call on.
 int receive_rest_in_kernel(union sysunion* m, fdentry* e, int fd, uint64_t len) {
   fd_ask_options(e, fd);
+  // A listening socket receives nothing, and poll would wait for a connection.
+  if (raw6(SYS_recvfrom, fd, 0, 0, MSG_PEEK | kDontWait, 0, 0) == -ENOTCONN) return sysport_trap_first(m);
   if (e->rcvtimeo_ms == 0) return blocking_by_poll(m, e, fd, FD_IN);
   int there = 0;
   bool enough = raw3(SYS_ioctl, fd, FIONREAD, reinterpret_cast<long>(&there)) == 0 &&
                 static_cast<uint64_t>(there) >= len;
   return enough ? sysport_trap_first(m) : sysport_trap_sleep(m);
+}
+
+int receive_other(union sysunion* m, int flags) {
+  return (flags & kDontWait) != 0 ? sysport_trap(m) : sysport_trap_first(m);
 }
 
 void mark_passed(const kmsghdr& msg) {
@@ -314,7 +322,7 @@ int sys_recvfrom(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto flags = static_cast<int>(a[3]);
   if (!sched_others()) return sysport_trap_first(m);
-  if ((flags & (MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
+  if ((flags & kOthers) != 0) return receive_other(m, flags);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   if (e == nullptr) return sysport_trap_first(m);
@@ -345,7 +353,7 @@ int sys_recvmsg(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto flags = static_cast<int>(a[2]);
   if (!sched_others()) return sysport_trap_first(m);
-  if ((flags & (MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
+  if ((flags & (kDontWait | kOthers)) != 0) return receive_other(m, flags);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   if (e == nullptr || !fd_is_socket(fd_kind(e, fd))) return sysport_trap_first(m);
@@ -391,7 +399,7 @@ int sys_recvmmsg(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   auto flags = static_cast<int>(a[3]);
   if (!sched_others()) return sysport_trap_first(m);
-  if ((flags & (MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE)) != 0) return sysport_trap(m);
+  if ((flags & (kDontWait | kOthers)) != 0) return receive_other(m, flags);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   if (e == nullptr || !fd_is_socket(fd_kind(e, fd)) || (flags & MSG_WAITALL) != 0 || a[4] != 0) {
@@ -489,8 +497,17 @@ int accepted(union sysunion* m, int error, const fdentry* listener, FdKind kind,
   return error;
 }
 
+// What never gets a connection: the kernel says so at once.
+bool never_accepts(int fd) {
+  int listens = 0;
+  uint32_t size = sizeof listens;
+  return raw6(SYS_getsockopt, fd, SOL_SOCKET, SO_ACCEPTCONN, reinterpret_cast<long>(&listens), reinterpret_cast<long>(&size),
+              0) != 0 ||
+         listens == 0;
+}
+
 int accept_with(union sysunion* m, int flags) {
-  if (!sched_others()) return sysport_trap_first(m);
+  if (!sched_others() || (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0) return sysport_trap_first(m);
   auto fd = static_cast<int>(m->raw.arg[0]);
   fdentry* e = fd_entry(fd);
   FdKind kind = e == nullptr ? FDK_FILE : fd_kind(e, fd);
@@ -498,7 +515,7 @@ int accept_with(union sysunion* m, int flags) {
   fd_ask_options(e, fd);  // what is accepted inherits them
   if (fd_known_nonblock(e)) return accepted(m, sysport_trap(m), e, kind, flags);
   FdCall c(fd, e, FD_IN);
-  for (;;) {
+  for (bool first = true;; first = false) {
     c.note();
     if (!c.known_empty()) {
       pollfd p{c.fd, POLLIN, 0};
@@ -509,6 +526,7 @@ int accept_with(union sysunion* m, int flags) {
       }
       c.emptied();
     }
+    if (first && never_accepts(c.fd)) return c.offer(m);
     int w = c.wait(true);
     if (w == 0) continue;
     if (w == kOfferTrap) return accepted(m, c.offer(m), c.e, kind, flags);

@@ -86,9 +86,16 @@ int nowait_write(union sysunion* m, fdentry* e, int fd, IovCopy& rest) {
   }
 }
 
+// A length of nothing is answered at once, and the kernel may refuse one that it would not do in one go, by where it
+// ends. (Of vectors this is the count.)
+bool waits(const union sysunion* m) {
+  constexpr uint64_t kMost = 0x7fff'f000;  // MAX_RW_COUNT
+  return m->raw.arg[2] - 1 < kMost;
+}
+
 // The descriptor's entry if the call can be served here.
 fdentry* served(union sysunion* m, FdKind* kind) {
-  if (!sched_others() || m->raw.arg[2] == 0) return nullptr;
+  if (!sched_others() || !waits(m)) return nullptr;
   auto fd = static_cast<int>(m->raw.arg[0]);
   fdentry* e = fd_entry(fd);
   if (e == nullptr) return nullptr;
@@ -115,7 +122,7 @@ namespace {
 
 // The calls on sockets, known as such, are told from the others first, and by functions of few registers.
 bool is_known_socket(const union sysunion* m, const fdentry* e, FdKind last) {
-  return e != nullptr && e->kind >= FDK_TCP && e->kind <= last && m->raw.arg[2] != 0 && sched_others();
+  return e != nullptr && e->kind >= FDK_TCP && e->kind <= last && waits(m) && sched_others();
 }
 
 [[gnu::noinline]] int read_from(union sysunion* m) {

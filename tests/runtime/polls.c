@@ -71,6 +71,51 @@ static void timeouts_side_by_side(void) {
   for (int i = 0; i < 20; i++) finish(t[i]);
   puts("ok");
 }
+static void* sleep_beside(void* arg) {
+  sleep_ms(300);
+  return arg;
+}
+
+/* What is hung up says so to poll whatever it was asked for; a select that asks for room or for exceptions waits on. */
+static void select_waits_on_for_what_is_hung_up(void) {
+  int fds[2];
+  pthread_t t = start(sleep_beside, NULL);
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0 && close(fds[1]) == 0);
+  fd_set set;
+  FD_ZERO(&set);
+  FD_SET(fds[0], &set);
+  struct timeval tv = {0, 60000};
+  int64_t from = now_ms();
+  CHECK(select(fds[0] + 1, NULL, NULL, &set, &tv) == 0 && now_ms() - from >= 59);
+  FD_SET(fds[0], &set);
+  struct timespec ts = {0, 60000000};
+  from = now_ms();
+  CHECK(pselect(fds[0] + 1, NULL, NULL, &set, &ts, NULL) == 0 && now_ms() - from >= 59);
+  FD_SET(fds[0], &set);
+  CHECK(select(fds[0] + 1, &set, NULL, NULL, NULL) == 1);
+  CHECK(pthread_join(t, NULL) == 0);
+  puts("ok");
+}
+
+static void calls_that_can_t_wait_say_so_beside_a_thread(void) {
+  int fds[2], epoll = epoll_create1(0);
+  pthread_t t = start(sleep_beside, NULL);
+  struct epoll_event event;
+  printf("epoll %s", outcome(epoll_wait(epoll, &event, 0, -1)));
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+  printf(" accept %s %s", outcome(accept(fds[0], NULL, NULL)), outcome(accept4(fds[0], NULL, NULL, 1)));
+  int listener = socket(AF_INET, SOCK_STREAM, 0);
+  CHECK(listen(listener, 1) == 0);
+  printf(" receive %s", outcome((int)recv(listener, fds, sizeof fds, MSG_WAITALL | MSG_PEEK)));
+  struct timeval more = {-1, 1000001}, less = {0, -1};
+  fd_set set;
+  FD_ZERO(&set);
+  printf(" select %s", outcome(select(0, &set, NULL, NULL, &more)));
+  printf(" %s\n", outcome(select(0, &set, NULL, NULL, &less)));
+  fflush(stdout);
+  CHECK(pthread_join(t, NULL) == 0);
+}
+
 static void select_writes_what_is_left(void) {
   struct timeval tv = {50, 0};
   fd_set in, out;
@@ -429,7 +474,8 @@ static void signals_of_another_thread_end_no_poll(void) {
 }
 
 static const struct test_case cases[] = {
-    CASE(poll_sees_each_family), CASE(timeouts_side_by_side), CASE(select_writes_what_is_left),
+    CASE(poll_sees_each_family), CASE(timeouts_side_by_side), CASE(select_writes_what_is_left), CASE(select_waits_on_for_what_is_hung_up),
+    CASE(calls_that_can_t_wait_say_so_beside_a_thread),
     CASE(poll_of_many_descriptors), CASE(all_pollers_wake), CASE(masks_let_a_pending_signal_in),
     CASE(signal_enters_by_the_mask_of_a_poll), CASE(level_edge_oneshot), CASE(epoll_with_several_waiters),
     CASE(change_under_a_waiter), CASE(closed_descriptor_leaves_the_set), CASE(closed_epoll_keeps_its_waiter),
