@@ -257,7 +257,12 @@ namespace {
   auto value = static_cast<uint32_t>(a[2]);
   uint32_t cmd = op & FUTEX_CMD_MASK;
   bool realtime = (op & FUTEX_CLOCK_REALTIME) != 0;
-  if (realtime && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_WAIT_REQUEUE_PI && cmd != FUTEX_LOCK_PI2) return ENOSYS;
+  if (realtime && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_WAIT_REQUEUE_PI && cmd != FUTEX_LOCK_PI2) {
+    bool timed = cmd == FUTEX_WAIT || cmd == FUTEX_LOCK_PI;
+    uint64_t unused;
+    int error = timed ? futex_deadline(m->sm.sm_nr, a[3], true, false, &unused) : 0;
+    return error != 0 ? error : ENOSYS;
+  }
   if ((addr & 3) != 0) return EINVAL;
   bool ours = (op & FUTEX_PRIVATE_FLAG) != 0 || !shared_contains(addr);
   if (!ours) return futex_shared(m, cmd);

@@ -60,6 +60,7 @@ class PollSet {
   }
   pollfd* fds() { return fds_; }
   uint32_t count() const { return n_; }
+  bool slept() const { return slept_; }
   void set_count(uint32_t n) { n_ = n; }
 
   // Waits until one is ready or `deadline`. How many are ready (>= 0), -errno, -ERESTARTNOHAND, or
@@ -163,6 +164,7 @@ class PollSet {
     }
     int64_t why = 0;
     if (error == 0) {
+      slept_ = true;
       atomic_add(&sched_external, 1u);
       why = sched_sleep_interruptible();
       atomic_add(&sched_external, ~0u);
@@ -211,6 +213,7 @@ class PollSet {
   uint64_t bytes_ = 0;
   uint32_t n_ = 0;
   bool moved_ = false;
+  bool slept_ = false;
 };
 
 int result_of(union sysunion* m, int r) {
@@ -276,7 +279,7 @@ struct FdBits {
 int select_in_kernel(union sysunion* m, const Timeout& t, bool micro) {
   if (t.deadline != kNever) {
     __kernel_timespec left = t.rest();
-    if (micro) left.tv_nsec /= 1000;
+    if (micro) left.tv_nsec = (left.tv_nsec + 999) / 1000;
     user_timespec_store(m->sm.sm_nr, m->raw.arg[4], left);
   }
   return sysport_trap_first(m);
@@ -317,7 +320,10 @@ int select_in_kernel(union sysunion* m, const Timeout& t, bool micro) {
     total += ex.keep(fd, (got & POLLPRI) != 0);
   }
   // Hung up, and nobody waits to read: poll says so for ever, select goes on waiting.
-  if (total == 0 && r > 0) return select_in_kernel(m, t, micro);
+  if (total == 0 && r > 0) {
+    int error = select_in_kernel(m, t, micro);
+    return error == ERESTARTNOINTR && set.slept() ? ERESTARTNOHAND : error;
+  }
   if (!in.store(a[1], words) || !out.store(a[2], words) || !ex.store(a[3], words)) return EFAULT;
   return result_of(m, total);
 }
@@ -348,7 +354,9 @@ int select_in_kernel(union sysunion* m, const Timeout& t, bool micro) {
 template <typename Trap>
 int epoll_until(union sysunion* m, const Timeout& t, Trap trap) {
   const uint64_t* a = m->raw.arg;
-  if (t.none || !sched_others() || static_cast<int>(a[2]) <= 0) return trap(m, t);
+  constexpr uint32_t kMost = INT32_MAX / sizeof(epoll_event);
+  bool takes = static_cast<uint32_t>(a[2]) - 1 < kMost;
+  if (t.none || !sched_others() || !takes) return trap(m, t);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   FdKind kind = e == nullptr ? FDK_FILE : fd_kind(e, fd);

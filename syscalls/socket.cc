@@ -65,12 +65,20 @@ int offer_rest(union sysunion* m, FdCall& c, uint64_t done) {
   return done_with(m, done);
 }
 
+bool listens(int fd) {
+  int does = 0;
+  uint32_t size = sizeof does;
+  long r = raw6(SYS_getsockopt, fd, SOL_SOCKET, SO_ACCEPTCONN, reinterpret_cast<long>(&does),
+                reinterpret_cast<long>(&size), 0);
+  return !raw_failed(r) && does != 0;
+}
+
 // A receive that waits until all is there, or as much as there will be. The kernel waits for it once it
 // has begun; poll does until then, but for a time that is counted from the call on.
 int receive_rest_in_kernel(union sysunion* m, fdentry* e, int fd, uint64_t len) {
   fd_ask_options(e, fd);
   // A listening socket receives nothing, and poll would wait for a connection.
-  if (raw6(SYS_recvfrom, fd, 0, 0, MSG_PEEK | kDontWait, 0, 0) == -ENOTCONN) return sysport_trap_first(m);
+  if (listens(fd)) return sysport_trap_first(m);
   if (e->rcvtimeo_ms == 0) return blocking_by_poll(m, e, fd, FD_IN);
   int there = 0;
   bool enough = raw3(SYS_ioctl, fd, FIONREAD, reinterpret_cast<long>(&there)) == 0 &&
@@ -497,15 +505,6 @@ int accepted(union sysunion* m, int error, const fdentry* listener, FdKind kind,
   return error;
 }
 
-// What never gets a connection: the kernel says so at once.
-bool never_accepts(int fd) {
-  int listens = 0;
-  uint32_t size = sizeof listens;
-  return raw6(SYS_getsockopt, fd, SOL_SOCKET, SO_ACCEPTCONN, reinterpret_cast<long>(&listens), reinterpret_cast<long>(&size),
-              0) != 0 ||
-         listens == 0;
-}
-
 int accept_with(union sysunion* m, int flags) {
   if (!sched_others() || (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0) return sysport_trap_first(m);
   auto fd = static_cast<int>(m->raw.arg[0]);
@@ -526,7 +525,7 @@ int accept_with(union sysunion* m, int flags) {
       }
       c.emptied();
     }
-    if (first && never_accepts(c.fd)) return c.offer(m);
+    if (first && !listens(c.fd)) return c.offer(m);  // the kernel says so
     int w = c.wait(true);
     if (w == 0) continue;
     if (w == kOfferTrap) return accepted(m, c.offer(m), c.e, kind, flags);

@@ -11,6 +11,13 @@ namespace cr {
 inline constexpr uint64_t kNever = ~0ull;
 inline constexpr uint64_t kSecond = 1000000000ull;
 
+// For calls of the kernel that take a time of libc's size: on i386 that ends after 68 years.
+inline timespec clock_timespec(uint64_t ns) {
+  constexpr uint64_t kMost = sizeof(time_t) == 4 ? INT32_MAX : INT64_MAX;
+  uint64_t s = ns / kSecond;
+  return {static_cast<time_t>(s < kMost ? s : kMost), static_cast<long>(ns % kSecond)};
+}
+
 void* vdso_function(const void* vdso_ehdr, const char* name);  // null: it has none of that name
 void clock_init(const void* vdso_ehdr);
 int clock_read(int clockid, __kernel_timespec* ts);  // 0 or -errno

@@ -237,7 +237,7 @@ void pause_for(uint32_t level, uint64_t interval) {
   __atomic_store_n(&wake_at, until, __ATOMIC_SEQ_CST);
   // Whoever armed an earlier timer before that line may have seen the old wake_at.
   if (sched_hooks.timer_next() < first) return;
-  timespec ts{static_cast<time_t>(until / kSecond), static_cast<long>(until % kSecond)};
+  timespec ts = clock_timespec(until);
   raw6(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, level,
        until == kNever ? 0 : reinterpret_cast<long>(&ts), 0, FUTEX_BITSET_MATCH_ANY);
 }

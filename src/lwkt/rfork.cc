@@ -58,8 +58,7 @@ void futex_wait(uint32_t* word, uint32_t seen, uint64_t deadline) {
   timespec ts;
   timespec* tp = nullptr;
   if (deadline != kNever) {
-    ts.tv_sec = static_cast<time_t>(deadline / kSecond);
-    ts.tv_nsec = static_cast<long>(deadline % kSecond);
+    ts = clock_timespec(deadline);
     tp = &ts;
   }
   // BITSET: its timeout is absolute.

@@ -282,6 +282,26 @@ static void a_sleep_for_ever_holds_nobody_up(void) {
   CHECK(pthread_join(longest, NULL) == 0);
 }
 
+// Nor does anybody look for it again and again: nothing else is due while the others wait for a child.
+static void a_sleep_for_ever_takes_no_cpu_time(void) {
+  int ends[2];
+  char byte;
+  struct timespec from, to;
+  pthread_t t;
+  sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_usr1}, NULL);
+  CHECK(pipe(ends) == 0);
+  pid_t child = fork();
+  if (child == 0) {
+    sleep_ms(800);
+    _exit(write(ends[1], "x", 1) != 1);
+  }
+  CHECK(pthread_create(&t, NULL, sleep_for_ever, NULL) == 0);
+  CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from) == 0 && read(ends[0], &byte, 1) == 1);
+  CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to) == 0);
+  CHECK((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 < 300);
+  CHECK(pthread_kill(t, SIGUSR1) == 0 && pthread_join(t, NULL) == 0 && waitpid(child, NULL, 0) == child);
+}
+
 static const struct test_case cases[] = {
     CASE(no_sleep_ends_early),
     CASE(sleepers_wake_in_the_order_of_their_deadlines),
@@ -295,5 +315,6 @@ static const struct test_case cases[] = {
     CASE(a_crowd_that_sleeps_takes_no_cpu_time),
     CASE(a_child_of_a_crowd_sleeps_by_itself),
     CASE(a_sleep_for_ever_holds_nobody_up),
+    CASE(a_sleep_for_ever_takes_no_cpu_time),
 };
 CASE_MAIN(cases)
