@@ -159,7 +159,7 @@ int trap_by_mask(union sysunion* m, bool at_once) {
 int try_now(union sysunion* m, int error) {
   constexpr long kNoWait = 8, kHere = -1;  // RWF_NOWAIT; the file's own position
   const uint64_t* a = m->raw.arg;
-  kiovec one{static_cast<uintptr_t>(a[1]), static_cast<size_t>(a[2])};
+  kiovec one{static_cast<uintptr_t>(a[1]), static_cast<size_t>(a[2] < kMostAtOnce ? a[2] : kMostAtOnce)};
   auto nr = static_cast<long>(m->sm.sm_nr), fd = static_cast<long>(a[0]);
   bool vector = nr == SYS_readv || nr == SYS_writev;
   if (!vector && nr != SYS_read && nr != SYS_write) return error;

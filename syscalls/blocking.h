@@ -24,6 +24,9 @@ namespace cr {
 // Answer of FdCall::wait beside 0 (try again) and -errno.
 inline constexpr int kOfferTrap = -1000;  // it can't wait here: FdCall::offer
 
+// What the kernel moves in one call at most (MAX_RW_COUNT).
+inline constexpr uint64_t kMostAtOnce = 0x7fff'f000;
+
 // A receive without an address.
 struct FdRead {
   uintptr_t at;

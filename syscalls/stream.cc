@@ -88,10 +88,7 @@ int nowait_write(union sysunion* m, fdentry* e, int fd, IovCopy& rest) {
 
 // A length of nothing is answered at once, and the kernel may refuse one that it would not do in one go, by where it
 // ends. (Of vectors this is the count.)
-bool waits(const union sysunion* m) {
-  constexpr uint64_t kMost = 0x7fff'f000;  // MAX_RW_COUNT
-  return m->raw.arg[2] - 1 < kMost;
-}
+bool waits(const union sysunion* m) { return m->raw.arg[2] - 1 < kMostAtOnce; }
 
 // The descriptor's entry if the call can be served here.
 fdentry* served(union sysunion* m, FdKind* kind) {

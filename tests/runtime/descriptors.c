@@ -427,6 +427,9 @@ static void* hit_once_begun(void* arg) {
 }
 static void write_interrupted_in_the_middle(void) {
   struct pair kinds[3] = {tcp_pair(), unix_pair(), pipe_pair()};
+  int room = 100000; /* or both sides' buffers may grow until they hold all */
+  CHECK(setsockopt(kinds[0].a, SOL_SOCKET, SO_SNDBUF, &room, sizeof room) == 0);
+  CHECK(setsockopt(kinds[0].b, SOL_SOCKET, SO_RCVBUF, &room, sizeof room) == 0);
   victim = pthread_self();
   handle_usr1(SA_RESTART);
   for (int i = 0; i < 3; i++) {
