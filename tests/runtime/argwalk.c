@@ -240,9 +240,9 @@ static long refused(int error) {
   return -error;
 }
 
-/* What would sleep for ever ends 25 ms from now; other times are far shorter, or longer. */
+/* What would sleep for ever ends 60 ms from now; other times are far shorter, or longer. */
 static void ring_in_time(void) {
-  struct itimerval t = {{0, 25000}, {0, 25000}};
+  struct itimerval t = {{0, 60000}, {0, 60000}};
   CHECK(setitimer(ITIMER_REAL, &t, NULL) == 0);
 }
 
@@ -476,7 +476,7 @@ static void step(void) {
   printf("%s %ld: %ld %ld %llx", answer.name, fd, answer.value, answer.more, (unsigned long long)sum(area, AREA));
 }
 
-static void the_only_thread(void) { walks(0, 1, 30, 120); }
-static void beside_another(void) { walks(1, 111, 140, 120); }
+static void the_only_thread(void) { walks(0, 1, 15, 120); }
+static void beside_another(void) { walks(1, 111, 125, 120); }
 static const struct test_case cases[] = {CASE(the_only_thread), CASE(beside_another)};
 WALK_MAIN(cases)
