@@ -199,12 +199,9 @@ int blocking_by_poll(union sysunion* m, fdentry* e, int fd, uint32_t dir) {
 }
 
 int blocking_low_water(union sysunion* m, fdentry* e, int fd, uint64_t len) {
-  int mark = 0;
-  uint32_t size = sizeof mark;
-  raw6(SYS_getsockopt, fd, SOL_SOCKET, SO_RCVLOWAT, reinterpret_cast<long>(&mark),
-       reinterpret_cast<long>(&size), 0);
+  int mark = fd_option(fd, SO_RCVLOWAT);
   // With less room than that the kernel waits for less than poll does.
-  if (len < static_cast<uint64_t>(mark)) return sysport_trap_first(m);
+  if (mark > 0 && len < static_cast<uint64_t>(mark)) return sysport_trap_first(m);
   return blocking_by_poll(m, e, fd, FD_IN);
 }
 

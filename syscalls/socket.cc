@@ -65,13 +65,7 @@ int offer_rest(union sysunion* m, FdCall& c, uint64_t done) {
   return done_with(m, done);
 }
 
-bool listens(int fd) {
-  int does = 0;
-  uint32_t size = sizeof does;
-  long r = raw6(SYS_getsockopt, fd, SOL_SOCKET, SO_ACCEPTCONN, reinterpret_cast<long>(&does),
-                reinterpret_cast<long>(&size), 0);
-  return !raw_failed(r) && does != 0;
-}
+bool listens(int fd) { return fd_option(fd, SO_ACCEPTCONN) > 0; }
 
 // A receive that waits until all is there, or as much as there will be. The kernel waits for it once it
 // has begun; poll does until then, but for a time that is counted from the call on.
@@ -155,11 +149,8 @@ int socket_receive(union sysunion* m, fdentry* e, int flags, uint64_t address, u
 // unread: ECONNRESET), and one that only comes now of the closed way: EPIPE, with a signal.
 int error_of_sleeper(const FdCall& c) {
   if (c.e->kind != FDK_STREAM) return 0;
-  int error = 0;
-  uint32_t size = sizeof error;
-  long r = raw6(SYS_getsockopt, c.fd, SOL_SOCKET, SO_ERROR, reinterpret_cast<long>(&error),
-                reinterpret_cast<long>(&size), 0);
-  return raw_failed(r) ? 0 : error;
+  int error = fd_option(c.fd, SO_ERROR);
+  return error > 0 ? error : 0;
 }
 
 // After a wait of a sender who has sent `done` bytes: whether the connection broke meanwhile. Otherwise it tries again.
@@ -525,8 +516,7 @@ int accept_with(union sysunion* m, int flags) {
       }
       c.emptied();
     }
-    if (first && !listens(c.fd)) return c.offer(m);  // the kernel says so
-    int w = c.wait(true);
+    int w = first && !listens(c.fd) ? kOfferTrap : c.wait(true);  // what accepts nothing: the kernel says so
     if (w == 0) continue;
     if (w == kOfferTrap) return accepted(m, c.offer(m), c.e, kind, flags);
     return -w;

@@ -46,14 +46,6 @@ void used(int fd) {
   }
 }
 
-int option(int fd, int name) {
-  int value = -1;
-  uint32_t size = sizeof value;
-  long r = raw6(SYS_getsockopt, fd, SOL_SOCKET, name, reinterpret_cast<long>(&value),
-                reinterpret_cast<long>(&size), 0);
-  return raw_failed(r) ? -1 : value;
-}
-
 uint32_t timeout_ms(int fd, int name) {
   timeval tv{};
   uint32_t size = sizeof tv;
@@ -85,7 +77,7 @@ FdKind ask(int fd, uint32_t* flags) {
   if (raw_failed(raw2(kSysFstat, fd, reinterpret_cast<long>(&st)))) return FDK_FILE;
   if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) *flags = disk_flags(fd);
   if (S_ISSOCK(st.st_mode)) {
-    return fd_socket_kind(option(fd, SO_DOMAIN), option(fd, SO_TYPE), option(fd, SO_PROTOCOL));
+    return fd_socket_kind(fd_option(fd, SO_DOMAIN), fd_option(fd, SO_TYPE), fd_option(fd, SO_PROTOCOL));
   }
   if (S_ISCHR(st.st_mode)) return ask_device(fd, flags);
   if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) || S_ISLNK(st.st_mode)) {
@@ -173,6 +165,14 @@ void move_sleepers(fdentry* from, int fd) {
 
 }  // namespace
 
+int fd_option(int fd, int name) {
+  int value = -1;
+  uint32_t size = sizeof value;
+  long r = raw6(SYS_getsockopt, fd, SOL_SOCKET, name, reinterpret_cast<long>(&value),
+                reinterpret_cast<long>(&size), 0);
+  return raw_failed(r) ? -1 : value;
+}
+
 FdKind fd_socket_kind(int domain, int type, int protocol) {
   type &= 0xf;
   bool inet = domain == AF_INET || domain == AF_INET6;
@@ -203,7 +203,7 @@ void fd_ask_options(fdentry* e, int fd) {
   if ((e->flags & FDF_OPTS_KNOWN) != 0 && e->epoch == epoch) return;
   uint32_t gen = load_acquire(&e->gen);
   uint32_t rcv = timeout_ms(fd, SO_RCVTIMEO), snd = timeout_ms(fd, SO_SNDTIMEO);
-  bool lowat = option(fd, SO_RCVLOWAT) > 1;
+  bool lowat = fd_option(fd, SO_RCVLOWAT) > 1;
   Guard g(e->lock);
   if (e->gen != gen) return;
   e->rcvtimeo_ms = rcv;

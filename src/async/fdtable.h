@@ -167,6 +167,8 @@ inline FdKind fd_kind(fdentry* e, int fd) {
   return __builtin_expect(k != FDK_UNKNOWN, 1) ? k : fd_find_kind(e, fd);
 }
 FdKind fd_socket_kind(int domain, int type, int protocol);
+// A socket's option that is a number (SO_); -1: no socket, or no such option.
+int fd_option(int fd, int name);
 // Asks for the time-outs and the rest of FDF_OPTS_KNOWN if they are not known.
 void fd_ask_options(fdentry* e, int fd);
 // The kernel said that fd is not what the entry says: a close that nobody saw.

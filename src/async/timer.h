@@ -7,8 +7,9 @@
 //
 // Timer slack, as the kernel has it: a timer may go off from its deadline on and must by its
 // deadline plus the LWKT's slack (td_slack: 50 us unless the program asked for another with
-// PR_SET_TIMERSLACK). The heap is ordered by the latter, and whoever runs the timers takes its
-// first ones for as long as their deadlines have passed: so one wake-up of an idle cpu serves all that fall into one slack.
+// PR_SET_TIMERSLACK). The heap is ordered by the latter, and whoever runs the timers takes its first
+// ones for as long as their deadlines have passed: so one wake-up of an idle cpu serves all that
+// fall into one slack.
 // The rforks' own slack in the kernel is nothing: their sleeps end when timer_next says.
 //
 // When deadlines crowd (more than 40,000 a second) the slack counts eight times. A wake-up of an

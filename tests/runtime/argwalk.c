@@ -42,7 +42,7 @@ enum {
   LAST
 };
 
-static char* area;  /* AREA bytes, then a page that is not there */
+static char* area;  /* AREA bytes, and nothing before or behind */
 static char* fixed; /* a page that can't be written */
 
 static void on_alarm(int sig) { (void)sig; }

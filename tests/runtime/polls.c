@@ -93,7 +93,7 @@ static void select_waits_on_for_what_is_hung_up(void) {
   CHECK(pselect(fds[0] + 1, NULL, NULL, &set, &ts, NULL) == 0 && now_ms() - from >= 59);
   FD_SET(fds[0], &set);
   CHECK(select(fds[0] + 1, &set, NULL, NULL, NULL) == 1);
-  CHECK(pthread_join(t, NULL) == 0);
+  finish(t);
   puts("ok");
 }
 
@@ -113,7 +113,7 @@ static void calls_that_can_t_wait_say_so_beside_a_thread(void) {
   printf(" select %s", outcome(select(0, &set, NULL, NULL, &more)));
   printf(" %s\n", outcome(select(0, &set, NULL, NULL, &less)));
   fflush(stdout);
-  CHECK(pthread_join(t, NULL) == 0);
+  finish(t);
 }
 
 static void select_writes_what_is_left(void) {
@@ -474,8 +474,8 @@ static void signals_of_another_thread_end_no_poll(void) {
 }
 
 static const struct test_case cases[] = {
-    CASE(poll_sees_each_family), CASE(timeouts_side_by_side), CASE(select_writes_what_is_left), CASE(select_waits_on_for_what_is_hung_up),
-    CASE(calls_that_can_t_wait_say_so_beside_a_thread),
+    CASE(poll_sees_each_family), CASE(timeouts_side_by_side), CASE(select_writes_what_is_left),
+    CASE(select_waits_on_for_what_is_hung_up), CASE(calls_that_can_t_wait_say_so_beside_a_thread),
     CASE(poll_of_many_descriptors), CASE(all_pollers_wake), CASE(masks_let_a_pending_signal_in),
     CASE(signal_enters_by_the_mask_of_a_poll), CASE(level_edge_oneshot), CASE(epoll_with_several_waiters),
     CASE(change_under_a_waiter), CASE(closed_descriptor_leaves_the_set), CASE(closed_epoll_keeps_its_waiter),
