@@ -146,18 +146,36 @@ int sys_clone(union sysunion* m) {
     r.flags &= ~static_cast<uint64_t>(CSIGNAL);
     return thread_clone(m, r);
   }
-  return process_clone(m, r.flags);
+  return process_clone(m, r.flags, nullptr);
 }
+
+namespace {
+
+// What lies beyond the structure that is known here must be zero.
+int copy_clone_args(const uint64_t a[2], clone_args* args) {
+  constexpr uint64_t kMostSize = 4096;
+  uint64_t size = a[1];
+  if (size > kMostSize) return E2BIG;
+  if (size < CLONE_ARGS_SIZE_VER0) return EINVAL;
+  auto* from = reinterpret_cast<const char*>(a[0]);
+  uint64_t known = size < sizeof *args ? size : sizeof *args;
+  for (uint64_t i = known; i < size; i++) {
+    char more;
+    if (user_copy(&more, from + i, 1) != 0) return EFAULT;
+    if (more != 0) return E2BIG;
+  }
+  if (user_copy(args, from, known) != 0) return EFAULT;
+  return (args->stack == 0) == (args->stack_size == 0) ? 0 : EINVAL;
+}
+
+}  // namespace
 
 int sys_clone3(union sysunion* m) {
   clone_args args{};
-  uint64_t size = m->raw.arg[1];
-  if (size < CLONE_ARGS_SIZE_VER0) return EINVAL;
-  if (size > sizeof args) size = sizeof args;
-  if (user_copy(&args, reinterpret_cast<const void*>(m->raw.arg[0]), size) != 0) return EFAULT;
-  if ((args.flags & CLONE_THREAD) == 0) return process_clone(m, args.flags);
+  int error = copy_clone_args(m->raw.arg, &args);
+  if (error != 0) return error;
+  if ((args.flags & CLONE_THREAD) == 0) return process_clone(m, args.flags, &args);
   if (args.exit_signal != 0 || args.set_tid_size != 0) return EINVAL;
-  if ((args.stack == 0) != (args.stack_size == 0)) return EINVAL;
   return thread_clone(m, {args.flags, args.stack + args.stack_size, args.tls, args.parent_tid,
                           args.child_tid});
 }
@@ -165,11 +183,11 @@ int sys_clone3(union sysunion* m) {
 int sys_exit(union sysunion* m) {
   atomic_add(&futex_dying, 1u);  // until reap: whoever is left may be about to join
   if (sched_thread_gone()) {
-    // The last one: its status is the process's.
+    // The last one: its status is the process's. A sandbox may allow no call but the one that was made.
     robust_walk(curthread());
     tid_give_back();
     process_report_at_exit();
-    raw1(SYS_exit_group, static_cast<long>(m->raw.arg[0]));
+    raw1(monitor_running() ? SYS_exit_group : SYS_exit, static_cast<long>(m->raw.arg[0]));
   }
   thread* td = curthread();
   if (__builtin_expect(load_bits(&sig_fd_reads) != 0, 0)) {

@@ -15,6 +15,7 @@
 
 #include "../arch/rawcall.h"
 #include "../src/lwkt/sched.h"
+#include "../src/signal/sigqueue.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
 #include "cred.h"
@@ -32,11 +33,16 @@ bool nproc_allows_slow(uint64_t n) {
          cred_capable(CAP_SYS_ADMIN);
 }
 
-int sys_setrlimit(union sysunion* m) {
+namespace {
+int changes_limits(union sysunion* m) {
   int error = sysport_trap(m);
   __atomic_store_n(&nproc_limit, uint64_t{0}, __ATOMIC_RELAXED);
+  sigqueue_limit_changes();
   return error;
 }
+}  // namespace
+
+int sys_setrlimit(union sysunion* m) { return changes_limits(m); }
 
 int sys_prlimit64(union sysunion* m) {
   auto tid = static_cast<int32_t>(m->raw.arg[0]);
@@ -44,10 +50,7 @@ int sys_prlimit64(union sysunion* m) {
     if (tid_find(tid) == nullptr) return ESRCH;
     m->raw.arg[0] = 0;
   }
-  bool asks = m->raw.arg[2] == 0;
-  int error = sysport_trap(m);
-  if (!asks) __atomic_store_n(&nproc_limit, uint64_t{0}, __ATOMIC_RELAXED);
-  return error;
+  return m->raw.arg[2] == 0 ? sysport_trap(m) : changes_limits(m);
 }
 
 }  // namespace cr

@@ -176,10 +176,9 @@ extern "C" [[gnu::visibility("hidden")]] void gate_vfork_parent(trapframe* to, t
   if (p->vfork || failed) slab_free(p, sizeof(PassThru));
 }
 
-int process_clone(union sysunion* m, uint64_t flags) {
+int process_clone(union sysunion* m, uint64_t flags, const clone_args* args) {
   trapframe* tf = sysport_frame(m);
   const uint64_t* a = m->raw.arg;
-  bool is_clone3 = m->sm.sm_nr == SYS_clone3;
   if ((flags & CLONE_VM) != 0) {
     PassThru* p = passthru_make(tf);
     if (p == nullptr) return ENOMEM;
@@ -187,14 +186,12 @@ int process_clone(union sysunion* m, uint64_t flags) {
   }
   // A stack of its own: the child's copy of the frame says so; the kernel is not told, because
   // the child has to come back through this very code.
-  if (is_clone3) {
-    clone_args args{};
-    uint64_t size = a[1] > sizeof args ? sizeof args : a[1];
-    if (user_copy(&args, reinterpret_cast<const void*>(a[0]), size) != 0) return EFAULT;
-    uint64_t stack = args.stack + args.stack_size;
-    args.stack = args.stack_size = 0;
-    int error = fork_with(m, SYS_clone3, reinterpret_cast<long>(&args), static_cast<long>(size), 0,
-                          0, 0);
+  if (args != nullptr) {
+    uint64_t stack = args->stack + args->stack_size;
+    clone_args forks = *args;
+    forks.stack = forks.stack_size = 0;
+    auto size = static_cast<long>(a[1] < sizeof forks ? a[1] : sizeof forks);
+    int error = fork_with(m, SYS_clone3, reinterpret_cast<long>(&forks), size, 0, 0, 0);
     if (error == 0 && m->sm.sm_result == 0 && stack != 0) tf->sp = stack;
     return error;
   }

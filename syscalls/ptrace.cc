@@ -10,9 +10,12 @@
 #include "../src/lwkt/rfork.h"
 #include "../src/signal/broadcast.h"
 #include "../src/sysport/sysport.h"
+#include "ptrace.h"
 #include "sysent.h"
 
 namespace cr {
+
+bool ptrace_tracee;
 
 int sys_ptrace(union sysunion* m) {
   // Before the trap: the result takes the arguments' place.
@@ -20,6 +23,7 @@ int sys_ptrace(union sysunion* m) {
   for (int i = 0; i < 6; i++) args[i] = m->raw.arg[i];
   int error = sysport_trap(m);
   auto request = static_cast<long>(args[0]);
+  if (request == PTRACE_TRACEME && error == 0) ptrace_tracee = true;
   bool begins = request == PTRACE_TRACEME || request == PTRACE_ATTACH || request == PTRACE_SEIZE;
   if (error != ESRCH || begins || !sched_others()) return error;
   globaldata* self = mygd();

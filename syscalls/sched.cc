@@ -326,6 +326,7 @@ int sys_sched_rr_get_interval(union sysunion* m) {
 }
 
 int sys_sched_setattr(union sysunion* m) {
+  if (m->raw.arg[1] == 0 || static_cast<uint32_t>(m->raw.arg[2]) != 0) return EINVAL;
   int policy, priority;
   int error = class_of(m, &policy, &priority);
   if (error != 0) return error == EAGAIN ? sysport_trap(m) : error;
@@ -437,6 +438,7 @@ void threadsched_atfork_child(thread* td) {
   lock = GlobalLock{};
   threadsched_lend(td);
   td->td_sched = nullptr;  // the slab was given up; the kernel has it now
+  td->td_slackdef = td->td_slack;
   process.known = false;
 }
 

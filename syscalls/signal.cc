@@ -13,6 +13,7 @@
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
 #include "cred.h"
+#include "ptrace.h"
 #include "sysent.h"
 #include "timespec.h"
 
@@ -44,23 +45,43 @@ bool is_kernels(int sig) { return sig == SIGKILL || sig == SIGSTOP; }
 
 int send_kernels(int sig) { return static_cast<int>(-raw2(SYS_kill, tid_process(), sig)); }
 
-int to_own_process(int sig, const siginfo_t* info) {
+// The kernel takes pids and signals as ints, whatever else is in their registers.
+bool valid(uint64_t sig) { return static_cast<uint32_t>(sig) <= static_cast<uint32_t>(kNsig); }
+
+int to_own_process(uint64_t number, const siginfo_t* info) {
+  auto sig = static_cast<int>(number);
+  if (!valid(number)) return EINVAL;
   if (sig == 0) return 0;
   return is_kernels(sig) ? send_kernels(sig) : sig_post(nullptr, sig, info);
 }
 
-// ESRCH if the process has no LWKT with that tid.
-int to_own_thread(int32_t tid, int sig, const siginfo_t* info) {
-  if (sig != 0 && !is_kernels(sig)) return sig_post_tid(tid, sig, info);
+// ESRCH if the process has no LWKT with that tid, be the signal one or not.
+int to_own_thread(int32_t tid, uint64_t number, const siginfo_t* info) {
+  auto sig = static_cast<int>(number);
+  if (valid(number) && sig != 0 && !is_kernels(sig)) return sig_post_tid(tid, sig, info);
   if (tid_find(tid) == nullptr) return ESRCH;
+  if (!valid(number)) return EINVAL;
   return sig == 0 ? 0 : send_kernels(sig);
 }
 
-bool valid(uint64_t sig) { return sig <= static_cast<uint64_t>(kNsig); }
+// What only a thread may say that sends to itself: that the signal is the kernel's, or of kill or tkill.
+bool is_kernels_code(int code) { return code >= 0 || code == SI_TKILL; }
 
-int tkill_own(int32_t tid, int sig, union sysunion* m) {
+// A tracer is told of what the kernel delivers; where there are several LWKTs it knows none but the main one.
+bool is_traced() { return ptrace_tracee && sig_one_kernel_thread(); }
+
+// Any of a process's tids names it, too, to those calls that take a pid.
+bool is_own(uint64_t pid) {
+  auto id = static_cast<int32_t>(pid);
+  return (id == tid_process() || (id > 0 && tid_find(id) != nullptr)) && !is_traced();
+}
+
+bool is_own_group(uint64_t tgid) { return static_cast<int32_t>(tgid) == tid_process() && !is_traced(); }
+
+int tkill_own(int32_t tid, uint64_t sig, union sysunion* m) {
+  if (tid <= 0) return EINVAL;
   siginfo_t info;
-  fill_sender(&info, sig, SI_TKILL);
+  fill_sender(&info, static_cast<int>(sig), SI_TKILL);
   m->sm.sm_result = 0;
   return to_own_thread(tid, sig, &info);
 }
@@ -242,44 +263,45 @@ int sys_sigaltstack(union sysunion* m) {
 }
 
 int sys_kill(union sysunion* m) {
-  auto pid = static_cast<int32_t>(m->raw.arg[0]);
-  auto sig = static_cast<int>(m->raw.arg[1]);
-  if (pid != tid_process() || !valid(m->raw.arg[1])) return sysport_trap(m);
+  if (!is_own(m->raw.arg[0])) return sysport_trap(m);
   siginfo_t info;
-  fill_sender(&info, sig, SI_USER);
+  fill_sender(&info, static_cast<int>(m->raw.arg[1]), SI_USER);
   m->sm.sm_result = 0;
-  return to_own_process(sig, &info);
+  return to_own_process(m->raw.arg[1], &info);
 }
 
 int sys_tkill(union sysunion* m) {
-  if (!valid(m->raw.arg[1])) return EINVAL;
-  int error = tkill_own(static_cast<int32_t>(m->raw.arg[0]), static_cast<int>(m->raw.arg[1]), m);
+  if (is_traced()) return sysport_trap(m);
+  int error = tkill_own(static_cast<int32_t>(m->raw.arg[0]), m->raw.arg[1], m);
   return error == ESRCH ? sysport_trap(m) : error;
 }
 
 int sys_tgkill(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  if (static_cast<int32_t>(a[0]) != tid_process()) return sysport_trap(m);
-  if (!valid(a[2])) return EINVAL;
-  return tkill_own(static_cast<int32_t>(a[1]), static_cast<int>(a[2]), m);
+  if (!is_own_group(a[0])) return sysport_trap(m);
+  return tkill_own(static_cast<int32_t>(a[1]), a[2], m);
 }
 
 int sys_rt_sigqueueinfo(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  if (static_cast<int32_t>(a[0]) != tid_process() || !valid(a[1])) return sysport_trap(m);
+  if (!is_own(a[0])) return sysport_trap(m);
   siginfo_t info;
   if (copy_in(&info, a[2]) != 0) return EFAULT;
+  if (is_kernels_code(info.si_code) && static_cast<int32_t>(a[0]) != curthread()->td_tid) return EPERM;
   m->sm.sm_result = 0;
-  return to_own_process(static_cast<int>(a[1]), &info);
+  return to_own_process(a[1], &info);
 }
 
 int sys_rt_tgsigqueueinfo(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
-  if (static_cast<int32_t>(a[0]) != tid_process() || !valid(a[2])) return sysport_trap(m);
+  auto tid = static_cast<int32_t>(a[1]);
+  if (!is_own_group(a[0])) return sysport_trap(m);
   siginfo_t info;
   if (copy_in(&info, a[3]) != 0) return EFAULT;
+  if (tid <= 0) return EINVAL;
+  if (is_kernels_code(info.si_code) && tid != curthread()->td_tid) return EPERM;
   m->sm.sm_result = 0;
-  return to_own_thread(static_cast<int32_t>(a[1]), static_cast<int>(a[2]), &info);
+  return to_own_thread(tid, a[2], &info);
 }
 
 namespace {

@@ -276,14 +276,21 @@ int post(thread* td, int sig, const siginfo_t* info) {
 
 }  // namespace
 
+namespace {
+// kill is not told that a signal found no room.
+bool no_room(int sig, const siginfo_t* info) {
+  return is_realtime(sig) && info->si_code != SI_USER && sigqueue_limited();
+}
+}  // namespace
+
 int sig_post(thread* td, int sig, const siginfo_t* info) {
-  if (is_realtime(sig) && sigqueue_limited()) return EAGAIN;
+  if (no_room(sig, info)) return EAGAIN;
   Guard g(siglock);
   return post(td, sig, info);
 }
 
 int sig_post_tid(int32_t tid, int sig, const siginfo_t* info) {
-  if (is_realtime(sig) && sigqueue_limited()) return tid_find(tid) != nullptr ? EAGAIN : ESRCH;
+  if (no_room(sig, info)) return tid_find(tid) != nullptr ? EAGAIN : ESRCH;
   Guard g(siglock);
   thread* td = tid_find(tid);
   return td != nullptr ? post(td, sig, info) : ESRCH;

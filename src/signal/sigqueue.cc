@@ -12,7 +12,6 @@ namespace {
 
 inline constexpr uint32_t kLeast = 1024;      // beyond the limit: kill and tgkill know none
 inline constexpr uint32_t kMost = 1u << 20;
-inline constexpr uint32_t kUnlimited = 32;  // so many may wait without asking for the limit
 
 sigqueue_entry* pool;
 uint32_t capacity;
@@ -21,6 +20,9 @@ uint32_t capacity;
 uint64_t free_head;
 uint32_t fresh;
 uint32_t in_use;
+// So many may wait without asking for the limit. None once that may be lower.
+inline constexpr uint32_t kFew = 32;
+uint32_t unasked;
 
 struct Limit {
   uint64_t soft, hard;
@@ -59,7 +61,9 @@ sigqueue_entry* take_after(sigqueue_entry** q, sigqueue_entry* p) {
 }  // namespace
 
 void sigqueue_init() {
-  uint64_t want = limit().hard;
+  Limit l = limit();
+  unasked = l.soft < kFew ? 0 : kFew;
+  uint64_t want = l.hard;
   want = (want < kMost ? want : kMost) + kLeast;
   for (; want >= kLeast / 2; want /= 2) {
     long p = raw_mmap(0, static_cast<long>(want * sizeof(sigqueue_entry)), PROT_READ | PROT_WRITE,
@@ -92,9 +96,11 @@ void sigqueue_free(sigqueue_entry* e) {
                                         __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 }
 
+void sigqueue_limit_changes() { __atomic_store_n(&unasked, 0u, __ATOMIC_RELAXED); }
+
 bool sigqueue_limited() {
   uint32_t n = __atomic_load_n(&in_use, __ATOMIC_RELAXED);
-  return n >= kUnlimited && n >= limit().soft;
+  return n >= __atomic_load_n(&unasked, __ATOMIC_RELAXED) && n >= limit().soft;
 }
 
 void sigqueue_append(sigqueue_entry** q, sigqueue_entry* e) {

@@ -1,0 +1,287 @@
+/* Arguments at the edges, and calls that few programs make: what the Linux Test Project's own tests found. */
+#include "sending.h"
+
+#include <linux/filter.h>
+#include <linux/sched.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+static volatile sig_atomic_t handled;
+static void count(int sig) { handled++; }
+
+/* A thread that stays, and one that has gone. */
+static pthread_barrier_t stays;
+static pid_t staying, gone;
+static void* stay(void* arg) {
+  staying = gettid();
+  pthread_barrier_wait(&stays);
+  pthread_barrier_wait(&stays);
+  return NULL;
+}
+static void* go(void* arg) {
+  gone = gettid();
+  return NULL;
+}
+static void with_a_thread(void (*run)(void)) {
+  pthread_t t, other;
+  pthread_barrier_init(&stays, NULL, 2);
+  CHECK(pthread_create(&t, NULL, stay, NULL) == 0);
+  pthread_barrier_wait(&stays);
+  CHECK(pthread_create(&other, NULL, go, NULL) == 0);
+  CHECK(pthread_join(other, NULL) == 0);
+  run();
+  pthread_barrier_wait(&stays);
+  CHECK(pthread_join(t, NULL) == 0);
+}
+
+static void say(const char* call, long r) { printf("%s: %s\n", call, r == 0 ? "0" : strerror(errno)); }
+static void say_handled(void) { printf("%d handled\n", (int)handled); }
+
+static siginfo_t info_of(int code) {
+  siginfo_t info;
+  memset(&info, 0, sizeof info);
+  info.si_signo = SIGUSR1;
+  info.si_code = code;
+  info.si_pid = getpid();
+  info.si_uid = getuid();
+  return info;
+}
+
+static void by_a_threads_id(void) {
+  siginfo_t info = info_of(SI_QUEUE);
+  say("kill", kill(staying, SIGUSR1));
+  say("kill 0", kill(staying, 0));
+  say("rt_sigqueueinfo", syscall(SYS_rt_sigqueueinfo, staying, SIGUSR1, &info));
+  say_handled();
+  say("kill, gone", kill(gone, SIGUSR1));
+  say("rt_sigqueueinfo, gone", syscall(SYS_rt_sigqueueinfo, gone, SIGUSR1, &info));
+}
+static void any_of_its_threads_names_a_process(void) {
+  signal(SIGUSR1, count);
+  with_a_thread(by_a_threads_id);
+}
+
+static void send_to_all(void) {
+  const pid_t ids[] = {-1, 0, getpid(), staying, gone};
+  const int codes[] = {SI_QUEUE, SI_USER, SI_TKILL, 1};
+  for (size_t i = staying == 0 ? 2 : 4; i + 1 != 0; i--) {
+    for (int sig = -1; sig <= 66; sig += sig == -1 ? 1 : sig == 0 ? SIGUSR1 : sig == SIGUSR1 ? 64 - SIGUSR1 : 1) {
+      if (sig == 64) continue;
+      printf("to the %zu., signal %d\n", i, sig);
+      say("tkill", syscall(SYS_tkill, ids[i], sig));
+      say("tgkill", syscall(SYS_tgkill, getpid(), ids[i], sig));
+      say("tgkill to it", syscall(SYS_tgkill, ids[i], ids[i], sig));
+      if (ids[i] > 0) say("kill", kill(ids[i], sig));
+      for (int c = 0; c < 4; c++) {
+        siginfo_t info = info_of(codes[c]);
+        say("rt_tgsigqueueinfo", syscall(SYS_rt_tgsigqueueinfo, getpid(), ids[i], sig, &info));
+        if (ids[i] > 0 && sig != -1 && sig < 65) {
+          say("rt_sigqueueinfo", syscall(SYS_rt_sigqueueinfo, ids[i], sig, &info));
+        }
+      }
+    }
+  }
+  say("nothing to send", syscall(SYS_rt_tgsigqueueinfo, getpid(), getpid(), SIGUSR1, NULL));
+}
+static void signals_to_who_is_not_there(void) {
+  signal(SIGUSR1, count);
+  send_to_all();
+}
+static void signals_to_who_is_not_there_beside_a_thread(void) {
+  signal(SIGUSR1, count);
+  with_a_thread(send_to_all);
+}
+
+/* With no room for any: kill is not told, and what is no realtime signal needs none. */
+static void no_room(void) {
+  struct rlimit none = {0, 0};
+  CHECK(setrlimit(RLIMIT_SIGPENDING, &none) == 0);
+  say("tgkill", syscall(SYS_tgkill, getpid(), gettid(), SIGRTMIN));
+  say("sigqueue", sigqueue(getpid(), SIGRTMIN, (union sigval){0}));
+  say("kill", kill(getpid(), SIGRTMIN));
+  say("tgkill of another", syscall(SYS_tgkill, getpid(), gettid(), SIGUSR1));
+  sigset_t pending;
+  CHECK(sigpending(&pending) == 0);
+  printf("pending: %d %d\n", sigismember(&pending, SIGRTMIN), sigismember(&pending, SIGUSR1));
+}
+static void block_both(void) {
+  sigset_t set = only(SIGRTMIN);
+  sigaddset(&set, SIGUSR1);
+  CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+}
+static void no_room_for_a_signal(void) {
+  block_both();
+  no_room();
+}
+static void no_room_for_a_signal_beside_a_thread(void) {
+  block_both();
+  with_a_thread(no_room);
+}
+
+/* What clone3 refuses. The structure stands at the end of what may be read. */
+static long clone3_with(struct clone_args args, size_t size) {
+  long page = sysconf(_SC_PAGESIZE);
+  char* p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(p != MAP_FAILED && mprotect(p + page, page, PROT_NONE) == 0);
+  memcpy(p + page - sizeof args, &args, sizeof args);
+  fflush(stdout);
+  long r = syscall(SYS_clone3, p + page - sizeof args, size);
+  if (r == 0) _exit(0);
+  int error = errno;
+  if (r > 0) {
+    CHECK(waitpid(r, NULL, 0) == r);
+    r = 0;
+  }
+  munmap(p, 2 * page);
+  errno = error;
+  return r;
+}
+static void clone3_refuses(void) {
+  const struct clone_args plain = {.exit_signal = SIGCHLD};
+  struct clone_args a = plain;
+  const size_t sizes[] = {0, 63, 64, 72, sizeof a, sizeof a + 1, 4096, 4097};
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) say("size", clone3_with(plain, sizes[i]));
+  a.stack = (uintptr_t)&a;
+  say("a stack of no size", clone3_with(a, sizeof a));
+  a = plain;
+  a.stack_size = 4096;
+  say("a size of no stack", clone3_with(a, sizeof a));
+  a = plain;
+  a.exit_signal = 256 + SIGCHLD;
+  say("a signal that is none", clone3_with(a, sizeof a));
+  a.exit_signal = 65;
+  say("a signal that is none", clone3_with(a, sizeof a));
+  a = plain;
+  a.flags = CLONE_SIGHAND;
+  say("handlers without memory", clone3_with(a, sizeof a));
+  a.flags = CLONE_THREAD;
+  say("a thread without handlers", clone3_with(a, sizeof a));
+  a.flags = CLONE_FS | CLONE_NEWNS;
+  say("a directory of two namespaces", clone3_with(a, sizeof a));
+  a.flags = CLONE_PIDFD;
+  a.pidfd = 8;
+  say("a pidfd nowhere", clone3_with(a, sizeof a));
+}
+static void what_is_no_clone3_is_refused(void) {
+  clone3_refuses();
+  with_a_thread(clone3_refuses);
+}
+
+/* A thread's slack is the default of those that it makes, processes too. */
+static void slack_of_a_child(void) {
+  CHECK(prctl(PR_SET_TIMERSLACK, 70000ul) == 0);
+  fflush(stdout);
+  pid_t pid = fork();
+  if (pid == 0) {
+    printf("has %d", prctl(PR_GET_TIMERSLACK));
+    CHECK(prctl(PR_SET_TIMERSLACK, 0ul) == 0);
+    printf(", goes back to %d\n", prctl(PR_GET_TIMERSLACK));
+    exit(0);
+  }
+  CHECK(waitpid(pid, NULL, 0) == pid);
+}
+static void a_childs_slack_is_its_default(void) {
+  slack_of_a_child();
+  with_a_thread(slack_of_a_child);
+}
+
+static void no_attributes(void) {
+  struct {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+  } attr = {.size = sizeof attr};
+  say("none", syscall(SYS_sched_setattr, 0, NULL, 0));
+  say("flags", syscall(SYS_sched_setattr, 0, &attr, 1000));
+  say("elsewhere", syscall(SYS_sched_setattr, 0, (void*)8, 0));
+  say("these", syscall(SYS_sched_setattr, 0, &attr, 0));
+}
+static void attributes_of_scheduling_that_are_none(void) {
+  no_attributes();
+  with_a_thread(no_attributes);
+}
+
+/* What a child in a sandbox may do: a call that is not allowed ends it. */
+static void end_of(void (*run)(void)) {
+  int status;
+  fflush(stdout);
+  pid_t pid = fork();
+  if (pid == 0) {
+    run();
+    syscall(SYS_exit, 3);
+  }
+  CHECK(waitpid(pid, &status, 0) == pid);
+  printf("%s %d\n", WIFEXITED(status) ? "exits" : "ended by", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+static void strictly(void) {
+  CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) == 0);
+  CHECK(write(1, "strict\n", 7) == 7);
+}
+static void strictly_with_close(void) {
+  strictly();
+  close(0);
+}
+static void filtered(void) {
+  struct sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ, SYS_exit, 2, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ, SYS_write, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog program = {sizeof code / sizeof code[0], code};
+  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+  CHECK(write(1, "filtered\n", 9) == 9);
+}
+static void a_sandboxed_process_ends_by_the_call_it_makes(void) {
+  end_of(strictly);
+  end_of(strictly_with_close);
+  end_of(filtered);
+}
+
+/* Whoever traces a process sees the signals that it sends to itself, be they handled, ignored or blocked later. */
+static void trace_me(void) {
+  signal(SIGUSR1, count);
+  signal(SIGUSR2, SIG_IGN);
+  CHECK(ptrace(PTRACE_TRACEME, 0, 0, 0) == 0);
+  kill(getpid(), SIGUSR1);
+  raise(SIGUSR2);
+  raise(SIGTERM);
+  raise(SIGCHLD);
+  sigqueue(getpid(), SIGRTMIN, (union sigval){0});
+  raise(SIGUSR1);
+  _exit(handled);
+}
+static void a_tracer_sees_what_its_child_sends_itself(void) {
+  int status;
+  fflush(stdout);
+  pid_t pid = fork();
+  if (pid == 0) trace_me();
+  while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+    printf("stops by %d\n", WSTOPSIG(status));
+    CHECK(ptrace(PTRACE_CONT, pid, 0, WSTOPSIG(status) == SIGUSR1 ? SIGUSR1 : 0) == 0);
+  }
+  printf("exits with %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+}
+
+static const struct test_case cases[] = {
+    CASE(any_of_its_threads_names_a_process),
+    CASE(signals_to_who_is_not_there),
+    CASE(signals_to_who_is_not_there_beside_a_thread),
+    CASE(no_room_for_a_signal),
+    CASE(no_room_for_a_signal_beside_a_thread),
+    CASE(what_is_no_clone3_is_refused),
+    CASE(a_childs_slack_is_its_default),
+    CASE(attributes_of_scheduling_that_are_none),
+    CASE(a_sandboxed_process_ends_by_the_call_it_makes),
+    CASE(a_tracer_sees_what_its_child_sends_itself),
+};
+CASE_MAIN(cases)
