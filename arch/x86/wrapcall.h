@@ -50,7 +50,10 @@ __attribute__((naked, noinline, visibility("hidden"))) long cr_wrap_six(
 	        "ret");
 }
 
-/* Five arguments are in registers that the compiler can fill; the sixth's is its frame pointer. */
+/*
+ * Five arguments are in registers that the compiler can fill; the sixth's is its frame pointer, and not filled for
+ * calls that have none: they pass a literal 0.
+ */
 static inline __attribute__((always_inline)) long call(long nr, long a1, long a2, long a3, long a4, long a5, long a6)
 {
 	if (!__builtin_constant_p(a6) || a6 != 0)

@@ -635,7 +635,7 @@ SPECIAL_COMMON = {
     "select": """
 	/* A pselect6, normalised as the old call did it, and the time left written back. */
 	if (timeout == NULL)
-		return done(cancel_call(NR_PSELECT6, nfds, (long)readfds, (long)writefds, (long)exceptfds, 0, 0));
+		return done(cancel_call(NR_PSELECT6, nfds, (long)readfds, (long)writefds, (long)exceptfds, 0, sixth(0)));
 	struct wide_timespec ts;
 	int64_t seconds = timeout->tv_sec;
 	int32_t micros = timeout->tv_usec;
@@ -649,7 +649,7 @@ SPECIAL_COMMON = {
 		ts.tv_nsec = micros % 1000000 * 1000;
 	}
 	int result = done(
-	    cancel_call(NR_PSELECT6, nfds, (long)readfds, (long)writefds, (long)exceptfds, (long)&ts, 0));
+	    cancel_call(NR_PSELECT6, nfds, (long)readfds, (long)writefds, (long)exceptfds, (long)&ts, sixth(0)));
 	timeout->tv_sec = ts.tv_sec;
 	timeout->tv_usec = (int32_t)ts.tv_nsec / 1000;
 	return result;
@@ -805,6 +805,13 @@ WRAPPERS_TOP = """\
 #define KERNEL_SIGSET_SIZE 8
 #define PROCESS_CPU_CLOCK_OF_PID_0 ((clockid_t)-6) /* ~pid << 3 | CPUCLOCK_SCHED */
 
+/* A zero that is the last of six arguments. The literal stands for one that the call does not have (wrapcall.h). */
+static inline __attribute__((always_inline)) long sixth(long value)
+{
+	__asm__("" : "+r"(value));
+	return value;
+}
+
 static __attribute__((noinline)) long cancel_call_threaded(
     long nr, long a1, long a2, long a3, long a4, long a5, long a6)
 {
@@ -936,6 +943,8 @@ def wrapper_body(row, w, arch):
     nargs = len(row.proto.args)
     args = w.args if w.args is not None else [a.name for a in w.proto.args]
     values = [f"(long)({e})" if not e.isidentifier() else f"(long){e}" for e in args] + ["0"] * (MAX_ARGS - nargs)
+    if nargs == MAX_ARGS:
+        values[-1] = re.sub(r"^\(long\)\(0\)$", "sixth(0)", values[-1])
     plain = row.serve[arch] == "trap" and "noreturn" not in w.flags
     function = "cancel_call" if "cancel" in w.flags else "plain_call" if plain else "call"
     trap = f"{function}(NR({row.name}), {', '.join(values)})"

@@ -9,6 +9,8 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/select.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 static volatile sig_atomic_t handled;
@@ -208,6 +210,29 @@ static void attributes_of_scheduling_that_are_none(void) {
   with_a_thread(no_attributes);
 }
 
+/* libc's own functions, alone: they make their call with arguments that the program does not see. */
+static void selects(const char* what, int* pair, long ms) {
+  struct timeval t = {ms / 1000, ms % 1000 * 1000};
+  fd_set in;
+  FD_ZERO(&in);
+  FD_SET(pair[0], &in);
+  int r = select(pair[0] + 1, &in, NULL, NULL, ms < 0 ? NULL : &t);
+  printf("%s: %d, %d there, %s\n", what, r, FD_ISSET(pair[0], &in) != 0, ms > 0 && t.tv_sec > 0 ? "in time" : "late");
+}
+static void alone_select_waits_and_finds(void) {
+  int pair[2];
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+  selects("none", pair, 0);
+  selects("a moment", pair, 10);
+  CHECK(send(pair[1], "x", 1, 0) == 1);
+  selects("some", pair, 5000);
+  selects("some, for ever", pair, -1);
+  char c;
+  CHECK(recv(pair[0], &c, 1, 0) == 1 && c == 'x');
+  struct timeval bad = {-1, 0};
+  say("less than none", select(0, NULL, NULL, NULL, &bad));
+}
+
 /* What a child in a sandbox may do: a call that is not allowed ends it. */
 static void end_of(void (*run)(void)) {
   int status;
@@ -281,6 +306,7 @@ static const struct test_case cases[] = {
     CASE(what_is_no_clone3_is_refused),
     CASE(a_childs_slack_is_its_default),
     CASE(attributes_of_scheduling_that_are_none),
+    CASE(alone_select_waits_and_finds),
     CASE(a_sandboxed_process_ends_by_the_call_it_makes),
     CASE(a_tracer_sees_what_its_child_sends_itself),
 };
