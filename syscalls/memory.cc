@@ -1,4 +1,4 @@
-// Memory calls. Four things are watched as they pass: thread stacks (served from arenas),
+// Memory calls but mlockall (memlock.cc). Four things are watched as they pass: thread stacks (served from arenas),
 // shared mappings (their futexes belong to the kernel) and executable file mappings (their
 // trap sites are rewritten before they can run), and memory that others may write (libc gets its
 // bus locks back: src/gate/buslock.h).
@@ -12,6 +12,7 @@
 #include "../arch/rawcall.h"
 #include "../src/gate/buslock.h"
 #include "../src/gate/mapped.h"
+#include "../src/lwkt/reserve.h"
 #include "../src/mem/arena.h"
 #include "../src/mem/shared.h"
 #include "../src/sysport/sysport.h"
@@ -29,7 +30,7 @@ int map(union sysunion* m, uint64_t offset) {
   auto flags = static_cast<int>(a[3]);
   constexpr int kStackMask = MAP_STACK | MAP_ANONYMOUS | MAP_PRIVATE;
   if ((flags & (kStackMask | MAP_SHARED | MAP_FIXED | MAP_GROWSDOWN)) == kStackMask && a[0] == 0 &&
-      (prot & PROT_EXEC) == 0) {
+      (prot & PROT_EXEC) == 0 && !reserve_stays_unlocked()) {
     uint64_t stack = arena_alloc((length + 4095) & ~4095ull, prot);
     if (stack != 0) {
       m->sm.sm_result = static_cast<long>(stack);

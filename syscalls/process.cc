@@ -25,6 +25,7 @@
 #include "../src/gate/start.h"
 #include "../src/lwkt/assert.h"
 #include "../src/lwkt/ipiq.h"
+#include "../src/lwkt/reserve.h"
 #include "../src/lwkt/rfork.h"
 #include "../src/lwkt/slab.h"
 #include "../src/lwkt/stats.h"
@@ -101,6 +102,7 @@ PassThru* passthru_make(const trapframe* tf) {
 void rebuild_child() {
   thread* td = curthread();
   slab_atfork_child();
+  reserve_atfork_child();
   lwkt_atfork_child();
   ipiq_atfork_child();
   timer_atfork_child();

@@ -4,15 +4,16 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
 #include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
 #include "../lwkt/assert.h"
+#include "../lwkt/reserve.h"
 #include "../lwkt/sched.h"
 #include "engine.h"
 
@@ -214,8 +215,7 @@ void fd_ask_options(fdentry* e, int fd) {
 
 void fd_start() {
   if (fds != nullptr) return;
-  long p = raw_mmap(0, static_cast<long>(kFds * sizeof(fdentry)), PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  long p = reserve(kFds * sizeof(fdentry));
   if (!raw_failed(p)) store_release(&fds, reinterpret_cast<fdentry*>(p));
 }
 

@@ -30,6 +30,7 @@
 #include <linux/mman.h>
 
 #include "assert.h"
+#include "reserve.h"
 #include "spinlock.h"
 #include "thread.h"
 
@@ -142,8 +143,7 @@ constinit slab_cpu* all_fronts = nullptr;  // but shared_front; pushed by compar
 // ---- zones ----------------------------------------------------------------------------------------
 
 char* map_memory(size_t size) {
-  long p = raw_mmap(0, static_cast<long>(size), PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  long p = reserve(size);
   return raw_failed(p) ? nullptr : reinterpret_cast<char*>(p);
 }
 

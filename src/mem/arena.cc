@@ -10,6 +10,7 @@
 
 #include "../../arch/limits.h"
 #include "../../arch/rawcall.h"
+#include "../lwkt/reserve.h"
 #include "../lwkt/spinlock.h"
 
 namespace cr {
@@ -77,11 +78,6 @@ Region* region_of(uint64_t addr) {
   return nullptr;
 }
 
-long map(uint64_t size) {
-  return raw_mmap(0, static_cast<long>(size), PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-}
-
 Region* region_make(uint64_t stack) {
   if (nregions == kMaxRegions) return nullptr;
   // Each region of a size is twice the one before: few regions, little reserved by small
@@ -93,13 +89,10 @@ Region* region_make(uint64_t stack) {
   if (size < stack * 16) size = stack * 16;
   if (size > kMaxRegion && stack * 16 <= kMaxRegion) size = kMaxRegion;
   uint64_t n = size / stack;
-  long base = map(n * stack);
+  long base = reserve(n * stack);
   if (raw_failed(base)) return nullptr;
-  long slots = map(n * sizeof(Slot));
-  if (raw_failed(slots)) {
-    raw2(SYS_munmap, base, static_cast<long>(n * stack));
-    return nullptr;
-  }
+  long slots = reserve(n * sizeof(Slot));
+  if (raw_failed(slots)) return nullptr;  // base is left: the process has no more addresses
   // One huge page would make 32 small stacks resident at a touch.
   raw3(SYS_madvise, base, static_cast<long>(n * stack), MADV_NOHUGEPAGE);
   Region& r = regions[nregions];
@@ -217,9 +210,10 @@ void each_slot(uint64_t addr, uint64_t length, Fn fn) {
   }
 }
 
-void empty(const Region& r, uint32_t i, uint32_t pages) {
-  raw3(SYS_madvise, static_cast<long>(slot_base(r, i)), static_cast<long>(pages * kPage),
-       MADV_DONTNEED);
+// False: the program has locked some of it into memory.
+bool empty(const Region& r, uint32_t i, uint32_t pages) {
+  return raw3(SYS_madvise, static_cast<long>(slot_base(r, i)), static_cast<long>(pages * kPage),
+              MADV_DONTNEED) == 0;
 }
 
 void put_back(Region& r, uint32_t i) {
@@ -242,7 +236,8 @@ void do_put_off() {
 }  // namespace
 
 void arena_init(bool no_guard_install) {
-  long p = no_guard_install ? -1 : map(kPage);
+  if (no_guard_install) return;
+  long p = raw_mmap(0, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw_failed(p)) return;
   guard_install = raw3(SYS_madvise, p, kPage, kMadvGuardInstall) == 0;
   guard_ahead = guard_install;  // until the kernel refuses once
@@ -270,7 +265,10 @@ uint64_t arena_alloc(uint64_t length, int prot) {
     i = r->fresh++;
   }
   Slot& s = r->slots[i];
-  if ((s.flags & kDirty) != 0) empty(*r, i, static_cast<uint32_t>(length / kPage));
+  if ((s.flags & kDirty) != 0 && !empty(*r, i, static_cast<uint32_t>(length / kPage)) && !renew(*r, i)) {
+    put_back(*r, i);
+    return 0;
+  }
   s.flags = prot == PROT_NONE ? kUsed | kClosed : kUsed;
   // A guard of its last user's, or installed ahead.
   if (prot != PROT_NONE && set_guard(*r, i, 0) != 0) {

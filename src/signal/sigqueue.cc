@@ -1,10 +1,10 @@
 #include "sigqueue.h"
 
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "../../arch/rawcall.h"
+#include "../lwkt/reserve.h"
 
 namespace cr {
 
@@ -66,8 +66,7 @@ void sigqueue_init() {
   uint64_t want = l.hard;
   want = (want < kMost ? want : kMost) + kLeast;
   for (; want >= kLeast / 2; want /= 2) {
-    long p = raw_mmap(0, static_cast<long>(want * sizeof(sigqueue_entry)), PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long p = reserve(want * sizeof(sigqueue_entry));
     if (raw_failed(p)) continue;
     pool = reinterpret_cast<sigqueue_entry*>(p);
     capacity = static_cast<uint32_t>(want);

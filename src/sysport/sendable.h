@@ -41,6 +41,7 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_futex_wait:
     case CR_SYS_futex_waitv:
     case CR_SYS_ioctl:
+    case CR_SYS_mlockall:
     case CR_SYS_clock_nanosleep:
     case CR_SYS_nanosleep:
     case CR_SYS_poll: return Quick::kMaySleep;
@@ -63,6 +64,7 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_membarrier:
     case CR_SYS_mprotect:
     case CR_SYS_mremap:
+    case CR_SYS_munlockall:
     case CR_SYS_munmap:
     case CR_SYS_prctl:
     case CR_SYS_prlimit64:

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 
 #include "../../arch/rawcall.h"
+#include "../lwkt/reserve.h"
 #include "../lwkt/spinlock.h"
 
 namespace cr {
@@ -45,8 +46,7 @@ void tid_init(thread* td) {
 bool tid_assign(thread* td) {
   Guard g(lock);
   if (slots == nullptr) {
-    long p = raw_mmap(0, static_cast<long>(kTidSlots * sizeof *slots),
-                      PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long p = reserve(kTidSlots * sizeof *slots);
     if (raw_failed(p)) return false;
     slots = reinterpret_cast<uintptr_t*>(p);
   }

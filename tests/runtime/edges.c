@@ -42,7 +42,11 @@ static void with_a_thread(void (*run)(void)) {
 }
 
 static void say(const char* call, long r) { printf("%s: %s\n", call, r == 0 ? "0" : strerror(errno)); }
-static void say_handled(void) { printf("%d handled\n", (int)handled); }
+/* Whoever takes it. */
+static void wait_handled(int n) {
+  for (int ms = 0; handled < n && ms < 5000; ms++) sleep_ms(1);
+  printf("%d handled\n", (int)handled);
+}
 
 static siginfo_t info_of(int code) {
   siginfo_t info;
@@ -57,9 +61,10 @@ static siginfo_t info_of(int code) {
 static void by_a_threads_id(void) {
   siginfo_t info = info_of(SI_QUEUE);
   say("kill", kill(staying, SIGUSR1));
+  wait_handled(1);
   say("kill 0", kill(staying, 0));
   say("rt_sigqueueinfo", syscall(SYS_rt_sigqueueinfo, staying, SIGUSR1, &info));
-  say_handled();
+  wait_handled(2);
   say("kill, gone", kill(gone, SIGUSR1));
   say("rt_sigqueueinfo, gone", syscall(SYS_rt_sigqueueinfo, gone, SIGUSR1, &info));
 }
@@ -233,6 +238,88 @@ static void alone_select_waits_and_finds(void) {
   say("less than none", select(0, NULL, NULL, NULL, &bad));
 }
 
+/* Memory that is locked, and threads in it. */
+static __thread unsigned char own[8192];
+static void* writes_its_own(void* arg) {
+  for (size_t i = 0; i < sizeof own; i++) CHECK(own[i] == 0);
+  memset(own, 0xff, sizeof own);
+  unsigned char there[4096];
+  if (arg != NULL) {
+    CHECK(mlock(own, sizeof own) == 0 && mlock(there, sizeof there) == 0);
+  }
+  memset(there, 0xff, sizeof there);
+  return arg;
+}
+/* Stacks that libc does not keep. */
+static void threads_on_large_stacks(void* arg) {
+  pthread_attr_t attr;
+  pthread_attr_init(&attr);
+  CHECK(pthread_attr_setstacksize(&attr, 48 << 20) == 0);
+  for (int i = 0; i < 8; i++) {
+    pthread_t t;
+    int error = pthread_create(&t, &attr, writes_its_own, arg);
+    if (error == 0) error = pthread_join(t, NULL);
+    if (error != 0) printf("a thread: %s\n", strerror(error));
+  }
+}
+static void a_stack_that_was_locked_is_empty_again(void) { threads_on_large_stacks(own); }
+static void what_is_mapped_is_locked(int flags) {
+  int r = mlockall(flags);
+  say("mlockall", r);
+  threads_on_large_stacks(NULL);
+  with_a_thread(no_attributes);
+  if (r == 0) say("munlockall", munlockall());
+  threads_on_large_stacks(NULL);
+}
+static void threads_beside_locked_memory(void) {
+  what_is_mapped_is_locked(MCL_CURRENT);
+  what_is_mapped_is_locked(MCL_FUTURE);
+  what_is_mapped_is_locked(MCL_CURRENT | MCL_FUTURE);
+  what_is_mapped_is_locked(MCL_CURRENT | MCL_ONFAULT);
+  what_is_mapped_is_locked(0);
+  what_is_mapped_is_locked(MCL_ONFAULT);
+  what_is_mapped_is_locked(64);
+}
+static long locked_kb(void) {
+  char line[256];
+  long kb = -1;
+  FILE* f = fopen("/proc/self/status", "r");
+  CHECK(f != NULL);
+  while (fgets(line, sizeof line, f) != NULL) sscanf(line, "VmLck: %ld", &kb);
+  fclose(f);
+  return kb;
+}
+static void* at_least(void* arg) {
+  printf("a thread locks its stack: %d\n", locked_kb() >= (long)(intptr_t)arg + 1024);
+  return NULL;
+}
+static void the_program_is_locked_and_little_more(void) {
+  static char mine[8 << 20] __attribute__((aligned(4096)));
+  if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
+    say("mlockall", -1); /* a user's limit */
+    return;
+  }
+  long kb = locked_kb();
+  printf("locked: %d, little more: %d\n", kb >= 8 << 10, kb < 32 << 10);
+  unsigned char there;
+  CHECK(mincore(mine, 4096, &there) == 0 && there == 1);
+  pthread_t t;
+  pthread_attr_t attr;
+  pthread_attr_init(&attr);
+  CHECK(pthread_attr_setstacksize(&attr, 1 << 20) == 0);
+  CHECK(pthread_create(&t, &attr, at_least, (void*)(intptr_t)kb) == 0 && pthread_join(t, NULL) == 0);
+  printf("little more: %d\n", locked_kb() < 64 << 10);
+  fflush(stdout);
+  pid_t pid = fork();
+  if (pid == 0) {
+    printf("a child has %ld\n", locked_kb());
+    threads_on_large_stacks(NULL);
+    printf("and still %ld\n", locked_kb());
+    exit(0);
+  }
+  CHECK(waitpid(pid, NULL, 0) == pid);
+}
+
 /* What a child in a sandbox may do: a call that is not allowed ends it. */
 static void end_of(void (*run)(void)) {
   int status;
@@ -307,6 +394,9 @@ static const struct test_case cases[] = {
     CASE(a_childs_slack_is_its_default),
     CASE(attributes_of_scheduling_that_are_none),
     CASE(alone_select_waits_and_finds),
+    CASE(a_stack_that_was_locked_is_empty_again),
+    CASE(threads_beside_locked_memory),
+    CASE(the_program_is_locked_and_little_more),
     CASE(a_sandboxed_process_ends_by_the_call_it_makes),
     CASE(a_tracer_sees_what_its_child_sends_itself),
 };

@@ -1,0 +1,117 @@
+// mlockall and munlockall. What is mapped now is locked stretch by stretch, all but libcr's store (reserve.h); what
+// will be mapped is the kernel's to lock, stacks too, which then come from no arena (memory.cc).
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "../arch/rawcall.h"
+#include "../src/lwkt/reserve.h"
+#include "../src/lwkt/slab.h"
+#include "../src/sysport/sysport.h"
+#include "cred.h"
+#include "sysent.h"
+
+namespace cr {
+
+namespace {
+
+inline constexpr uint64_t kCurrent = MCL_CURRENT, kFuture = MCL_FUTURE, kOnFault = 4;
+inline constexpr int kMlockOnFault = 1;
+
+bool hex(const char** s, uint64_t* out) {
+  const char* from = *s;
+  *out = 0;
+  for (;; ++*s) {
+    char c = **s;
+    if (c >= '0' && c <= '9') {
+      *out = *out << 4 | static_cast<uint64_t>(c - '0');
+    } else if (c >= 'a' && c <= 'f') {
+      *out = *out << 4 | static_cast<uint64_t>(c - 'a' + 10);
+    } else {
+      return *s != from;
+    }
+  }
+}
+
+// A line of /proc/self/maps begins "from-to ".
+void take_line(const char* line, void (*fn)(uint64_t from, uint64_t to, void* arg), void* arg) {
+  uint64_t from, to;
+  if (!hex(&line, &from) || *line++ != '-' || !hex(&line, &to)) return;
+  reserve_skip(from, to, fn, arg);
+}
+
+// Calls fn for each stretch of the program's memory. False: there is no asking.
+bool each_mapping(void (*fn)(uint64_t from, uint64_t to, void* arg), void* arg) {
+  constexpr size_t kBuffer = 4096, kLineBegins = 40;
+  long fd = raw3(SYS_open, reinterpret_cast<long>("/proc/self/maps"), 02000000 /* O_CLOEXEC */, 0);
+  if (raw_failed(fd)) return false;
+  auto* buffer = static_cast<char*>(slab_alloc(kBuffer));
+  char line[kLineBegins + 1];
+  size_t length = 0;
+  long n = buffer == nullptr ? -ENOMEM : 1;
+  while (n > 0 && (n = raw3(SYS_read, fd, reinterpret_cast<long>(buffer), kBuffer)) > 0) {
+    for (long i = 0; i < n; i++) {
+      if (buffer[i] != '\n') {
+        if (length < kLineBegins) line[length++] = buffer[i];
+        continue;
+      }
+      line[length] = '\0';
+      take_line(line, fn, arg);
+      length = 0;
+    }
+  }
+  if (buffer != nullptr) slab_free(buffer, kBuffer);
+  raw1(SYS_close, fd);
+  return n == 0;
+}
+
+void add_up(uint64_t from, uint64_t to, void* arg) { *static_cast<uint64_t*>(arg) += to - from; }
+
+// As the kernel's: what can't be locked is no error.
+void lock_stretch(uint64_t from, uint64_t to, void* arg) {
+  raw3(SYS_mlock2, static_cast<long>(from), static_cast<long>(to - from), *static_cast<int*>(arg));
+}
+
+int within_limit() {
+  rlimit64 limit{};
+  raw4(SYS_prlimit64, 0, RLIMIT_MEMLOCK, 0, reinterpret_cast<long>(&limit));
+  uint64_t all = 0;
+  if (!each_mapping(add_up, &all)) return EAGAIN;
+  if (all <= limit.rlim_cur || cred_capable(CAP_IPC_LOCK)) return 0;
+  return limit.rlim_cur == 0 ? EPERM : ENOMEM;
+}
+
+int lock_current(union sysunion* m, uint64_t flags) {
+  int error = within_limit();
+  if (error == EAGAIN) return sysport_trap_whole(m);
+  if (error != 0) return error;
+  // Without MCL_FUTURE an earlier one ends, and only that call says so.
+  if ((flags & kFuture) == 0 && reserve_stays_unlocked()) raw0(SYS_munlockall);
+  if ((flags & kFuture) != 0) raw1(SYS_mlockall, static_cast<long>(flags & ~kCurrent));
+  int how = (flags & kOnFault) != 0 ? kMlockOnFault : 0;
+  each_mapping(lock_stretch, &how);
+  m->sm.sm_result = 0;
+  return 0;
+}
+
+}  // namespace
+
+int sys_mlockall(union sysunion* m) {
+  uint64_t flags = static_cast<uint32_t>(m->raw.arg[0]);
+  bool valid = (flags & ~(kCurrent | kFuture | kOnFault)) == 0;
+  bool apart = valid && (flags & kCurrent) != 0 && reserve_known();
+  int error = apart ? lock_current(m, flags) : sysport_trap_whole(m);
+  if (error == 0) reserve_beside_locks((flags & kFuture) != 0);
+  return error;
+}
+
+int sys_munlockall(union sysunion* m) {
+  int error = sysport_trap_whole(m);
+  if (error == 0) reserve_beside_locks(false);
+  return error;
+}
+
+}  // namespace cr
