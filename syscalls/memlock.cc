@@ -10,6 +10,7 @@
 #include "../arch/rawcall.h"
 #include "../src/lwkt/reserve.h"
 #include "../src/lwkt/slab.h"
+#include "../src/mem/arena.h"
 #include "../src/sysport/sysport.h"
 #include "cred.h"
 #include "sysent.h"
@@ -43,7 +44,7 @@ void take_line(const char* line, void (*fn)(uint64_t from, uint64_t to, void* ar
   reserve_skip(from, to, fn, arg);
 }
 
-// Calls fn for each stretch of the program's memory. False: there is no asking.
+// Calls fn for each stretch of the program's memory, its stacks too. False: there is no asking.
 bool each_mapping(void (*fn)(uint64_t from, uint64_t to, void* arg), void* arg) {
   constexpr size_t kBuffer = 4096, kLineBegins = 40;
   long fd = raw3(SYS_open, reinterpret_cast<long>("/proc/self/maps"), 02000000 /* O_CLOEXEC */, 0);
@@ -65,6 +66,7 @@ bool each_mapping(void (*fn)(uint64_t from, uint64_t to, void* arg), void* arg) 
   }
   if (buffer != nullptr) slab_free(buffer, kBuffer);
   raw1(SYS_close, fd);
+  arena_each_stack(fn, arg);
   return n == 0;
 }
 

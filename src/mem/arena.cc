@@ -130,6 +130,16 @@ bool guards_ahead(Region& r, uint32_t i) {
   return n > 0;
 }
 
+// A stack that the program has locked into memory takes no light guard: a real one.
+int guard_by_kernel(Region& r, uint32_t i, uint32_t pages) {
+  Slot& s = r.slots[i];
+  auto base = static_cast<long>(slot_base(r, i));
+  if (s.guard > 0) raw3(SYS_madvise, base, static_cast<long>(s.guard * kPage), kMadvGuardRemove);
+  s.guard = 0;
+  s.flags |= kChanged;
+  return static_cast<int>(raw3(SYS_mprotect, base, static_cast<long>(pages * kPage), PROT_NONE));
+}
+
 int set_guard(Region& r, uint32_t i, uint32_t pages) {
   Slot& s = r.slots[i];
   if (s.guard == pages) return 0;
@@ -139,6 +149,7 @@ int set_guard(Region& r, uint32_t i, uint32_t pages) {
     long e = 0;
     if (s.guard > pages) e = raw3(SYS_madvise, base, static_cast<long>(s.guard * kPage), kMadvGuardRemove);
     if (e == 0 && pages > 0) e = raw3(SYS_madvise, base, static_cast<long>(pages * kPage), kMadvGuardInstall);
+    if (e == -EINVAL && pages > 0) return guard_by_kernel(r, i, pages);
     if (raw_failed(e)) return static_cast<int>(e);
   } else {
     long e = 0;
@@ -343,6 +354,18 @@ bool arena_dontneed(uint64_t addr, uint64_t length) {
   s.flags |= kPending;
   put_off[nput_off++] = {r, i};
   return true;
+}
+
+void arena_each_stack(void (*fn)(uint64_t from, uint64_t to, void* arg), void* arg) {
+  Guard g(lock);
+  for (uint32_t k = 0; k < nregions; k++) {
+    const Region& r = regions[k];
+    for (uint32_t i = 0; i < r.fresh; i++) {
+      if ((r.slots[i].flags & (kUsed | kClosed)) != kUsed) continue;
+      uint64_t base = slot_base(r, i);
+      fn(base + r.slots[i].guard * kPage, base + r.stack, arg);
+    }
+  }
 }
 
 void arena_stack_in_use(uint64_t sp) {

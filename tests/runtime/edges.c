@@ -263,6 +263,51 @@ static void threads_on_large_stacks(void* arg) {
   }
 }
 static void a_stack_that_was_locked_is_empty_again(void) { threads_on_large_stacks(own); }
+static long locked_kb(void) {
+  char line[256];
+  long kb = -1;
+  FILE* f = fopen("/proc/self/status", "r");
+  CHECK(f != NULL);
+  while (fgets(line, sizeof line, f) != NULL) sscanf(line, "VmLck: %ld", &kb);
+  fclose(f);
+  return kb;
+}
+/* libc keeps the stack, and gives it another guard. */
+static void* locks_its_stack(void* arg) {
+  pthread_attr_t attr;
+  void* at;
+  size_t size;
+  CHECK(pthread_getattr_np(pthread_self(), &attr) == 0 && pthread_attr_getstack(&attr, &at, &size) == 0);
+  pthread_attr_destroy(&attr);
+  if (arg != NULL) CHECK(mlock(at, size) == 0);
+  memset(at, 1, 4096);
+  return NULL;
+}
+static void a_stack_that_was_locked_takes_another_guard(void) {
+  for (int i = 0; i < 6; i++) {
+    pthread_t t;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    CHECK(pthread_attr_setstacksize(&attr, 256 << 10) == 0 && pthread_attr_setguardsize(&attr, (i % 3 + 1) * 4096) == 0);
+    CHECK(pthread_create(&t, &attr, locks_its_stack, i < 3 ? own : NULL) == 0 && pthread_join(t, NULL) == 0);
+  }
+}
+static void* locks_all(void* arg) {
+  long before = locked_kb();
+  int r = mlockall((int)(intptr_t)arg);
+  printf("%d locks its stack: %d\n", (int)(intptr_t)arg, r != 0 || locked_kb() >= before + (4 << 10));
+  CHECK(r != 0 || munlockall() == 0);
+  return NULL;
+}
+static void a_threads_stack_is_locked_with_the_rest(void) {
+  for (int flags = MCL_CURRENT; flags <= MCL_CURRENT + MCL_FUTURE; flags += MCL_FUTURE) {
+    pthread_t t;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    CHECK(pthread_attr_setstacksize(&attr, 4 << 20) == 0);
+    CHECK(pthread_create(&t, &attr, locks_all, (void*)(intptr_t)flags) == 0 && pthread_join(t, NULL) == 0);
+  }
+}
 static void what_is_mapped_is_locked(int flags) {
   int r = mlockall(flags);
   say("mlockall", r);
@@ -279,15 +324,6 @@ static void threads_beside_locked_memory(void) {
   what_is_mapped_is_locked(0);
   what_is_mapped_is_locked(MCL_ONFAULT);
   what_is_mapped_is_locked(64);
-}
-static long locked_kb(void) {
-  char line[256];
-  long kb = -1;
-  FILE* f = fopen("/proc/self/status", "r");
-  CHECK(f != NULL);
-  while (fgets(line, sizeof line, f) != NULL) sscanf(line, "VmLck: %ld", &kb);
-  fclose(f);
-  return kb;
 }
 static void* at_least(void* arg) {
   printf("a thread locks its stack: %d\n", locked_kb() >= (long)(intptr_t)arg + 1024);
@@ -395,6 +431,8 @@ static const struct test_case cases[] = {
     CASE(attributes_of_scheduling_that_are_none),
     CASE(alone_select_waits_and_finds),
     CASE(a_stack_that_was_locked_is_empty_again),
+    CASE(a_stack_that_was_locked_takes_another_guard),
+    CASE(a_threads_stack_is_locked_with_the_rest),
     CASE(threads_beside_locked_memory),
     CASE(the_program_is_locked_and_little_more),
     CASE(a_sandboxed_process_ends_by_the_call_it_makes),
