@@ -13,6 +13,7 @@
 
 #include "../arch/context.h"
 #include "../arch/abi.h"
+#include "../arch/limits.h"
 #include "../arch/rawcall.h"
 #include "../arch/usercopy.h"
 #include "../src/lwkt/assert.h"
@@ -165,7 +166,8 @@ int copy_clone_args(const uint64_t a[2], clone_args* args) {
     if (more != 0) return E2BIG;
   }
   if (user_copy(args, from, known) != 0) return EFAULT;
-  return (args->stack == 0) == (args->stack_size == 0) ? 0 : EINVAL;
+  bool beyond = args->stack > kUserEnd || args->stack_size > kUserEnd - args->stack;
+  return (args->stack == 0) == (args->stack_size == 0) && !beyond ? 0 : EINVAL;
 }
 
 }  // namespace
@@ -175,7 +177,8 @@ int sys_clone3(union sysunion* m) {
   int error = copy_clone_args(m->raw.arg, &args);
   if (error != 0) return error;
   if ((args.flags & CLONE_THREAD) == 0) return process_clone(m, args.flags, &args);
-  if (args.exit_signal != 0 || args.set_tid_size != 0) return EINVAL;
+  bool asks_for_tid = args.set_tid != 0 || args.set_tid_size != 0;
+  if (args.exit_signal != 0 || asks_for_tid || (args.flags & CLONE_DETACHED) != 0) return EINVAL;
   return thread_clone(m, {args.flags, args.stack + args.stack_size, args.tls, args.parent_tid,
                           args.child_tid});
 }

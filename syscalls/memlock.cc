@@ -5,10 +5,13 @@
 #include <linux/capability.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "../arch/abi.h"
 #include "../arch/rawcall.h"
 #include "../src/lwkt/reserve.h"
+#include "../src/lwkt/rfork.h"
 #include "../src/lwkt/slab.h"
 #include "../src/mem/arena.h"
 #include "../src/sysport/sysport.h"
@@ -66,23 +69,37 @@ bool each_mapping(void (*fn)(uint64_t from, uint64_t to, void* arg), void* arg) 
   }
   if (buffer != nullptr) slab_free(buffer, kBuffer);
   raw1(SYS_close, fd);
-  arena_each_stack(fn, arg);
+  for (uint64_t from = 0, to = 0; arena_next_stack(&from, &to);) fn(from, to, arg);
   return n == 0;
 }
 
 void add_up(uint64_t from, uint64_t to, void* arg) { *static_cast<uint64_t*>(arg) += to - from; }
 
-// As the kernel's: what can't be locked is no error.
+// As the kernel's: what can't be locked is no error. It is filled meanwhile.
 void lock_stretch(uint64_t from, uint64_t to, void* arg) {
+  constexpr uint64_t kSmall = 64 * 1024;
+  bool offers = to - from > kSmall && sched_others();
+  if (offers) sched_trap_enter(mygd());
   raw3(SYS_mlock2, static_cast<long>(from), static_cast<long>(to - from), *static_cast<int*>(arg));
+  if (offers) sched_trap_leave();
 }
 
+// The limit is none for who has the right in the first user namespace.
+bool is_exempt() {
+  constexpr uint64_t kFirst = 0xeffffffd;  // PROC_USER_INIT_INO
+  struct stat st;
+  return cred_capable(CAP_IPC_LOCK) &&
+         (raw2(kSysStat, reinterpret_cast<long>("/proc/self/ns/user"), reinterpret_cast<long>(&st)) != 0 ||
+          st.st_ino == kFirst);
+}
+
+// EAGAIN: there is no asking.
 int within_limit() {
   rlimit64 limit{};
   raw4(SYS_prlimit64, 0, RLIMIT_MEMLOCK, 0, reinterpret_cast<long>(&limit));
   uint64_t all = 0;
   if (!each_mapping(add_up, &all)) return EAGAIN;
-  if (all <= limit.rlim_cur || cred_capable(CAP_IPC_LOCK)) return 0;
+  if (all <= limit.rlim_cur || is_exempt()) return 0;
   return limit.rlim_cur == 0 ? EPERM : ENOMEM;
 }
 
@@ -91,10 +108,11 @@ int lock_current(union sysunion* m, uint64_t flags) {
   if (error == EAGAIN) return sysport_trap_whole(m);
   if (error != 0) return error;
   // Without MCL_FUTURE an earlier one ends, and only that call says so.
-  if ((flags & kFuture) == 0 && reserve_stays_unlocked()) raw0(SYS_munlockall);
-  if ((flags & kFuture) != 0) raw1(SYS_mlockall, static_cast<long>(flags & ~kCurrent));
+  bool future = (flags & kFuture) != 0;
+  if (!future && reserve_stays_unlocked()) raw0(SYS_munlockall);
+  if (future) raw1(SYS_mlockall, static_cast<long>(flags & ~kCurrent));
   int how = (flags & kOnFault) != 0 ? kMlockOnFault : 0;
-  each_mapping(lock_stretch, &how);
+  if (!each_mapping(lock_stretch, &how)) return sysport_trap_whole(m);
   m->sm.sm_result = 0;
   return 0;
 }
@@ -105,8 +123,11 @@ int sys_mlockall(union sysunion* m) {
   uint64_t flags = static_cast<uint32_t>(m->raw.arg[0]);
   bool valid = (flags & ~(kCurrent | kFuture | kOnFault)) == 0;
   bool apart = valid && (flags & kCurrent) != 0 && reserve_known();
+  bool before = reserve_stays_unlocked();
+  // First, or libcr's own would be locked that is mapped meanwhile.
+  if ((flags & kFuture) != 0) reserve_beside_locks(true);
   int error = apart ? lock_current(m, flags) : sysport_trap_whole(m);
-  if (error == 0) reserve_beside_locks((flags & kFuture) != 0);
+  reserve_beside_locks(error == 0 ? (flags & kFuture) != 0 : before);
   return error;
 }
 

@@ -1,4 +1,4 @@
-// Resource limits. All are the kernel's but one: RLIMIT_NPROC bounds a user's tasks, and LWKTs are
+// Resource limits. All are the kernel's but RLIMIT_SIGPENDING (src/signal/sigqueue.h) and one: RLIMIT_NPROC bounds a user's tasks, and LWKTs are
 // none. So the process's own LWKTs are counted against it, with the kernel's exceptions (the
 // user root, CAP_SYS_RESOURCE, CAP_SYS_ADMIN). Tasks of the user's other processes are not: there is no
 // asking for their number, and a thread refused that could be had is worse than one had too many.
@@ -34,15 +34,15 @@ bool nproc_allows_slow(uint64_t n) {
 }
 
 namespace {
-int changes_limits(union sysunion* m) {
+int changes_limit(union sysunion* m, uint64_t resource) {
   int error = sysport_trap(m);
-  __atomic_store_n(&nproc_limit, uint64_t{0}, __ATOMIC_RELAXED);
-  sigqueue_limit_changes();
+  if (static_cast<uint32_t>(resource) == RLIMIT_NPROC) __atomic_store_n(&nproc_limit, uint64_t{0}, __ATOMIC_RELAXED);
+  if (static_cast<uint32_t>(resource) == RLIMIT_SIGPENDING) sigqueue_limit_changes();
   return error;
 }
 }  // namespace
 
-int sys_setrlimit(union sysunion* m) { return changes_limits(m); }
+int sys_setrlimit(union sysunion* m) { return changes_limit(m, m->raw.arg[0]); }
 
 int sys_prlimit64(union sysunion* m) {
   auto tid = static_cast<int32_t>(m->raw.arg[0]);
@@ -50,7 +50,7 @@ int sys_prlimit64(union sysunion* m) {
     if (tid_find(tid) == nullptr) return ESRCH;
     m->raw.arg[0] = 0;
   }
-  return m->raw.arg[2] == 0 ? sysport_trap(m) : changes_limits(m);
+  return m->raw.arg[2] == 0 ? sysport_trap(m) : changes_limit(m, m->raw.arg[1]);
 }
 
 }  // namespace cr

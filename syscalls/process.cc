@@ -44,6 +44,7 @@
 #include "cred.h"
 #include "futex.h"
 #include "process.h"
+#include "ptrace.h"
 #include "sysent.h"
 #include "threadsched.h"
 
@@ -121,6 +122,7 @@ void rebuild_child() {
   deadlock_atfork_child();
   sysport_crowd(false);
   sig_atfork_child(td);
+  ptrace_tracee = false;
   cred_changed();  // it may be in another user namespace
   sig_leave(sig_fd_reads);  // other LWKTs had some of these open, perhaps
 }

@@ -64,11 +64,25 @@ int to_own_thread(int32_t tid, uint64_t number, const siginfo_t* info) {
   return sig == 0 ? 0 : send_kernels(sig);
 }
 
+// The kernel reads what a siginfo has, and of a code that it does not know that the rest is zero.
+int copy_siginfo(siginfo_t* to, uint64_t from) {
+  constexpr int kLeastKnown = -7, kAsyncName = -60;  // SI_DETHREAD, SI_ASYNCNL
+  *to = siginfo_t{};
+  if (user_copy(to, reinterpret_cast<const void*>(from), kSiginfoSize) != 0) return EFAULT;
+  if (to->si_code >= kLeastKnown || to->si_code == kAsyncName) return 0;
+  for (uint64_t i = kSiginfoSize; i < sizeof *to; i++) {
+    char rest;
+    if (user_copy(&rest, reinterpret_cast<const void*>(from + i), 1) != 0) return EFAULT;
+    if (rest != 0) return E2BIG;
+  }
+  return 0;
+}
+
 // What only a thread may say that sends to itself: that the signal is the kernel's, or of kill or tkill.
 bool is_kernels_code(int code) { return code >= 0 || code == SI_TKILL; }
 
-// A tracer is told of what the kernel delivers; where there are several LWKTs it knows none but the main one.
-bool is_traced() { return ptrace_tracee && sig_one_kernel_thread(); }
+// A tracer is told of what the kernel delivers; of several LWKTs it knows none but the main one.
+bool is_traced() { return ptrace_tracee && !sched_others(); }
 
 // Any of a process's tids names it, too, to those calls that take a pid.
 bool is_own(uint64_t pid) {
@@ -286,7 +300,8 @@ int sys_rt_sigqueueinfo(union sysunion* m) {
   const uint64_t* a = m->raw.arg;
   if (!is_own(a[0])) return sysport_trap(m);
   siginfo_t info;
-  if (copy_in(&info, a[2]) != 0) return EFAULT;
+  int error = copy_siginfo(&info, a[2]);
+  if (error != 0) return error;
   if (is_kernels_code(info.si_code) && static_cast<int32_t>(a[0]) != curthread()->td_tid) return EPERM;
   m->sm.sm_result = 0;
   return to_own_process(a[1], &info);
@@ -297,7 +312,8 @@ int sys_rt_tgsigqueueinfo(union sysunion* m) {
   auto tid = static_cast<int32_t>(a[1]);
   if (!is_own_group(a[0])) return sysport_trap(m);
   siginfo_t info;
-  if (copy_in(&info, a[3]) != 0) return EFAULT;
+  int error = copy_siginfo(&info, a[3]);
+  if (error != 0) return error;
   if (tid <= 0) return EINVAL;
   if (is_kernels_code(info.si_code) && tid != curthread()->td_tid) return EPERM;
   m->sm.sm_result = 0;

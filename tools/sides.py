@@ -105,14 +105,15 @@ class Suite:
         self.command, self.verdict, self.environment = command, verdict, environment or {}
 
     def run(self, test, way):
-        """(verdict, the end of its output, seconds). Nothing of the test is left behind."""
+        """(verdict, the end of its output, seconds). Of its session nothing is left behind."""
         command = self.command(test)
         if way != NATIVE:
             cpus, engine = self.options.ways[way]
             command = [str(self.cr), "run", "--cpus", cpus, "--engine", engine, "--", *command]
         kept = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD" and (not k.startswith("LIBCR_") or k == "LIBCR_CACHE")}
         begun = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix=f"{self.name}.") as directory, tempfile.TemporaryFile() as output:
+        with tempfile.TemporaryDirectory(prefix=f"{self.name}.", ignore_cleanup_errors=True) as directory, \
+                tempfile.TemporaryFile() as output:
             os.chmod(directory, 0o777)  # tests become another user
             child = subprocess.Popen(command, cwd=directory, env={**kept, "TMPDIR": directory, **self.environment},
                                      stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
@@ -120,10 +121,7 @@ class Suite:
                 status = child.wait(self.options.timeout)
             except subprocess.TimeoutExpired:
                 status = None
-            try:
-                os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            end_session(child.pid)
             child.wait()
             size = output.seek(0, os.SEEK_END)
             output.seek(max(0, size - 4000))
@@ -197,6 +195,26 @@ class Suite:
         for word in ("FAILURE", "load", "unsteady"):
             counts = [sum(way == w and j[0] == word for (_, w), j in judged.items()) for way in self.options.ways]
             print(f"{word:<16}{'':>16}" + "".join(f"{count:>16}" for count in counts))
+
+
+def end_session(leader):
+    """Kills a test with the process groups that it has made."""
+    for _ in range(10):
+        left = []
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, _, _, session = stat.read_text(errors="replace").rpartition(")")[2].split()[:4]
+            except OSError:
+                continue  # it has just ended
+            if int(session) == leader and state not in "ZX":
+                left.append(int(stat.parent.name))
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if not left:
+            return
 
 
 def tail(text, lines=8):

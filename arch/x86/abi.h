@@ -22,6 +22,8 @@ namespace cr {
 inline constexpr long kSysStat = SYS_stat64, kSysLstat = SYS_lstat64, kSysFstat = SYS_fstat64;
 inline constexpr long kSysGetuid = SYS_getuid32, kSysGeteuid = SYS_geteuid32;
 
+inline constexpr size_t kSiginfoSize = 128;  // what rt_sigqueueinfo reads
+
 inline long raw_pread(long fd, void* buf, size_t n, uint64_t offset) {
   return raw6(SYS_pread64, fd, reinterpret_cast<long>(buf), static_cast<long>(n),
               static_cast<long>(offset), static_cast<long>(offset >> 32), 0);

@@ -20,6 +20,8 @@ namespace cr {
 inline constexpr long kSysStat = SYS_stat, kSysLstat = SYS_lstat, kSysFstat = SYS_fstat;
 inline constexpr long kSysGetuid = SYS_getuid, kSysGeteuid = SYS_geteuid;
 
+inline constexpr size_t kSiginfoSize = 48;  // what rt_sigqueueinfo reads of 128
+
 inline long raw_pread(long fd, void* buf, size_t n, uint64_t offset) {
   return raw4(SYS_pread64, fd, reinterpret_cast<long>(buf), static_cast<long>(n),
               static_cast<long>(offset));

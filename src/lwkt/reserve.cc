@@ -50,18 +50,34 @@ Stretch next_after(uint64_t at) {
 
 }  // namespace
 
-long reserve(uint64_t size) {
-  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  bool apart = reserve_stays_unlocked();
-  // Where the kernel locks what is mapped it fills it at once, unless nothing may be there.
-  auto length = static_cast<long>((size + 4095) & ~4095ull);
-  long p = raw_mmap(0, length, apart ? PROT_NONE : PROT_READ | PROT_WRITE, kFlags, -1, 0);
+namespace {
+
+long map(long length, int prot) {
+  return raw_mmap(0, length, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+// Where the kernel locks what is mapped it fills it at once, unless nothing may be there, and counts it. What an
+// unlocked page grows by is not locked.
+long map_unlocked(long length) {
+  constexpr long kPage = 4096;
+  long p = map(kPage, PROT_NONE);
   if (raw_failed(p)) return p;
-  if (apart) {
-    raw2(SYS_munlock, p, length);
-    raw3(SYS_mprotect, p, length, PROT_READ | PROT_WRITE);
+  raw2(SYS_munlock, p, kPage);
+  long whole = raw4(SYS_mremap, p, kPage, length, MREMAP_MAYMOVE);
+  if (raw_failed(whole)) {
+    raw2(SYS_munmap, p, kPage);
+    return whole;
   }
-  note(static_cast<uintptr_t>(p), static_cast<uintptr_t>(length));
+  long r = raw3(SYS_mprotect, whole, length, PROT_READ | PROT_WRITE);
+  return raw_failed(r) ? r : whole;
+}
+
+}  // namespace
+
+long reserve(uint64_t size) {
+  auto length = static_cast<long>((size + 4095) & ~4095ull);
+  long p = reserve_stays_unlocked() ? map_unlocked(length) : map(length, PROT_READ | PROT_WRITE);
+  if (!raw_failed(p)) note(static_cast<uintptr_t>(p), static_cast<uintptr_t>(length));
   return p;
 }
 

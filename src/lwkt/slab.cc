@@ -353,7 +353,11 @@ void forget(slab_cpu* s) {
 }  // namespace
 
 void* slab_alloc(size_t size) {
-  if (size > kMaxSize) return map_memory(page_round(size));
+  if (size > kMaxSize) {
+    long p = raw_mmap(0, static_cast<long>(page_round(size)), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return raw_failed(p) ? nullptr : reinterpret_cast<void*>(p);
+  }
   uint32_t c = class_of(size);
   slab_cpu* s = my_front();
   if (__builtin_expect(s != nullptr, 1)) return front_alloc(s, c);

@@ -60,6 +60,7 @@ uint32_t slot_of(const Region& r, uint64_t addr) {
 Region regions[kMaxRegions];
 uint32_t nregions;
 SpinLock lock;
+bool stacks_locked;  // some, once
 bool guard_install;
 bool guard_ahead;
 
@@ -297,8 +298,12 @@ bool arena_free(uint64_t addr, uint64_t length) {
   Guard g(lock);
   Slot& s = r->slots[i];
   if ((s.flags & kUsed) == 0) return false;
-  // Not renewed, it is unmapped for real, and never used again.
-  if ((s.flags & kChanged) != 0 && !renew(*r, i)) return false;
+  // Not renewed, it is unmapped for real, and never used again. The kernel would lock and fill what is mapped now.
+  if ((s.flags & kChanged) != 0 && (reserve_stays_unlocked() || !renew(*r, i))) return false;
+  if (stacks_locked) {
+    raw2(SYS_munlock, static_cast<long>(addr), static_cast<long>(length));
+    empty(*r, i, static_cast<uint32_t>(length / kPage));
+  }
   put_back(*r, i);
   return true;
 }
@@ -356,16 +361,22 @@ bool arena_dontneed(uint64_t addr, uint64_t length) {
   return true;
 }
 
-void arena_each_stack(void (*fn)(uint64_t from, uint64_t to, void* arg), void* arg) {
+bool arena_next_stack(uint64_t* from, uint64_t* to) {
   Guard g(lock);
+  uint64_t after = *to;
+  bool found = false;
   for (uint32_t k = 0; k < nregions; k++) {
     const Region& r = regions[k];
-    for (uint32_t i = 0; i < r.fresh; i++) {
-      if ((r.slots[i].flags & (kUsed | kClosed)) != kUsed) continue;
-      uint64_t base = slot_base(r, i);
-      fn(base + r.slots[i].guard * kPage, base + r.stack, arg);
-    }
+    if (r.end <= after || (found && r.base > *from)) continue;
+    uint32_t i = after > r.base ? slot_of(r, after + r.stack - 1) : 0;
+    while (i < r.fresh && (r.slots[i].flags & (kUsed | kClosed)) != kUsed) i++;
+    if (i >= r.fresh) continue;
+    *from = slot_base(r, i) + r.slots[i].guard * kPage;
+    *to = slot_base(r, i) + r.stack;
+    found = true;
   }
+  stacks_locked = stacks_locked || found;
+  return found;
 }
 
 void arena_stack_in_use(uint64_t sp) {

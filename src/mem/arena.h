@@ -35,8 +35,8 @@ int arena_protect(uint64_t addr, uint64_t length, int prot);
 bool arena_dontneed(uint64_t addr, uint64_t length);
 // A thread starts on the slot that holds `sp`: what was put off for it is void.
 void arena_stack_in_use(uint64_t sp);
-// Calls fn(from, to, arg) for each stack in use, without its guard.
-void arena_each_stack(void (*fn)(uint64_t from, uint64_t to, void* arg), void* arg);
+// The next stack in use that begins at *to or above, without its guard, to be locked into memory. False: none.
+bool arena_next_stack(uint64_t* from, uint64_t* to);
 void arena_lock();    // around fork
 void arena_unlock();
 

@@ -262,6 +262,11 @@ int post(thread* td, int sig, const siginfo_t* info) {
   thread* to = td != nullptr ? td : sig_choose(sig);
   bool blocked = to == nullptr || (to->td_sigmask & sigbit(sig)) != 0;
   if (dropped(sig, blocked)) return 0;
+  if (is_realtime(sig) && sigqueue_limited()) {
+    // kill is not told that a signal found no room: it is sent once.
+    if (info->si_code != SI_USER) return EAGAIN;
+    if (((td != nullptr ? td->td_sigpend : sig_process_pend) & sigbit(sig)) != 0) return 0;
+  }
   Given given = give_to_kernel(td, info);
   if (given != Given::kNo) return given == Given::kFull ? EAGAIN : 0;
   sigqueue_entry* e = sigqueue_alloc();
@@ -276,21 +281,12 @@ int post(thread* td, int sig, const siginfo_t* info) {
 
 }  // namespace
 
-namespace {
-// kill is not told that a signal found no room.
-bool no_room(int sig, const siginfo_t* info) {
-  return is_realtime(sig) && info->si_code != SI_USER && sigqueue_limited();
-}
-}  // namespace
-
 int sig_post(thread* td, int sig, const siginfo_t* info) {
-  if (no_room(sig, info)) return EAGAIN;
   Guard g(siglock);
   return post(td, sig, info);
 }
 
 int sig_post_tid(int32_t tid, int sig, const siginfo_t* info) {
-  if (no_room(sig, info)) return tid_find(tid) != nullptr ? EAGAIN : ESRCH;
   Guard g(siglock);
   thread* td = tid_find(tid);
   return td != nullptr ? post(td, sig, info) : ESRCH;

@@ -20,7 +20,7 @@ uint32_t capacity;
 uint64_t free_head;
 uint32_t fresh;
 uint32_t in_use;
-// So many may wait without asking for the limit. None once that may be lower.
+// So many may wait without asking for the limit: none where that is lower.
 inline constexpr uint32_t kFew = 32;
 uint32_t unasked;
 
@@ -61,9 +61,8 @@ sigqueue_entry* take_after(sigqueue_entry** q, sigqueue_entry* p) {
 }  // namespace
 
 void sigqueue_init() {
-  Limit l = limit();
-  unasked = l.soft < kFew ? 0 : kFew;
-  uint64_t want = l.hard;
+  sigqueue_limit_changes();
+  uint64_t want = limit().hard;
   want = (want < kMost ? want : kMost) + kLeast;
   for (; want >= kLeast / 2; want /= 2) {
     long p = reserve(want * sizeof(sigqueue_entry));
@@ -95,7 +94,9 @@ void sigqueue_free(sigqueue_entry* e) {
                                         __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 }
 
-void sigqueue_limit_changes() { __atomic_store_n(&unasked, 0u, __ATOMIC_RELAXED); }
+void sigqueue_limit_changes() {
+  __atomic_store_n(&unasked, limit().soft < kFew ? 0u : kFew, __ATOMIC_RELAXED);
+}
 
 bool sigqueue_limited() {
   uint32_t n = __atomic_load_n(&in_use, __ATOMIC_RELAXED);

@@ -23,10 +23,9 @@ void sigqueue_init();
 void sigqueue_atfork_child();     // everything that waited is gone
 sigqueue_entry* sigqueue_alloc();  // null: none left
 void sigqueue_free(sigqueue_entry* e);
-// Whether RLIMIT_SIGPENDING forbids another realtime signal. Asks the kernel only when many wait, or the program has
-// changed the limit.
+// Whether RLIMIT_SIGPENDING forbids another realtime signal. Asks the kernel only when many wait, or few are allowed.
 bool sigqueue_limited();
-void sigqueue_limit_changes();
+void sigqueue_limit_changes();  // the program's doing
 
 // A queue is a ring, named by its newest entry (null: empty), so that both ends are at hand.
 void sigqueue_append(sigqueue_entry** q, sigqueue_entry* e);

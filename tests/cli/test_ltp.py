@@ -20,7 +20,7 @@ other test -z "$UNDER_CR" || { echo told; exit 1; }
 never exit 3
 skips exit 32
 killed test -z "$UNDER_CR" || kill -SEGV $$
-hangs test -z "$UNDER_CR" || sleep 60
+hangs test -z "$UNDER_CR" || { set -m; sleep 71.25 & sleep 60; }
 helper helper one
 clock_settime01 true
 """
@@ -45,7 +45,7 @@ class Ltp(unittest.TestCase):
     def judged(self, *names):
         out = self.prefix / "out.json"
         words = [word for name in names for word in ("--only", name)]
-        result = self.ltp(self.prefix, *words, "--timeout", "2", "--again", "1", "--out", out)
+        result = self.ltp(self.prefix, *words, "--timeout", "5", "--again", "1", "--out", out)
         return result, json.loads(out.read_text())
 
     def test_the_machine_is_left_alone_unless_asked_for(self):
@@ -66,6 +66,8 @@ class Ltp(unittest.TestCase):
         self.assertEqual(found, {"other": ("FAILURE", {"pass"}, {"FAIL"}), "killed": ("FAILURE", {"pass"}, {"SIGSEGV"}),
                                  "hangs": ("FAILURE", {"pass"}, {"HUNG"})})
         self.assertIn("told", result.stdout)
+        left = subprocess.run(["pgrep", "-f", "sleep 71.25"], stdout=subprocess.PIPE, text=True).stdout
+        self.assertEqual(left, "", "a group of the hanging test's own")
 
     def test_bad_arguments_are_refused_before_anything_runs(self):
         for arguments, word in (([self.prefix / "runtest"], "testcases/bin"), ([self.prefix, "--runtest", "no-such"], "no-such"),

@@ -4,6 +4,7 @@
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -31,10 +32,13 @@ static void* go(void* arg) {
 }
 static void with_a_thread(void (*run)(void)) {
   pthread_t t, other;
+  pthread_attr_t small; /* where memory is locked a user has little */
+  pthread_attr_init(&small);
+  CHECK(pthread_attr_setstacksize(&small, 64 << 10) == 0);
   pthread_barrier_init(&stays, NULL, 2);
-  CHECK(pthread_create(&t, NULL, stay, NULL) == 0);
+  CHECK(pthread_create(&t, &small, stay, NULL) == 0);
   pthread_barrier_wait(&stays);
-  CHECK(pthread_create(&other, NULL, go, NULL) == 0);
+  CHECK(pthread_create(&other, &small, go, NULL) == 0);
   CHECK(pthread_join(other, NULL) == 0);
   run();
   pthread_barrier_wait(&stays);
@@ -98,10 +102,31 @@ static void send_to_all(void) {
 static void signals_to_who_is_not_there(void) {
   signal(SIGUSR1, count);
   send_to_all();
+  printf("%d came\n", (int)handled);
 }
 static void signals_to_who_is_not_there_beside_a_thread(void) {
   signal(SIGUSR1, count);
   with_a_thread(send_to_all);
+}
+
+/* At the end of what may be read. */
+static void a_siginfo_is_read_as_far_as_it_has_something(void) {
+  signal(SIGUSR1, count);
+  long page = sysconf(_SC_PAGESIZE);
+  char* p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(p != MAP_FAILED && mprotect(p + page, page, PROT_NONE) == 0);
+  const int codes[] = {SI_QUEUE, -100};
+  for (int c = 0; c < 2; c++) {
+    siginfo_t info = info_of(codes[c]);
+    for (size_t size = 32; size <= sizeof info; size += 16) {
+      memcpy(p + page - size, &info, size);
+      printf("%zu of %d: ", size, codes[c]);
+      say("", syscall(SYS_rt_sigqueueinfo, getpid(), SIGUSR1, p + page - size));
+    }
+    ((char*)&info)[sizeof info - 1] = 1;
+    say("with a tail", syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGUSR1, &info));
+  }
+  wait_handled(1);
 }
 
 /* With no room for any: kill is not told, and what is no realtime signal needs none. */
@@ -110,11 +135,17 @@ static void no_room(void) {
   CHECK(setrlimit(RLIMIT_SIGPENDING, &none) == 0);
   say("tgkill", syscall(SYS_tgkill, getpid(), gettid(), SIGRTMIN));
   say("sigqueue", sigqueue(getpid(), SIGRTMIN, (union sigval){0}));
-  say("kill", kill(getpid(), SIGRTMIN));
+  for (int i = 0; i < 3; i++) say("kill", kill(getpid(), SIGRTMIN));
+  signal(SIGRTMIN + 1, SIG_IGN);
+  say("sigqueue of an ignored one", sigqueue(getpid(), SIGRTMIN + 1, (union sigval){0}));
   say("tgkill of another", syscall(SYS_tgkill, getpid(), gettid(), SIGUSR1));
   sigset_t pending;
   CHECK(sigpending(&pending) == 0);
   printf("pending: %d %d\n", sigismember(&pending, SIGRTMIN), sigismember(&pending, SIGUSR1));
+  signal(SIGRTMIN, count);
+  sigset_t set = only(SIGRTMIN);
+  CHECK(pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0);
+  printf("%d came\n", (int)handled);
 }
 static void block_both(void) {
   sigset_t set = only(SIGRTMIN);
@@ -168,6 +199,22 @@ static void clone3_refuses(void) {
   say("handlers without memory", clone3_with(a, sizeof a));
   a.flags = CLONE_THREAD;
   say("a thread without handlers", clone3_with(a, sizeof a));
+  a = plain;
+  a.exit_signal = 0;
+  a.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
+  a.set_tid = (uintptr_t)&a;
+  say("tids without a number", clone3_with(a, sizeof a));
+  a.set_tid = 0;
+  a.flags |= CLONE_DETACHED;
+  say("a thread that is detached the old way", clone3_with(a, sizeof a));
+  a = plain;
+  a.stack = UINTPTR_MAX - 8192;
+  a.stack_size = 4096;
+  say("a stack beyond all addresses", clone3_with(a, sizeof a));
+  a.stack = 4096;
+  a.stack_size = UINT64_MAX - 4096;
+  say("a stack around all addresses", clone3_with(a, sizeof a));
+  a = plain;
   a.flags = CLONE_FS | CLONE_NEWNS;
   say("a directory of two namespaces", clone3_with(a, sizeof a));
   a.flags = CLONE_PIDFD;
@@ -332,7 +379,14 @@ static void* at_least(void* arg) {
   printf("a thread locks its stack: %d\n", locked_kb() >= (long)(intptr_t)arg + 1024);
   return NULL;
 }
+/* So many that libcr needs memory for them, which the program has later. */
+static void many_polls(void) {
+  static struct pollfd fds[400];
+  for (int i = 0; i < 400; i++) fds[i] = (struct pollfd){1, POLLOUT, 0};
+  for (int i = 0; i < 700; i++) CHECK(poll(fds, 400, 0) >= 0);
+}
 static void the_program_is_locked_and_little_more(void) {
+  with_a_thread(many_polls);
   static char mine[8 << 20] __attribute__((aligned(4096)));
   if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
     say("mlockall", -1); /* a user's limit */
@@ -399,29 +453,37 @@ static void a_sandboxed_process_ends_by_the_call_it_makes(void) {
 }
 
 /* Whoever traces a process sees the signals that it sends to itself, be they handled, ignored or blocked later. */
-static void trace_me(void) {
+static void trace_me(int threads) {
   signal(SIGUSR1, count);
   signal(SIGUSR2, SIG_IGN);
   CHECK(ptrace(PTRACE_TRACEME, 0, 0, 0) == 0);
   kill(getpid(), SIGUSR1);
   raise(SIGUSR2);
   raise(SIGTERM);
-  raise(SIGCHLD);
+  if (!threads) raise(SIGCHLD); /* ignored: that is a matter of one kernel thread */
   sigqueue(getpid(), SIGRTMIN, (union sigval){0});
   raise(SIGUSR1);
   _exit(handled);
 }
-static void a_tracer_sees_what_its_child_sends_itself(void) {
+static void* nothing(void* arg) { return arg; }
+static void traces_a_child(int threads) {
   int status;
   fflush(stdout);
   pid_t pid = fork();
-  if (pid == 0) trace_me();
+  if (pid == 0) {
+    pthread_t t;
+    if (threads) CHECK(pthread_create(&t, NULL, nothing, NULL) == 0 && pthread_join(t, NULL) == 0);
+    trace_me(threads);
+  }
   while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
     printf("stops by %d\n", WSTOPSIG(status));
     CHECK(ptrace(PTRACE_CONT, pid, 0, WSTOPSIG(status) == SIGUSR1 ? SIGUSR1 : 0) == 0);
   }
   printf("exits with %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
 }
+
+static void a_tracer_sees_what_its_child_sends_itself(void) { traces_a_child(0); }
+static void a_tracer_sees_what_a_child_sends_itself_that_had_a_thread(void) { traces_a_child(1); }
 
 static const struct test_case cases[] = {
     CASE(any_of_its_threads_names_a_process),
@@ -440,5 +502,7 @@ static const struct test_case cases[] = {
     CASE(the_program_is_locked_and_little_more),
     CASE(a_sandboxed_process_ends_by_the_call_it_makes),
     CASE(a_tracer_sees_what_its_child_sends_itself),
+    CASE(a_tracer_sees_what_a_child_sends_itself_that_had_a_thread),
+    CASE(a_siginfo_is_read_as_far_as_it_has_something),
 };
 CASE_MAIN(cases)
