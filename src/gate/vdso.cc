@@ -43,7 +43,8 @@ void replace(uintptr_t begin, uintptr_t end, ClockCall from, ClockCall to) {
   }
 }
 
-// glibc's words are in ld.so, or in the program if there is none.
+// glibc's words are in ld.so, or in the program if there is none. Nobody says where ld.so is when it is the program
+// that was started (`ld.so prog`): in any of them, then.
 int redirect_in(dl_phdr_info* info, size_t, void* arg) {
   uintptr_t base = getauxval(AT_BASE);
   if (base != 0 && info->dlpi_addr != base) return 0;
@@ -61,7 +62,7 @@ int redirect_in(dl_phdr_info* info, size_t, void* arg) {
     replace(begin, end, vdso_getres, getres);
     mprotect(at, last - first, PROT_READ);
   }
-  return 1;
+  return base != 0 ? 1 : 0;
 }
 
 }  // namespace
