@@ -1,6 +1,6 @@
-// Resource limits. All are the kernel's but RLIMIT_SIGPENDING (src/signal/sigqueue.h) and one: RLIMIT_NPROC bounds a user's tasks, and LWKTs are
-// none. So the process's own LWKTs are counted against it, with the kernel's exceptions (the
-// user root, CAP_SYS_RESOURCE, CAP_SYS_ADMIN). Tasks of the user's other processes are not: there is no
+// Resource limits. All are the kernel's but RLIMIT_SIGPENDING (src/signal/sigqueue.h) and RLIMIT_NPROC, which bounds
+// a user's tasks, and LWKTs are none. So the process's own LWKTs are counted against it, with the kernel's exceptions
+// (the user root, CAP_SYS_RESOURCE, CAP_SYS_ADMIN). Tasks of the user's other processes are not: there is no
 // asking for their number, and a thread refused that could be had is worse than one had too many.
 //
 // The limit is remembered, since pthread_create would pay a trap for it each time. prlimit(2) from
