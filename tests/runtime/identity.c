@@ -619,7 +619,8 @@ static void is_empty_root(void) { printf("root %d\n", access("/proc/self", F_OK)
 static void root_is_shared(void) {
   struct agent a, b;
   if (geteuid() != 0) return;
-  CHECK(mkdtemp(scratch) != NULL);
+  int root = open("/", O_RDONLY | O_DIRECTORY);
+  CHECK(root >= 0 && mkdtemp(scratch) != NULL);
   agent_start(&a);
   agent_start(&b);
   agent_do(&a, is_empty_root);
@@ -629,6 +630,7 @@ static void root_is_shared(void) {
   is_empty_root();
   agent_end(&a);
   agent_end(&b);
+  CHECK(fchdir(root) == 0 && chroot(".") == 0 && rmdir(scratch) == 0);
 }
 static void say_host(void) {
   char name[65] = "";
