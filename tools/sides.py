@@ -204,7 +204,7 @@ def end_session(leader):
         for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
             try:
                 state, _, _, session = stat.read_text(errors="replace").rpartition(")")[2].split()[:4]
-            except OSError:
+            except (OSError, ValueError):
                 continue  # it has just ended
             if int(session) == leader and state not in "ZX":
                 left.append(int(stat.parent.name))

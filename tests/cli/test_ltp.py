@@ -46,6 +46,7 @@ class Ltp(unittest.TestCase):
         out = self.prefix / "out.json"
         words = [word for name in names for word in ("--only", name)]
         result = self.ltp(self.prefix, *words, "--timeout", "5", "--again", "1", "--out", out)
+        self.assertEqual(result.stderr.count("Traceback"), 0, result.stderr)
         return result, json.loads(out.read_text())
 
     def test_the_machine_is_left_alone_unless_asked_for(self):

@@ -289,10 +289,10 @@ static void a_handler_learns_that_the_process_went_on(void) {
 }
 
 /* Waits go on, as if nothing had been, and the parent sees each step. */
-enum { WAITS = 7, LONG = 900 };
+enum { WAITS = 7, LONG = 2500 };
 static int wait_by(int kind) {
-  struct timespec ts = {0, LONG * 1000000}, end = in_ms(CLOCK_REALTIME, LONG);
-  struct timeval tv = {0, LONG * 1000};
+  struct timespec ts = {LONG / 1000, LONG % 1000 * 1000000}, end = in_ms(CLOCK_REALTIME, LONG);
+  struct timeval tv = {LONG / 1000, LONG % 1000 * 1000};
   pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
   pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
   sem_t sem;
@@ -318,6 +318,7 @@ static int wait_by(int kind) {
 static void a_wait_goes_on_after_a_stop(void) {
   int status, n = 0, stopped = 0, well = 0;
   pid_t pid[2 * WAITS];
+  int64_t started = now_ms();
   for (; n < 2 * WAITS; n++) {
     if ((pid[n] = fork()) != 0) continue;
     setpgid(0, 0);
@@ -332,6 +333,7 @@ static void a_wait_goes_on_after_a_stop(void) {
   sleep_ms(150);
   for (int i = 0; i < n; i++) {
     CHECK(kill(pid[i], SIGTSTP) == 0 && waitpid(pid[i], &status, WUNTRACED) == pid[i]);
+    if (!WIFSTOPPED(status)) printf("wait %d of %d has ended by %d ms\n", i / 2, i % 2 + 1, (int)(now_ms() - started));
     stopped += WIFSTOPPED(status) && WSTOPSIG(status) == SIGTSTP;
   }
   for (int i = 0; i < n; i++) {
