@@ -460,7 +460,7 @@ static void trace_me(int threads) {
   kill(getpid(), SIGUSR1);
   raise(SIGUSR2);
   raise(SIGTERM);
-  if (!threads) raise(SIGCHLD); /* ignored: that is a matter of one kernel thread */
+  if (!threads) raise(SIGCHLD); /* ignored, and docs/suites.md */
   sigqueue(getpid(), SIGRTMIN, (union sigval){0});
   raise(SIGUSR1);
   _exit(handled);
