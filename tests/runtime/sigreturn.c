@@ -268,7 +268,7 @@ static void to_the_laps_end(pid_t child) {
 static void signal_at_each_step(int beside_another) {
   pid_t child = fork();
   if (child == 0) hold_again_and_again(beside_another);
-  CHECK(stop_of(child) == SIGTRAP);
+  wait_for(child, PTRACE_CONT, SIGTRAP);
   int length = 0;
   for (int i = 0; i < 5; i++) { /* a signal that is not ours may lengthen one */
     int steps = 0;
