@@ -2,6 +2,7 @@
 // will be mapped is the kernel's to lock, stacks too, which then come from no arena (memory.cc).
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -22,8 +23,7 @@ namespace cr {
 
 namespace {
 
-inline constexpr uint64_t kCurrent = MCL_CURRENT, kFuture = MCL_FUTURE, kOnFault = 4;
-inline constexpr int kMlockOnFault = 1;
+inline constexpr uint64_t kCurrent = MCL_CURRENT, kFuture = MCL_FUTURE, kOnFault = MCL_ONFAULT;
 
 bool hex(const char** s, uint64_t* out) {
   const char* from = *s;
@@ -50,7 +50,7 @@ void take_line(const char* line, void (*fn)(uint64_t from, uint64_t to, void* ar
 // Calls fn for each stretch of the program's memory, its stacks too. False: there is no asking.
 bool each_mapping(void (*fn)(uint64_t from, uint64_t to, void* arg), void* arg) {
   constexpr size_t kBuffer = 4096, kLineBegins = 40;
-  long fd = raw3(SYS_open, reinterpret_cast<long>("/proc/self/maps"), 02000000 /* O_CLOEXEC */, 0);
+  long fd = raw3(SYS_open, reinterpret_cast<long>("/proc/self/maps"), O_CLOEXEC, 0);
   if (raw_failed(fd)) return false;
   auto* buffer = static_cast<char*>(slab_alloc(kBuffer));
   char line[kLineBegins + 1];
@@ -93,13 +93,14 @@ bool is_exempt() {
           st.st_ino == kFirst);
 }
 
-// EAGAIN: there is no asking.
+// EAGAIN: there is no asking. How much it is matters only to who has a limit.
 int within_limit() {
+  if (is_exempt()) return 0;
   rlimit64 limit{};
   raw4(SYS_prlimit64, 0, RLIMIT_MEMLOCK, 0, reinterpret_cast<long>(&limit));
   uint64_t all = 0;
   if (!each_mapping(add_up, &all)) return EAGAIN;
-  if (all <= limit.rlim_cur || is_exempt()) return 0;
+  if (all <= limit.rlim_cur) return 0;
   return limit.rlim_cur == 0 ? EPERM : ENOMEM;
 }
 
@@ -111,7 +112,7 @@ int lock_current(union sysunion* m, uint64_t flags) {
   bool future = (flags & kFuture) != 0;
   if (!future && reserve_stays_unlocked()) raw0(SYS_munlockall);
   if (future) raw1(SYS_mlockall, static_cast<long>(flags & ~kCurrent));
-  int how = (flags & kOnFault) != 0 ? kMlockOnFault : 0;
+  int how = (flags & kOnFault) != 0 ? MLOCK_ONFAULT : 0;
   if (!each_mapping(lock_stretch, &how)) return sysport_trap_whole(m);
   m->sm.sm_result = 0;
   return 0;

@@ -48,10 +48,6 @@ Stretch next_after(uint64_t at) {
   return first;
 }
 
-}  // namespace
-
-namespace {
-
 long map(long length, int prot) {
   return raw_mmap(0, length, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }

@@ -353,7 +353,7 @@ void forget(slab_cpu* s) {
 }  // namespace
 
 void* slab_alloc(size_t size) {
-  if (size > kMaxSize) {
+  if (size > kMaxSize) {  // it goes back as it is: nothing to be kept in store
     long p = raw_mmap(0, static_cast<long>(page_round(size)), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return raw_failed(p) ? nullptr : reinterpret_cast<void*>(p);

@@ -33,6 +33,8 @@ Limit limit() {
   return l;
 }
 
+void set_unasked(const Limit& l) { __atomic_store_n(&unasked, l.soft < kFew ? 0u : kFew, __ATOMIC_RELAXED); }
+
 sigqueue_entry* take_entry() {
   uint64_t head = __atomic_load_n(&free_head, __ATOMIC_ACQUIRE);
   while (static_cast<uint32_t>(head) != 0) {
@@ -61,8 +63,9 @@ sigqueue_entry* take_after(sigqueue_entry** q, sigqueue_entry* p) {
 }  // namespace
 
 void sigqueue_init() {
-  sigqueue_limit_changes();
-  uint64_t want = limit().hard;
+  Limit l = limit();
+  set_unasked(l);
+  uint64_t want = l.hard;
   want = (want < kMost ? want : kMost) + kLeast;
   for (; want >= kLeast / 2; want /= 2) {
     long p = reserve(want * sizeof(sigqueue_entry));
@@ -94,9 +97,7 @@ void sigqueue_free(sigqueue_entry* e) {
                                         __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 }
 
-void sigqueue_limit_changes() {
-  __atomic_store_n(&unasked, limit().soft < kFew ? 0u : kFew, __ATOMIC_RELAXED);
-}
+void sigqueue_limit_changes() { set_unasked(limit()); }
 
 bool sigqueue_limited() {
   uint32_t n = __atomic_load_n(&in_use, __ATOMIC_RELAXED);
