@@ -21,6 +21,7 @@
 #include "../src/mem/arena.h"
 #include "../src/mem/shared.h"
 #include "../src/signal/signal.h"
+#include "../src/sysport/callstack.h"
 #include "../src/sysport/schedclass.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
@@ -68,7 +69,9 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
     return EAGAIN;
   }
   td->td_sigmask = self->td_sigmask;  // before its tid is known, or signals would be left to it
-  if (!threadsched_inherit(td, self) || !tid_assign(td)) {
+  bool has_tid = threadsched_inherit(td, self) && tid_assign(td);
+  if (!has_tid || !callstack_assign(td)) {
+    if (has_tid) tid_release(td);
     tls_release(tls);
     threadsched_free(td);
     thread_free(td);

@@ -37,6 +37,7 @@
 #include "../src/signal/signal.h"
 #include "../src/sysport/deadlock.h"
 #include "../src/sysport/process.h"
+#include "../src/sysport/callstack.h"
 #include "../src/sysport/schedclass.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
@@ -68,7 +69,7 @@ struct PassThru {
   uint64_t scratch_size;
 };
 
-PassThru* passthru_make(const trapframe* tf) {
+PassThru* passthru_make(const trapframe* tf, bool vfork) {
   auto* p = static_cast<PassThru*>(slab_alloc(sizeof(PassThru)));
   if (p == nullptr) return nullptr;
   __builtin_memset(p, 0, sizeof *p);
@@ -81,6 +82,11 @@ PassThru* passthru_make(const trapframe* tf) {
   p->gd.gd_pt_parent = mygd();
   p->gd.gd_pt_frame = &p->frame;
   p->td.td_flags = TDF_PASSTHRU | TDF_NOTLS;
+  p->td.td_slot = vfork ? curthread()->td_slot : kNoSlot;  // it may have its parent's call stack meanwhile
+  p->gd.gd_pt_stack = static_cast<uintptr_t>(tf->sp - kRedZone);
+  if (tf->desc->narrow != 0 && callstack_top(curthread()) != 0) {
+    p->gd.gd_pt_stack = static_cast<uintptr_t>(callstack_top(curthread()));
+  }
   p->frame = *tf;
   return p;
 }
@@ -184,7 +190,7 @@ int process_clone(union sysunion* m, uint64_t flags, const clone_args* args) {
   trapframe* tf = sysport_frame(m);
   const uint64_t* a = m->raw.arg;
   if ((flags & CLONE_VM) != 0) {
-    PassThru* p = passthru_make(tf);
+    PassThru* p = passthru_make(tf, (flags & CLONE_VFORK) != 0);
     if (p == nullptr) return ENOMEM;
     share_memory(tf, p, (flags & CLONE_VFORK) != 0);
   }
@@ -209,7 +215,7 @@ int sys_fork(union sysunion* m) { return fork_with(m, SYS_fork, 0, 0, 0, 0, 0); 
 
 int sys_vfork(union sysunion* m) {
   const trapframe* tf = sysport_frame(m);
-  PassThru* p = passthru_make(tf);
+  PassThru* p = passthru_make(tf, true);
   if (p == nullptr) return ENOMEM;
   share_memory(tf, p, true);
 }

@@ -28,6 +28,7 @@
 #define SD_TRAPPC 4
 #define SD_UNWINDPC 8
 #define SD_VECTOR 12
+#define SD_NARROW 13
 #define SD_SIZE 16
 
 // struct globaldata
@@ -37,8 +38,9 @@
 #define GD_PT_RETPC 12
 #define GD_PT_PARENT 16
 #define GD_PT_FRAME 20
-#define GD_AST 24
-#define GD_ARCH 28
+#define GD_PT_STACK 24
+#define GD_AST 28
+#define GD_ARCH 32
 #define GD_SYSGATE (GD_ARCH + 0)
 #define GD_SYSDESC (GD_ARCH + 4)
 #define GD_DOORS (GD_ARCH + 8)
@@ -46,6 +48,7 @@
 #define GD_SIGRETURN (GD_ARCH + 16)
 
 // struct thread
+#define TD_SLOT 0xac
 #define TD_SP 0
 #define TD_TLS 8
 #define TD_TLS_SELECTOR 12
@@ -85,10 +88,12 @@ struct sitedesc {
   uint32_t trappc;  // jump here with all registers restored to trap in place
   uint32_t unwindpc;  // the address after the trap as the program and its unwind tables know it
   uint8_t vector;   // SiteVector
+  uint8_t narrow;   // Site::narrow: its calls have a stack of their own (src/sysport/callstack.h)
   uint8_t rule;     // SiteRule; 0 for a wrapper or libc's call through its thread block
-  uint8_t pad[2];
+  uint8_t pad[1];
 };
 static_assert(offsetof(sitedesc, trappc) == SD_TRAPPC && offsetof(sitedesc, unwindpc) == SD_UNWINDPC);
+static_assert(offsetof(sitedesc, narrow) == SD_NARROW && SD_NARROW == SD_VECTOR + 1);
 static_assert(offsetof(sitedesc, vector) == SD_VECTOR && sizeof(sitedesc) == SD_SIZE);
 
 struct trapframe {

@@ -115,7 +115,7 @@ gate_common:
 	testb	$4, TF_EFLAGS + 1(%esp)	// DF: C++ needs it clear
 	jnz	gate_long
 	movl	TF_DESC(%esp), %ecx
-	cmpb	$0, SD_VECTOR(%ecx)
+	cmpw	$0, SD_VECTOR(%ecx)	// and SD_NARROW
 	jne	gate_long
 	movl	%eax, TF_NR(%esp)
 	FILL_MESSAGE
@@ -188,6 +188,7 @@ gate_sleep_after:
 gate_sleep_interrupt:			// EINTR or a restart: whose signal was it?
 	cld
 	call	gate_complete_frame
+	call	gate_choose_stack
 	pushl	%esp
 	call	gate_sleep_interrupted
 	addl	$4, %esp
@@ -223,6 +224,7 @@ gate_fast_ast:
 	movl	%eax, TF_NR(%esp)
 	movl	TF_EAX(%esp), %eax
 	call	gate_complete_frame
+	call	gate_choose_stack
 	jmp	gate_exit_check
 
 // The rest of a frame at 4(%esp) whose %ecx, %edx, flags, descriptor and number are there, the
@@ -247,11 +249,41 @@ gate_complete_frame:
 	movl	%ecx, TF_UNWINDPC + 4(%esp)
 	ret
 
+// Goes on upon the thread's call stack (src/sysport/callstack.h), if it has one and the site is narrow. In: a whole
+// frame at 4(%esp), %edx its descriptor. Clobbers %eax and %ecx.
+	.p2align 4
+gate_choose_stack:
+	cmpb	$0, SD_NARROW(%edx)
+	je	2f
+	call	cr_pc_thunk_ax
+1:	movl	cr_callstacks - 1b(%eax), %eax
+	testl	%eax, %eax
+	jz	2f
+	movl	%fs:GD_CURTHREAD, %ecx
+	movl	TD_SLOT(%ecx), %ecx
+	cmpl	$-1, %ecx
+	je	2f
+	movl	(%eax, %ecx, 8), %eax
+	testl	%eax, %eax
+	jz	2f
+	popl	%edx
+	movl	%esp, %esi
+	leal	-TF_SIZE(%eax), %edi
+	movl	%edi, %esp
+	movl	$TF_SIZE / 4, %ecx
+	rep movsl
+	pushl	%edx
+	movl	TF_EDI + 4(%esp), %edi
+	movl	TF_ESI + 4(%esp), %esi
+	movl	TF_DESC + 4(%esp), %edx
+2:	ret
+
 gate_long:
 	movl	%eax, TF_NR(%esp)
 	call	gate_complete_frame
-	CFI_TRAPFRAME
 	cld
+	call	gate_choose_stack
+	CFI_TRAPFRAME
 gate_long_2:
 	cmpb	$0, SD_VECTOR(%edx)
 	jne	gate_long_vector
@@ -464,7 +496,7 @@ gate_vfork:
 	// The parent. ecx: the child's pid or an error.
 	movl	%fs:GD_PT_FRAME, %eax
 	movl	%ecx, TF_EAX(%eax)
-	movl	TF_ESP(%eax), %esp
+	movl	%fs:GD_PT_STACK, %esp
 	leal	-(TF_SIZE + 16)(%esp), %esp
 	movl	%esp, %ecx
 	pushl	%eax

@@ -52,6 +52,7 @@ StubResult stub_write(const Site& s, uint64_t trap64, uint8_t* out, sitedesc* de
   auto rule = static_cast<SiteRule>(s.rule);
   *desc = sitedesc{};
   desc->vector = s.vector;
+  desc->narrow = s.narrow;
   desc->rule = s.rule;
   desc->unwindpc = trap + 2;
   if (rule != SiteRule::kA) copy(o, s, 0, s.pre);

@@ -37,6 +37,7 @@
 #define SD_TRAPPC 8
 #define SD_UNWINDPC 16
 #define SD_VECTOR 24
+#define SD_NARROW 25
 #define SD_SIZE 32
 
 // struct globaldata
@@ -46,9 +47,11 @@
 #define GD_PT_RETPC 24
 #define GD_PT_PARENT 32
 #define GD_PT_FRAME 40
-#define GD_AST 48
+#define GD_PT_STACK 48
+#define GD_AST 56
 
 // struct thread
+#define TD_SLOT 0xc4
 #define TD_SP 0
 #define TD_TLS 8
 #define TD_AST 16
@@ -86,10 +89,12 @@ struct sitedesc {
   uint64_t trappc;  // jump here with all registers restored to trap in place
   uint64_t unwindpc;  // the address after the trap as the program and its unwind tables know it
   uint8_t vector;   // SiteVector
+  uint8_t narrow;   // Site::narrow: its calls have a stack of their own (src/sysport/callstack.h)
   uint8_t rule;     // SiteRule; 0 for a wrapper
-  uint8_t pad[6];
+  uint8_t pad[5];
 };
 static_assert(offsetof(sitedesc, trappc) == SD_TRAPPC && offsetof(sitedesc, unwindpc) == SD_UNWINDPC);
+static_assert(offsetof(sitedesc, narrow) == SD_NARROW && SD_NARROW == SD_VECTOR + 1);
 static_assert(offsetof(sitedesc, vector) == SD_VECTOR && sizeof(sitedesc) == SD_SIZE);
 
 struct trapframe {

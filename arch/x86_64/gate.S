@@ -41,8 +41,29 @@
 
 	// In: %rcx the program's %rsp, %r11 the descriptor, the flags at -136(%rcx), %rsp at or
 	// above there. Out: the frame, %rsp its base. Clobbers %rdx and, after saving it, %rax.
+	// The frame of a narrow site is on its thread's call stack, if it has one.
 	.macro BUILD_FRAME
-	leaq	-(TF_SIZE + 24)(%rsp), %rsp
+	cmpb	$0, SD_NARROW(%r11)
+	je	98f
+	movq	%rdx, -8(%rsp)
+	movq	%rax, -16(%rsp)
+	movq	%gs:GD_CURTHREAD, %rdx
+	movl	TD_SLOT(%rdx), %edx
+	movq	cr_callstacks(%rip), %rax
+	testq	%rax, %rax
+	jz	97f
+	cmpl	$-1, %edx
+	je	97f
+	movq	(%rax, %rdx, 8), %rax
+	testq	%rax, %rax
+	jz	97f
+	movq	-8(%rsp), %rdx
+	xchgq	%rax, %rsp
+	movq	-16(%rax), %rax
+	jmp	98f
+97:	movq	-8(%rsp), %rdx
+	movq	-16(%rsp), %rax
+98:	leaq	-(TF_SIZE + 24)(%rsp), %rsp
 	andq	$-16, %rsp		// the flags are already in memory
 	movq	%rdi, TF_RDI(%rsp)
 	movq	%rsi, TF_RSI(%rsp)
@@ -231,7 +252,7 @@ gate_entry:
 	testb	$4, 9(%rsp)		// DF: C++ needs it clear
 	jnz	gate_long
 	movq	(%rsp), %rcx
-	cmpb	$0, SD_VECTOR(%rcx)
+	cmpw	$0, SD_VECTOR(%rcx)	// and SD_NARROW
 	jne	gate_quick_vector
 	subq	$56, %rsp
 	QUICK_SAVE
@@ -312,6 +333,8 @@ gate_quick_error:
 	jmp	gate_quick_registers
 
 gate_quick_vector:
+	cmpb	$0, SD_NARROW(%rcx)
+	jne	gate_long
 	cmpb	$3, SD_VECTOR(%rcx)
 	je	gate_quick_few
 	cmpb	$1, SD_VECTOR(%rcx)
@@ -514,8 +537,8 @@ gate_vfork:
 	// The parent. rax: the child's pid or an error.
 	movq	%gs:GD_PT_FRAME, %r11
 	movq	%rax, TF_RAX(%r11)
-	movq	TF_RSP(%r11), %rsp
-	leaq	-(128 + TF_SIZE + 16)(%rsp), %rsp
+	movq	%gs:GD_PT_STACK, %rsp
+	leaq	-(TF_SIZE + 16)(%rsp), %rsp
 	andq	$-16, %rsp
 	movq	%rsp, %rdi
 	movq	%r11, %rsi

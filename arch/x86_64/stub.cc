@@ -73,6 +73,7 @@ StubResult stub_write(const Site& s, uint64_t trap, uint8_t* out, sitedesc* desc
   bool ok = true;
   *desc = sitedesc{};
   desc->vector = s.vector;
+  desc->narrow = s.narrow;
   desc->rule = s.rule;
   desc->unwindpc = trap + 2;
   if (rule != SiteRule::kA) ok = copy(o, s, window, 0, s.pre);

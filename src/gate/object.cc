@@ -19,6 +19,7 @@
 #include "../../arch/rawcall.h"
 #include "../lwkt/spinlock.h"
 #include "../signal/signal.h"
+#include "../sysport/callstack.h"
 #include "buslock.h"
 #include "cache.h"
 #include "sitetable.h"
@@ -213,6 +214,14 @@ int object_attach(const ObjectView& o) {
   SiteTable t;
   int error = cache_open(o, &t);
   if (error != 0) return -error;
+  for (uint32_t i = 0; i < t.nsites; i++) {
+    if (t.sites[i].narrow == 0) continue;
+    if (!callstack_begin()) {
+      cache_close(&t);
+      return -ENOMEM;
+    }
+    break;
+  }
   int total = 0;
   for (uint32_t i = 0; i < t.nsites;) {
     TextRange seg = segment_of(o, o.bias + t.sites[i].trap);

@@ -13,7 +13,7 @@
 namespace cr {
 
 inline constexpr uint32_t kSiteTableMagic = 0x54535243;  // "CRST"
-inline constexpr uint16_t kSiteTableVersion = 5;
+inline constexpr uint16_t kSiteTableVersion = 6;
 inline constexpr uint32_t kMaxWindow = 48;  // longest window, in bytes, that a rule may claim
 
 enum class SiteRule : uint8_t {
@@ -53,7 +53,8 @@ struct Site {
   uint8_t pre;      // bytes of whole instructions before the trap that the window holds (P, B)
   uint8_t post;     // bytes of whole instructions after the trap that the window holds (A)
   uint8_t nfixups;  // used entries of fixups
-  uint8_t reserved[2];
+  uint8_t narrow;   // 1: there may be a few hundred bytes below the stack pointer at the trap (Go)
+  uint8_t reserved;
   SiteFixup fixups[4];
   uint8_t bytes[kMaxWindow];  // the window as found: pre bytes, the trap (2 bytes), post bytes
 };

@@ -33,6 +33,7 @@ struct cpu;
 struct sigqueue_entry;
 struct threadsched;
 struct PiWait;
+struct PreemptStack;
 
 inline constexpr uint32_t kCacheLine = 64;
 inline constexpr uint64_t kDefaultSlack = 50'000;  // ns of timer slack, the kernel's default
@@ -55,6 +56,7 @@ inline constexpr uint32_t TDF_PASSTHRU = 0x0200;  // stands for a vfork child
 inline constexpr uint32_t TDF_INPORT = 0x0100;    // inside a shim: nested calls go straight down
 inline constexpr uint32_t TDF_WORKER = 0x0400;    // carries out calls that were sent as messages
 inline constexpr uint32_t TDF_BEGUN = 0x0800;     // its call has slept, or can't be put off: for its next trap
+inline constexpr uint32_t TDF_PREEMPTED = 0x2000; // its context stands on a stack of src/signal/preempt.h
 inline constexpr uint32_t TDF_RETIRED = 0x1000;   // its exit is said; what is left is to free it
 
 inline constexpr uint8_t TDP_RESET = 0x80;  // in td_policy
@@ -110,7 +112,7 @@ struct thread {
   uint64_t td_cleartid;
   uint64_t td_robust;
   uint32_t td_altflags;
-  uint32_t td_slot;     // index in the tid table
+  uint32_t td_slot;     // index in the tid table, ~0: none
   char td_comm[16];
 
   // -- stack --
@@ -148,7 +150,7 @@ static_assert(sizeof(thread) <= 512);
 
 static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_tls) == TD_TLS);
 static_assert(offsetof(thread, td_ast) == TD_AST && offsetof(thread, td_flags) == TD_FLAGS);
-static_assert(offsetof(thread, td_running) == TD_RUNNING);
+static_assert(offsetof(thread, td_running) == TD_RUNNING && offsetof(thread, td_slot) == TD_SLOT);
 static_assert(offsetof(thread, td_sysmsg) == TD_MSG && GATE_AST_SIGNAL == cr::AST_SIGNAL);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_lmsg.u) == TD_MSG_RESULT);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_nr) == TD_MSG_NR);
@@ -221,6 +223,7 @@ struct globaldata {
   uintptr_t gd_pt_retpc;   // pass-through area: the program's return address
   globaldata* gd_pt_parent;  // pass-through area: the rfork that lent its stack
   trapframe* gd_pt_frame;
+  uintptr_t gd_pt_stack;   // pass-through area: where the parent goes on
   uint32_t gd_ast;         // a signal came while this rfork was inside libcr: look at the way out
   [[no_unique_address]] percpu_arch gd_arch;
 
@@ -243,6 +246,7 @@ struct globaldata {
   uint32_t gd_class;       // the kernel's scheduling class of it (rank.h), once there are ranks
   uint32_t gd_requests;    // reads and writes on disks that the kernel can finish on this kernel thread alone; a futex
   uint32_t gd_awaits;      // it sleeps until there are none (rfork.cc)
+  PreemptStack* gd_preemptleft;  // where it was last when it restored an interrupted context (src/signal/preempt.h)
   uint64_t gd_cpumark;     // its processor time when gd_curthread's was last noted (cputime.h)
 };
 
@@ -255,6 +259,7 @@ static_assert(offsetof(globaldata, gd_gate) == GD_GATE);
 static_assert(offsetof(globaldata, gd_pt_retpc) == GD_PT_RETPC);
 static_assert(offsetof(globaldata, gd_pt_parent) == GD_PT_PARENT);
 static_assert(offsetof(globaldata, gd_pt_frame) == GD_PT_FRAME);
+static_assert(offsetof(globaldata, gd_pt_stack) == GD_PT_STACK);
 static_assert(offsetof(globaldata, gd_ast) == GD_AST);
 
 inline cpu* mycpu() { return mygd()->gd_cpu; }

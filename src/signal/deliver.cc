@@ -1,7 +1,8 @@
 // Delivery: a frame for the program's handler, from one of two places.
 //
 //   at the gate      the context is a trap frame. The frame is written below the code that is
-//                    running now (both live on the LWKT's stack), or on the alternate stack.
+//                    running now (both live on the LWKT's stack), or on the alternate stack. A call
+//                    that has a stack of its own (src/sysport/callstack.h) leaves that.
 //   from the kernel  the context is the kernel's own frame on the rfork's alternate stack. It
 //                    is copied to the LWKT's stack, then made to enter the handler.
 //
@@ -15,7 +16,9 @@
 #include "../gate/object.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
+#include "../sysport/callstack.h"
 #include "kernelmask.h"
+#include "preempt.h"
 
 extern "C" {
 [[noreturn]] void gate_leave(cr::trapframe* tf);
@@ -117,7 +120,8 @@ void settle_interrupted(trapframe* tf, const ksigaction& act) {
 
 void deliver_frame(thread* td, trapframe* tf, const ksigaction& act, siginfo_t* info) {
   int sig = info->si_signo;
-  auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - kOwnRoom;
+  uint64_t here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - kOwnRoom;
+  if (callstack_holds(td, here)) here = tf->sp - kRedZone;
   FramePlace p = sigframe_place(handler_stack(td, act, tf->sp, here));
   sigframe_from_trapframe(&p.frame->uc, tf);
   sigframe_save_fpu(p.fp, site_vector(tf->desc) == SiteVector::kXsave);
@@ -213,13 +217,9 @@ void sig_deliver_at_gate(thread* td, trapframe* tf) {
   if (was_interrupted(tf)) restart(tf);
 }
 
-bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info) {
+namespace {
+void enter_handler(thread* td, kucontext* uc, const ksigaction& act, const siginfo_t* info) {
   int sig = info->si_signo;
-  ksigaction act;
-  if (!handler_for(td, sig, &act)) {
-    if (act.handler == 0) sig_default_action(sig);
-    return false;
-  }
   uint64_t sp = uc->mc.sp;
   FramePlace p = sigframe_place(handler_stack(td, act, sp, sp - kRedZone));
   p.frame->uc.mc = uc->mc;
@@ -231,29 +231,28 @@ bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info) {
   sigframe_arguments(&uc->mc, p.frame, sig);
   uc->mc.flags &= ~kEflagsCleared;
   sigframe_clear_fpu(uc->mc.fpstate);
-  return true;
-}
-
-namespace {
-void run_preempt(int) {
-  // All cpus may compute: then nobody but the one that is stopped looks at the timers.
-  sched_run_timers();
-  sched_harvest();
-  sched_preempt_cpu();
 }
 }  // namespace
 
-void sig_push_preempt(thread* td, kucontext* uc) {
-  uint64_t sp = uc->mc.sp;
-  FramePlace p = sigframe_place(sp - kRedZone);
+bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info) {
+  ksigaction act;
+  if (!handler_for(td, info->si_signo, &act)) {
+    if (act.handler == 0) sig_default_action(info->si_signo);
+    return false;
+  }
+  enter_handler(td, uc, act, info);
+  return true;
+}
+
+rt_sigframe* sig_push_frame(thread* td, kucontext* uc, uint64_t top) {
+  FramePlace p = sigframe_place(top);
   p.frame->uc.mc = uc->mc;
   sigframe_copy_fpu(p.fp, uc->mc.fpstate);
   ksigaction none{};
-  fill(td, p.frame, p.fp, none, 0, sp, nullptr);
-  uc->mc.ip = reinterpret_cast<uintptr_t>(&run_preempt);
-  uc->mc.sp = reinterpret_cast<uintptr_t>(p.frame);
+  fill(td, p.frame, p.fp, none, 0, uc->mc.sp, nullptr);
   uc->mc.flags &= ~kEflagsCleared;
   sigframe_clear_fpu(uc->mc.fpstate);
+  return p.frame;
 }
 
 namespace {
@@ -262,10 +261,44 @@ namespace {
 uint64_t held_until_return;
 }  // namespace
 
+namespace {
+// The next signal's frame would stand where that of the last one does, whose context is uc.
+bool same_place(thread* td, const kucontext* uc, const ksigaction& act) {
+  bool entered = on_altstack(td, reinterpret_cast<uintptr_t>(uc)) && !on_altstack(td, uc->mc.sp);
+  return entered == (handler_stack(td, act, uc->mc.sp, 0) != 0);
+}
+
+// The same frame again, with the next signal.
+[[noreturn]] void enter_in_place(thread* td, kucontext* uc, const ksigaction& act, const siginfo_t* info) {
+  auto* f = reinterpret_cast<rt_sigframe*>(reinterpret_cast<uintptr_t>(uc) - offsetof(rt_sigframe, uc));
+  int sig = info->si_signo;
+  f->info = *info;
+  sigframe_mark(&f->uc, false);
+  f->uc.sigmask = td->td_sigmask;
+  report_altstack(td, f->uc.mc.sp, &f->uc.stack);
+  uint64_t now = td->td_sigmask | act.mask;
+  if ((act.flags & SA_NODEFER) == 0) now |= sigbit(sig);
+  sig_setmask(td, now);
+  sig_release_open();
+  f->pretcode = reinterpret_cast<uintptr_t>(&cr_restore_rt);
+  uint64_t at = sigframe_enter(f, sig, act.flags);
+  auto* out = reinterpret_cast<trapframe*>(
+      (reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - kOwnRoom) & ~15ull);
+  *out = trapframe{};
+  sigframe_arguments(out, f, sig);
+  out->pc = act.handler;
+  out->unwindpc = act.handler;
+  out->sp = at;
+  out->flags = 0x202;
+  gate_leave(out);
+}
+}  // namespace
+
 // The program's handler (or run_preempt) has returned: `uc` is what it goes back to.
 // True: by cr_sigreturn_jump.
 extern "C" [[gnu::visibility("hidden")]] int sig_return(kucontext* uc) {
   thread* td = curthread();
+  bool preempted = preempt_stands_at(td, uc);
   if (mygd()->gd_ast != 0) sig_route();
   // A signal in the last moment brings us here again with the same context, whose mask is the
   // kernel's by then.
@@ -290,34 +323,15 @@ extern "C" [[gnu::visibility("hidden")]] int sig_return(kucontext* uc) {
   sig_recalc(td);
   siginfo_t info;
   while ((td->td_ast & AST_SIGNAL) != 0 && sig_take(td, ~td->td_sigmask, &info)) {
-    // The same context again, with the next signal: the frame is used in place.
-    auto* f = reinterpret_cast<rt_sigframe*>(reinterpret_cast<uintptr_t>(uc) -
-                                             offsetof(rt_sigframe, uc));
     ksigaction act;
     if (!handler_for(td, info.si_signo, &act)) {
       if (act.handler == 0) sig_default_action(info.si_signo);
       continue;
     }
     sig_recalc(td);
-    f->info = info;
-    sigframe_mark(&f->uc, false);
-    f->uc.sigmask = td->td_sigmask;
-    report_altstack(td, f->uc.mc.sp, &f->uc.stack);
-    uint64_t now = td->td_sigmask | act.mask;
-    if ((act.flags & SA_NODEFER) == 0) now |= sigbit(info.si_signo);
-    sig_setmask(td, now);
-    sig_release_open();
-    f->pretcode = reinterpret_cast<uintptr_t>(&cr_restore_rt);
-    uint64_t at = sigframe_enter(f, info.si_signo, act.flags);
-    auto* out = reinterpret_cast<trapframe*>(
-        (reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - kOwnRoom) & ~15ull);
-    *out = trapframe{};
-    sigframe_arguments(out, f, info.si_signo);
-    out->pc = act.handler;
-    out->unwindpc = act.handler;
-    out->sp = at;
-    out->flags = 0x202;
-    gate_leave(out);
+    if (!preempted && same_place(td, uc, act)) enter_in_place(td, uc, act, &info);
+    enter_handler(td, uc, act, &info);
+    sig_recalc(td);
   }
   if ((td->td_ast & AST_RESCHED) != 0) {
     __atomic_and_fetch(&td->td_ast, ~AST_RESCHED, __ATOMIC_SEQ_CST);
@@ -330,7 +344,7 @@ extern "C" [[gnu::visibility("hidden")]] int sig_return(kucontext* uc) {
   } else if (const PatchedSite* d = site_by_trap(uc->mc.ip - 2); d != nullptr) {
     uc->mc.ip = d->desc->retpc;
   }
-  if (sig_held == 0 && on_altstack(td, reinterpret_cast<uintptr_t>(uc)) == on_altstack(td, uc->mc.sp) &&
+  if (!preempted && sig_held == 0 && on_altstack(td, reinterpret_cast<uintptr_t>(uc)) == on_altstack(td, uc->mc.sp) &&
       sigframe_can_jump(uc)) {
     sig_follow_mask();
     return 1;
@@ -340,6 +354,7 @@ extern "C" [[gnu::visibility("hidden")]] int sig_return(kucontext* uc) {
   uc->sigmask = sig_kernel_mask();
   // The kernel's own alternate stack is the rfork's.
   uc->stack = make_kstack(reinterpret_cast<uintptr_t>(mygd()->gd_altstack), 0, 64 * 1024);
+  if (preempted) preempt_leave(td, uc);
   return 0;
 }
 

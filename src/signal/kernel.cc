@@ -22,6 +22,7 @@
 #include "../lwkt/rfork.h"
 #include "../sysport/tid.h"
 #include "broadcast.h"
+#include "preempt.h"
 #include "signal.h"
 
 extern "C" {

@@ -237,8 +237,8 @@ bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info);
 void sig_deliver_at_gate(thread* td, trapframe* tf);
 void sig_default_action(int sig);
 extern uint32_t sig_stopping;  // 1 while an LWKT stops the process
-// Pushes a frame that runs the preemption on td's own stack.
-void sig_push_preempt(thread* td, kucontext* uc);
+// The frame of a handler for no signal, below `top`, that goes back to uc; uc has a handler's flags and FPU then.
+rt_sigframe* sig_push_frame(thread* td, kucontext* uc, uint64_t top);
 
 // The bare rt_sigreturn call: the frame stands at `rsp`.
 [[noreturn]] void signal_return_to(uint64_t rsp);

@@ -134,6 +134,7 @@ void choose_sites(const ElfObject& elf, Code& code, const std::vector<Trap>& tra
     Site site = choose_site(fn.insns, t.index, targets, floor, elf.isa());
     if (fn.range.signal_frame) site = skipped(site.trap, elf.isa());
     fill_bytes(elf, site);
+    site.narrow = elf.go() ? 1 : 0;
     floor = site.trap + 2 + site.post;
     if (site.rule == static_cast<uint8_t>(SiteRule::kX)) {
       result.residual++;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "src/gate/analyze/reader.h"
 
@@ -166,10 +167,13 @@ void ElfObject::read_sections(const typename Elf::Ehdr& eh) {
       seen = true;
       read_symbol_table<Elf>(body);
     }
-    static constexpr char kEhFrame[] = ".eh_frame";
-    if (h.sh_name < names.size() && names.size() - h.sh_name >= sizeof kEhFrame &&
-        std::memcmp(names.data() + h.sh_name, kEhFrame, sizeof kEhFrame) == 0)
-      eh_frame_ = h.sh_addr;
+    const auto named = [&](std::string_view name) {
+      return h.sh_name < names.size() && names.size() - h.sh_name > name.size() &&
+             std::memcmp(names.data() + h.sh_name, name.data(), name.size() + 1) == 0;
+    };
+    if (named(".eh_frame")) eh_frame_ = h.sh_addr;
+    // The second name is that of position-independent objects.
+    if (named(".gopclntab") || named(".data.rel.ro.gopclntab")) go_ = true;
   }
 }
 

@@ -52,6 +52,9 @@ class ElfObject {
   std::span<const uint8_t> at(uint64_t addr) const;
   bool executable(uint64_t addr) const;
 
+  // Go's: its own stacks are small, and it makes its traps upon them.
+  bool go() const { return go_; }
+
   // Function bounds, ascending and disjoint: FDEs of .eh_frame, then sized function symbols
   // where no FDE lies.
   std::vector<FunctionRange> functions() const;
@@ -90,6 +93,7 @@ class ElfObject {
   uint64_t got_ = 0;
   uint16_t machine_ = 0;
   bool is32_ = false;
+  bool go_ = false;
 };
 
 }  // namespace cr
