@@ -108,15 +108,19 @@ std::vector<FunctionRange> ElfObject::functions() const {
   };
   std::sort(found.begin(), found.end(), by_start);
   const size_t fdes = found.size();
-  for (const Symbol& s : symbols_) {
-    if (!s.function || s.size == 0 || s.size > 1ull << 32) continue;
-    const FunctionRange fn{s.value, s.value + s.size, 0, false};
+  const auto add = [&](uint64_t start, uint64_t limit) {
+    const FunctionRange fn{start, limit, 0, false};
     const auto end = found.begin() + static_cast<std::ptrdiff_t>(fdes);
     const auto next = std::lower_bound(found.begin(), end, fn, by_start);
     const bool clash = (next != end && next->start < fn.end) ||
                        (next != found.begin() && std::prev(next)->end > fn.start);
     if (!clash) found.push_back(fn);
-  }
+  };
+  for (const Symbol& s : symbols_)
+    if (s.function && s.size != 0 && s.size <= 1ull << 32) add(s.value, s.value + s.size);
+  const std::vector<uint64_t> go = go_functions();
+  for (size_t i = 0; i + 1 < go.size(); i++)
+    if (go[i] < go[i + 1] && executable(go[i])) add(go[i], go[i + 1]);
   std::sort(found.begin(), found.end(), by_start);
   found.erase(std::unique(found.begin(), found.end(),
                           [](const auto& a, const auto& b) { return a.start == b.start; }),

@@ -21,12 +21,14 @@ struct Elf32 {
   using Phdr = Elf32_Phdr;
   using Shdr = Elf32_Shdr;
   using Sym = Elf32_Sym;
+  using Rela = Elf32_Rela;
 };
 struct Elf64 {
   using Ehdr = Elf64_Ehdr;
   using Phdr = Elf64_Phdr;
   using Shdr = Elf64_Shdr;
   using Sym = Elf64_Sym;
+  using Rela = Elf64_Rela;
 };
 
 constexpr uint64_t kMaxAddress = 1ull << 47;
@@ -173,7 +175,21 @@ void ElfObject::read_sections(const typename Elf::Ehdr& eh) {
     };
     if (named(".eh_frame")) eh_frame_ = h.sh_addr;
     // The second name is that of position-independent objects.
-    if (named(".gopclntab") || named(".data.rel.ro.gopclntab")) go_ = true;
+    if (named(".gopclntab") || named(".data.rel.ro.gopclntab")) pclntab_ = h.sh_addr;
+  }
+  for (const Shdr& h : headers)
+    if (pclntab_ != 0 && h.sh_type == SHT_RELA && inside(h) && (h.sh_flags & SHF_ALLOC) != 0)
+      read_relocations<Elf>(file.subspan(h.sh_offset, h.sh_size));
+}
+
+// Of an object that may be anywhere: the word in Go's table that says where its text begins is a relocation's.
+template <class Elf>
+void ElfObject::read_relocations(std::span<const uint8_t> table) {
+  using Rela = typename Elf::Rela;
+  const uint64_t at = pclntab_ + 8 + (is32_ ? 8 : 16);
+  for (Reader r(table, 0); r.left() >= sizeof(Rela);) {
+    const auto rela = r.get<Rela>();
+    if (rela.r_offset == at && rela.r_addend > 0) pclntab_text_ = static_cast<uint64_t>(rela.r_addend);
   }
 }
 

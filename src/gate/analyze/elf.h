@@ -53,10 +53,10 @@ class ElfObject {
   bool executable(uint64_t addr) const;
 
   // Go's: its own stacks are small, and it makes its traps upon them.
-  bool go() const { return go_; }
+  bool go() const { return pclntab_ != 0; }
 
-  // Function bounds, ascending and disjoint: FDEs of .eh_frame, then sized function symbols
-  // where no FDE lies.
+  // Function bounds, ascending and disjoint: FDEs of .eh_frame, then Go's functions and sized function
+  // symbols where no FDE lies.
   std::vector<FunctionRange> functions() const;
 
   // Values of all symbols that lie in executable bytes.
@@ -81,6 +81,10 @@ class ElfObject {
   void read_sections(const typename Elf::Ehdr& eh);
   void read_build_id(std::span<const uint8_t> notes);
   std::span<const uint8_t> file_range(uint64_t offset, uint64_t size, const char* what) const;
+  // Ascending; the last one is the end. Empty: no such table, or none that is known.
+  std::vector<uint64_t> go_functions() const;
+  template <class Elf>
+  void read_relocations(std::span<const uint8_t> table);
   [[noreturn]] void fail(const std::string& what) const;
 
   std::filesystem::path path_;
@@ -91,9 +95,10 @@ class ElfObject {
   uint64_t eh_frame_ = 0;      // address, 0: none
   uint64_t eh_frame_hdr_ = 0;  // address, 0: none
   uint64_t got_ = 0;
+  uint64_t pclntab_ = 0;       // Go's table of functions; 0: none
+  uint64_t pclntab_text_ = 0;  // where what it says of addresses begins, by a relocation; 0: it says so itself
   uint16_t machine_ = 0;
   bool is32_ = false;
-  bool go_ = false;
 };
 
 }  // namespace cr

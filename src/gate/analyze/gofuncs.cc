@@ -1,0 +1,63 @@
+// Function bounds of Go's code: its runtime's own table, which is in every executable, also in one without symbols.
+//
+// Go's compiler writes no .eh_frame. Source: runtime/symtab.go and debug/gosym/pclntab.go of Go, versions 1.2 to 1.24.
+#include <elf.h>
+
+#include "src/gate/analyze/elf.h"
+#include "src/gate/analyze/reader.h"
+
+namespace cr {
+namespace {
+
+enum Magic : uint32_t { kGo12 = 0xfffffffb, kGo116 = 0xfffffffa, kGo118 = 0xfffffff0, kGo120 = 0xfffffff1 };
+
+// Where the table of functions is, and what its addresses are relative to.
+struct Table {
+  uint64_t at = 0;  // from the header
+  uint64_t count = 0;
+  uint64_t text = 0;
+  bool offsets = false;  // of 4 bytes, from `text`
+};
+
+}  // namespace
+
+std::vector<uint64_t> ElfObject::go_functions() const {
+  const std::span<const uint8_t> bytes = at(pclntab_);
+  Reader r(bytes, pclntab_, is32_);
+  const auto word = [this](Reader& from) { return is32_ ? from.get<uint32_t>() : from.get<uint64_t>(); };
+  const auto magic = r.get<uint32_t>();
+  r.skip(3);
+  const auto pointer = r.get<uint8_t>();
+  if (r.bad() || pointer != (is32_ ? 4 : 8)) return {};
+  Table t;
+  t.count = word(r);
+  if (magic == kGo12) {
+    t.at = 8 + pointer;
+  } else if (magic == kGo116) {
+    r.skip(uint64_t{5} * pointer);  // files, then offsets of names, units, files, programs
+    t.at = word(r);
+  } else if (magic == kGo118 || magic == kGo120) {
+    r.skip(pointer);  // files
+    t.text = word(r);
+    if (pclntab_text_ != 0) t.text = pclntab_text_;
+    t.offsets = true;
+    r.skip(uint64_t{4} * pointer);
+    t.at = word(r);
+  } else {
+    return {};
+  }
+  const size_t entry = t.offsets ? 8 : size_t{2} * pointer;
+  if (r.bad() || t.at > bytes.size() || t.count > (bytes.size() - t.at) / entry) return {};
+  Reader f(bytes.subspan(t.at), pclntab_ + t.at, is32_);
+  // Each one ends where the next begins; the last entry is the end of all.
+  std::vector<uint64_t> starts;
+  for (uint64_t i = 0; i <= t.count; i++) {
+    const uint64_t start = t.offsets ? t.text + f.get<uint32_t>() : word(f);
+    if (f.bad() || (!starts.empty() && start < starts.back())) return {};
+    starts.push_back(start);
+    if (i < t.count) f.skip(entry - (t.offsets ? 4 : pointer));
+  }
+  return starts;
+}
+
+}  // namespace cr
