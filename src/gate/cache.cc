@@ -176,6 +176,7 @@ int open_table(const char* path, const ObjectView& o, SiteTable* out) {
   out->nsites = h->nsites;
   out->locks = reinterpret_cast<const uint32_t*>(out->sites + h->nsites);
   out->nlocks = h->nlocks;
+  out->writes_gs = h->writes_gs != 0;
   return 0;
 }
 

@@ -14,6 +14,7 @@ struct SiteTable {
   uint32_t nsites = 0;
   const uint32_t* locks = nullptr;
   uint32_t nlocks = 0;
+  bool writes_gs = false;
   void* map = nullptr;
   size_t map_size = 0;
 };

@@ -123,6 +123,12 @@ bool same_bytes(const Site& s, const uint8_t* text) {
   return true;
 }
 
+void say(const char* text) {
+  size_t n = 0;
+  while (text[n] != '\0') n++;
+  raw3(SYS_write, 2, reinterpret_cast<long>(text), static_cast<long>(n));
+}
+
 // Rewrites sites [first, last), all in the segment t.
 int patch_segment(const ObjectView& o, const Site* first, const Site* last, TextRange t) {
   auto n = static_cast<size_t>(last - first);
@@ -214,6 +220,11 @@ int object_attach(const ObjectView& o) {
   SiteTable t;
   int error = cache_open(o, &t);
   if (error != 0) return -error;
+  if (t.writes_gs) {
+    say("libcr: ");
+    say(o.path);
+    say(": sets the %gs register, which is libcr's: the program will crash when it does. Run it without cr.\n");
+  }
   for (uint32_t i = 0; i < t.nsites; i++) {
     if (t.sites[i].narrow == 0) continue;
     if (!callstack_begin()) {

@@ -70,7 +70,7 @@ struct SiteTableHeader {
   uint32_t build_id_len;
   uint32_t checksum;     // FNV-1a over everything after the header
   uint32_t nlocks;       // lock prefixes listed: of libc alone, else 0
-  uint32_t reserved;
+  uint32_t writes_gs;    // 1: wrgsbase is among the code. The gate's per-cpu register is not the program's to set
   // Site sites[nsites], ascending by trap
   // uint32_t locks[nlocks]: addresses of lock prefixes outside all windows, ascending
 };

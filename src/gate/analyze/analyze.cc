@@ -51,6 +51,22 @@ std::vector<uint64_t> trap_bytes(const ElfObject& elf) {
   return found;
 }
 
+// wrgsbase %r64 stands in an executable segment. Five bytes of which three bits are free: no other code has them by
+// chance.
+bool writes_gs(const ElfObject& elf) {
+  if (elf.isa() != Isa::kX86_64) return false;
+  for (const Segment& s : elf.segments()) {
+    if (!s.exec) continue;
+    const uint8_t* end = s.bytes.data() + s.bytes.size();
+    for (const uint8_t* p = s.bytes.data(); p < end; p++) {
+      p = static_cast<const uint8_t*>(std::memchr(p, 0xf3, static_cast<size_t>(end - p)));
+      if (p == nullptr || end - p < 5) break;
+      if ((p[1] & 0xfe) == 0x48 && p[2] == 0x0f && p[3] == 0xae && (p[4] & 0xf8) == 0xd8) return true;
+    }
+  }
+  return false;
+}
+
 // Functions that hold `bytes`, ascending. Bytes that no function holds are data, or code whose
 // bounds are unknown: neither is touched.
 std::vector<size_t> holders(Code& code, const std::vector<uint64_t>& bytes,
@@ -222,6 +238,8 @@ AnalyzeResult analyze_object(const std::filesystem::path& object) {
   const ElfObject elf(object);
   result.machine = elf.machine();
   result.build_id.assign(elf.build_id().begin(), elf.build_id().end());
+  result.writes_gs = writes_gs(elf);
+  if (result.writes_gs) result.notes.push_back("sets %gs, which is libcr's: it can't go on once it does");
   const std::vector<uint64_t> bytes = trap_bytes(elf);
   if (bytes.empty()) {
     result.timing.load_ms = watch.lap_ms();

@@ -38,6 +38,7 @@ struct AnalyzeResult {
   std::vector<uint32_t> locks;  // lock prefixes of libc outside the windows, ascending
   uint16_t machine = 0;     // ELF e_machine
   uint32_t residual = 0;    // sites with rule X
+  bool writes_gs = false;
   std::vector<uint8_t> build_id;
   std::vector<std::string> notes;  // for people: what was passed over and why
   AnalyzeTiming timing;

@@ -31,6 +31,7 @@ std::vector<uint8_t> table_image(const AnalyzeResult& result) {
   header.build_id_len =
       static_cast<uint32_t>(std::min(result.build_id.size(), sizeof header.build_id));
   std::copy_n(result.build_id.begin(), header.build_id_len, header.build_id);
+  header.writes_gs = result.writes_gs ? 1 : 0;
   header.nlocks = static_cast<uint32_t>(result.locks.size());
   std::vector<uint8_t> image(sizeof header);
   const auto append = [&image](const auto& rows) {
