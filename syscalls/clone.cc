@@ -71,7 +71,7 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   td->td_sigmask = self->td_sigmask;  // before its tid is known, or signals would be left to it
   bool has_tid = threadsched_inherit(td, self) && tid_assign(td);
   if (!has_tid || !callstack_assign(td)) {
-    if (has_tid) tid_release(td);
+    if (has_tid) sig_thread_gone(td);  // it may have been found
     tls_release(tls);
     threadsched_free(td);
     thread_free(td);

@@ -34,10 +34,11 @@
 #include "../src/shim/report.h"
 #include "../src/shim/shim.h"
 #include "../src/signal/broadcast.h"
+#include "../src/signal/preempt.h"
 #include "../src/signal/signal.h"
+#include "../src/sysport/callstack.h"
 #include "../src/sysport/deadlock.h"
 #include "../src/sysport/process.h"
-#include "../src/sysport/callstack.h"
 #include "../src/sysport/schedclass.h"
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
@@ -119,6 +120,7 @@ void rebuild_child() {
   futex_atfork_child();
   td->td_flags |= TDF_MAIN;
   tls_atfork_child(td->td_tls);
+  callstack_atfork_child(td);
   tid_atfork_child(td);
   worker_atfork_child();
   td->td_robust = 0;  // as the kernel: the child's list is empty until it says otherwise
@@ -144,6 +146,7 @@ int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, lo
   // find whole must stand still meanwhile. That nobody holds its lock just now is not enough.
   engine_lock();
   siglock.lock();
+  preempt_lock();
   arena_lock();
   timer_lock();
   slab_lock();
@@ -151,6 +154,7 @@ int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, lo
   slab_unlock();
   timer_unlock();
   arena_unlock();
+  preempt_unlock();
   siglock.unlock();
   engine_unlock();
   if (r == 0) {

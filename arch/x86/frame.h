@@ -72,6 +72,7 @@
 
 // thread flags that assembly tests
 #define TDF_NOTLS 0x0001
+#define GATE_INPORT 0x0100
 
 // The per-cpu register (percpu.h). %gs is glibc's. The selector is the same on every rfork, the descriptor
 // behind it each one's own.

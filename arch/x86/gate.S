@@ -30,14 +30,14 @@
 
 	.text
 
-	.macro CFI_TRAPFRAME
-	// CFA = the program's %esp; the return address is the program's next instruction.
-	.cfi_escape DW_CFA_def_cfa_expression, 3, 0x74, TF_ESP, 0x06
-	CFI_SAVED(8, TF_UNWINDPC)
-	CFI_SAVED(3, TF_EBX)
-	CFI_SAVED(6, TF_ESI)
-	CFI_SAVED(7, TF_EDI)
-	CFI_SAVED(5, TF_EBP)
+	.macro CFI_TRAPFRAME pushed=0
+	// CFA = the program's %esp; the return address is the program's next instruction. \pushed: bytes below the frame.
+	.cfi_escape DW_CFA_def_cfa_expression, 3, 0x74, TF_ESP + \pushed, 0x06
+	CFI_SAVED(8, TF_UNWINDPC + \pushed)
+	CFI_SAVED(3, TF_EBX + \pushed)
+	CFI_SAVED(6, TF_ESI + \pushed)
+	CFI_SAVED(7, TF_EDI + \pushed)
+	CFI_SAVED(5, TF_EBP + \pushed)
 	.endm
 
 	// The thread's message, from the registers at the trap. Out: %ecx the thread. Clobbers %eax,
@@ -189,13 +189,17 @@ gate_sleep_interrupt:			// EINTR or a restart: whose signal was it?
 	cld
 	call	gate_complete_frame
 	call	gate_choose_stack
+	.cfi_remember_state
 	pushl	%esp
+	CFI_TRAPFRAME 4
 	call	gate_sleep_interrupted
 	addl	$4, %esp
+	CFI_TRAPFRAME
 	testb	%al, %al
 	jnz	gate_exit_check
 	movl	TF_DESC(%esp), %edx
 	jmp	gate_long_2
+	.cfi_restore_state
 	.globl	gate_sleep_unbegun, gate_sleep_begun
 	.hidden	gate_sleep_unbegun, gate_sleep_begun
 gate_sleep_unbegun:
@@ -249,8 +253,8 @@ gate_complete_frame:
 	movl	%ecx, TF_UNWINDPC + 4(%esp)
 	ret
 
-// Goes on upon the thread's call stack (src/sysport/callstack.h), if it has one and the site is narrow. In: a whole
-// frame at 4(%esp), %edx its descriptor. Clobbers %eax and %ecx.
+// Goes on upon the thread's call stack (src/sysport/callstack.h), if it has one and the site is narrow; not in a shim,
+// which is there already. In: a whole frame at 4(%esp), %edx its descriptor. Clobbers %eax and %ecx.
 	.p2align 4
 gate_choose_stack:
 	cmpb	$0, SD_NARROW(%edx)
@@ -260,6 +264,8 @@ gate_choose_stack:
 	testl	%eax, %eax
 	jz	2f
 	movl	%fs:GD_CURTHREAD, %ecx
+	testl	$GATE_INPORT, TD_FLAGS(%ecx)
+	jnz	2f
 	movl	TD_SLOT(%ecx), %ecx
 	cmpl	$-1, %ecx
 	je	2f
@@ -288,8 +294,7 @@ gate_long_2:
 	cmpb	$0, SD_VECTOR(%edx)
 	jne	gate_long_vector
 	pushl	%esp
-	.cfi_escape DW_CFA_def_cfa_expression, 3, 0x74, TF_ESP + 4, 0x06
-	CFI_SAVED(8, TF_UNWINDPC + 4)
+	CFI_TRAPFRAME 4
 	call	gate_syscall
 	addl	$4, %esp
 	CFI_TRAPFRAME

@@ -74,6 +74,7 @@
 
 // thread flags that assembly tests
 #define TDF_NOTLS 0x0001
+#define GATE_INPORT 0x0100
 
 // The per-cpu register (percpu.h). %fs is glibc's.
 #define PERCPU_SEGMENT "gs"

@@ -41,13 +41,15 @@
 
 	// In: %rcx the program's %rsp, %r11 the descriptor, the flags at -136(%rcx), %rsp at or
 	// above there. Out: the frame, %rsp its base. Clobbers %rdx and, after saving it, %rax.
-	// The frame of a narrow site is on its thread's call stack, if it has one.
+	// The frame of a narrow site is on its thread's call stack, if it has one; not in a shim, which is there already.
 	.macro BUILD_FRAME
 	cmpb	$0, SD_NARROW(%r11)
 	je	98f
 	movq	%rdx, -8(%rsp)
 	movq	%rax, -16(%rsp)
 	movq	%gs:GD_CURTHREAD, %rdx
+	testl	$GATE_INPORT, TD_FLAGS(%rdx)
+	jnz	97f
 	movl	TD_SLOT(%rdx), %edx
 	movq	cr_callstacks(%rip), %rax
 	testq	%rax, %rax

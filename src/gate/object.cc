@@ -18,6 +18,7 @@
 #include "../../arch/limits.h"
 #include "../../arch/rawcall.h"
 #include "../lwkt/spinlock.h"
+#include "../shim/report.h"
 #include "../signal/signal.h"
 #include "../sysport/callstack.h"
 #include "buslock.h"
@@ -126,7 +127,7 @@ bool same_bytes(const Site& s, const uint8_t* text) {
 void say(const char* text) {
   size_t n = 0;
   while (text[n] != '\0') n++;
-  raw3(SYS_write, 2, reinterpret_cast<long>(text), static_cast<long>(n));
+  raw3(SYS_write, report_fd(), reinterpret_cast<long>(text), static_cast<long>(n));
 }
 
 // Rewrites sites [first, last), all in the segment t.
@@ -220,7 +221,8 @@ int object_attach(const ObjectView& o) {
   SiteTable t;
   int error = cache_open(o, &t);
   if (error != 0) return -error;
-  if (t.writes_gs) {
+  bool holds_self = segment_of(o, reinterpret_cast<uintptr_t>(&object_attach)).hi != 0;
+  if (t.writes_gs && !holds_self) {
     say("libcr: ");
     say(o.path);
     say(": sets the %gs register, which is libcr's: the program will crash when it does. Run it without cr.\n");

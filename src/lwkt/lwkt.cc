@@ -83,7 +83,7 @@ thread* thread_alloc() {
   if (td == nullptr) return nullptr;
   clear(td);
   td->td_timer = -1;
-  td->td_slot = ~0u;
+  td->td_slot = kNoSlot;
   td->td_slack = td->td_slackdef = kDefaultSlack;
   lwkt_initport_thread(&td->td_msgport, td);
   td->td_sysmsg.raw.sm.sm_lmsg.ms_flags = MSGF_DONE;

@@ -59,6 +59,8 @@ inline constexpr uint32_t TDF_BEGUN = 0x0800;     // its call has slept, or can'
 inline constexpr uint32_t TDF_PREEMPTED = 0x2000; // its context stands on a stack of src/signal/preempt.h
 inline constexpr uint32_t TDF_RETIRED = 0x1000;   // its exit is said; what is left is to free it
 
+inline constexpr uint32_t kNoSlot = ~0u;  // td_slot of one without a tid
+
 inline constexpr uint8_t TDP_RESET = 0x80;  // in td_policy
 
 // td_ast: why the way out of the gate must stop
@@ -112,7 +114,7 @@ struct thread {
   uint64_t td_cleartid;
   uint64_t td_robust;
   uint32_t td_altflags;
-  uint32_t td_slot;     // index in the tid table, ~0: none
+  uint32_t td_slot;     // index in the tid table, or kNoSlot
   char td_comm[16];
 
   // -- stack --
@@ -152,6 +154,7 @@ static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_tls) == TD
 static_assert(offsetof(thread, td_ast) == TD_AST && offsetof(thread, td_flags) == TD_FLAGS);
 static_assert(offsetof(thread, td_running) == TD_RUNNING && offsetof(thread, td_slot) == TD_SLOT);
 static_assert(offsetof(thread, td_sysmsg) == TD_MSG && GATE_AST_SIGNAL == cr::AST_SIGNAL);
+static_assert(GATE_INPORT == cr::TDF_INPORT);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_lmsg.u) == TD_MSG_RESULT);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_nr) == TD_MSG_NR);
 static_assert(offsetof(thread, td_sysmsg.raw.sm.sm_frame) == TD_MSG_FRAME);

@@ -33,6 +33,7 @@ enum SlotFlags : uint32_t {
   kDirty = 2,    // was used before: must be emptied before it is handed out
   kPending = 4,  // has a DONTNEED that was put off
   kClosed = 8,   // is to be PROT_NONE until its owner has opened what is not the guard
+  kOwn = 32,     // libcr's, not a thread of the program's
   kChanged = 16,// the program has mapped or protected parts for real: the kernel knows better
 };
 
@@ -290,6 +291,20 @@ uint64_t arena_alloc(uint64_t length, int prot) {
   return slot_base(*r, i);
 }
 
+uint64_t arena_alloc_own(uint64_t length, uint64_t guard) {
+  // As NPTL asks for one, so that guards installed ahead count.
+  uint64_t addr = arena_alloc(length, PROT_NONE);
+  if (addr == 0) return 0;
+  {
+    Guard g(lock);
+    Region* r = region_of(addr);
+    r->slots[slot_of(*r, addr)].flags |= kOwn;
+  }
+  if (arena_protect(addr + guard, length - guard, PROT_READ | PROT_WRITE) == 1) return addr;
+  arena_free(addr, length);
+  return 0;
+}
+
 bool arena_free(uint64_t addr, uint64_t length) {
   Region* r = region_of(addr);
   if (r == nullptr || length != r->stack) return false;
@@ -369,7 +384,7 @@ bool arena_next_stack(uint64_t* from, uint64_t* to) {
     const Region& r = regions[k];
     if (r.end <= after || (found && r.base > *from)) continue;
     uint32_t i = after > r.base ? slot_of(r, after + r.stack - 1) : 0;
-    while (i < r.fresh && (r.slots[i].flags & (kUsed | kClosed)) != kUsed) i++;
+    while (i < r.fresh && (r.slots[i].flags & (kUsed | kClosed | kOwn)) != kUsed) i++;
     if (i >= r.fresh) continue;
     *from = slot_base(r, i) + r.slots[i].guard * kPage;
     *to = slot_base(r, i) + r.stack;

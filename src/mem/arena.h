@@ -25,6 +25,8 @@ void arena_init(bool no_guard_install);
 // A stack of `length` bytes, or 0: not here, use mmap. Opened at once (prot): it has no guard
 // until somebody asks for one.
 uint64_t arena_alloc(uint64_t length, int prot);
+// One of libcr's own, open but for a guard of `guard` bytes: no program's to be locked into memory. 0: no memory.
+uint64_t arena_alloc_own(uint64_t length, uint64_t guard);
 // True if [addr, addr+length) is a whole slot, which is free then.
 bool arena_free(uint64_t addr, uint64_t length);
 // The program has mapped something upon [addr, addr+length), MAP_FIXED, or taken it away.
@@ -35,7 +37,7 @@ int arena_protect(uint64_t addr, uint64_t length, int prot);
 bool arena_dontneed(uint64_t addr, uint64_t length);
 // A thread starts on the slot that holds `sp`: what was put off for it is void.
 void arena_stack_in_use(uint64_t sp);
-// The next stack in use that begins at *to or above, without its guard, to be locked into memory. False: none.
+// The program's next stack in use that begins at *to or above, without its guard, to be locked into memory. False: none.
 bool arena_next_stack(uint64_t* from, uint64_t* to);
 void arena_lock();    // around fork
 void arena_unlock();

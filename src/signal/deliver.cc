@@ -6,7 +6,9 @@
 //   from the kernel  the context is the kernel's own frame on the rfork's alternate stack. It
 //                    is copied to the LWKT's stack, then made to enter the handler.
 //
-// In both cases the handler returns to cr_restore_rt, which ends in sig_return.
+// In both cases the handler returns to cr_restore_rt, which ends in sig_return. A signal that waits by then has the
+// same frame again, if that is where it belongs, or one of its own. An LWKT that was preempted comes back there, too
+// (preempt.h); its frame is no handler's place.
 
 #include <errno.h>
 #include <sys/syscall.h>
@@ -259,23 +261,28 @@ namespace {
 // What was held in the kernel when a context was handed to it: if a signal comes before the kernel takes the
 // context over, it still is.
 uint64_t held_until_return;
-}  // namespace
 
-namespace {
-// The next signal's frame would stand where that of the last one does, whose context is uc.
-bool same_place(thread* td, const kucontext* uc, const ksigaction& act) {
-  bool entered = on_altstack(td, reinterpret_cast<uintptr_t>(uc)) && !on_altstack(td, uc->mc.sp);
-  return entered == (handler_stack(td, act, uc->mc.sp, 0) != 0);
+rt_sigframe* frame_of(kucontext* uc) {
+  return reinterpret_cast<rt_sigframe*>(reinterpret_cast<uintptr_t>(uc) - offsetof(rt_sigframe, uc));
+}
+
+// The next signal's frame would stand where that of uc does, from which it is to go on to uc.
+bool same_place(thread* td, kucontext* uc, const ksigaction& act) {
+  uint64_t sp = uc->mc.sp;
+  auto next = reinterpret_cast<uintptr_t>(sigframe_place(handler_stack(td, act, sp, sp - kRedZone)).frame);
+  auto last = reinterpret_cast<uintptr_t>(frame_of(uc));
+  return next < last + sigframe_size() && last < next + sigframe_size();
 }
 
 // The same frame again, with the next signal.
 [[noreturn]] void enter_in_place(thread* td, kucontext* uc, const ksigaction& act, const siginfo_t* info) {
-  auto* f = reinterpret_cast<rt_sigframe*>(reinterpret_cast<uintptr_t>(uc) - offsetof(rt_sigframe, uc));
+  rt_sigframe* f = frame_of(uc);
   int sig = info->si_signo;
   f->info = *info;
   sigframe_mark(&f->uc, false);
   f->uc.sigmask = td->td_sigmask;
   report_altstack(td, f->uc.mc.sp, &f->uc.stack);
+  if ((td->td_altflags & kSsAutodisarm) != 0) td->td_altsize = 0;
   uint64_t now = td->td_sigmask | act.mask;
   if ((act.flags & SA_NODEFER) == 0) now |= sigbit(sig);
   sig_setmask(td, now);
@@ -329,7 +336,7 @@ extern "C" [[gnu::visibility("hidden")]] int sig_return(kucontext* uc) {
       continue;
     }
     sig_recalc(td);
-    if (!preempted && same_place(td, uc, act)) enter_in_place(td, uc, act, &info);
+    if (same_place(td, uc, act)) enter_in_place(td, uc, act, &info);
     enter_handler(td, uc, act, &info);
     sig_recalc(td);
   }
@@ -344,8 +351,8 @@ extern "C" [[gnu::visibility("hidden")]] int sig_return(kucontext* uc) {
   } else if (const PatchedSite* d = site_by_trap(uc->mc.ip - 2); d != nullptr) {
     uc->mc.ip = d->desc->retpc;
   }
-  if (!preempted && sig_held == 0 && on_altstack(td, reinterpret_cast<uintptr_t>(uc)) == on_altstack(td, uc->mc.sp) &&
-      sigframe_can_jump(uc)) {
+  bool same_stack = on_altstack(td, reinterpret_cast<uintptr_t>(uc)) == on_altstack(td, uc->mc.sp);
+  if (!preempted && sig_held == 0 && same_stack && sigframe_can_jump(uc)) {
     sig_follow_mask();
     return 1;
   }

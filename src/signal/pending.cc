@@ -7,7 +7,6 @@
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
 #include "../sysport/tid.h"
-#include "preempt.h"
 #include "signal.h"
 
 namespace cr {
@@ -419,7 +418,6 @@ void sig_atfork_child(thread* td) {
   sig_stopping = 0;
   sigqueue_atfork_child();
   sig_timer_atfork_child();
-  preempt_atfork_child();
   td->td_sigpend = 0;
   td->td_sigq = nullptr;
   __atomic_and_fetch(&td->td_ast, ~AST_SIGNAL, __ATOMIC_SEQ_CST);

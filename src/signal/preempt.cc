@@ -1,7 +1,5 @@
 #include "preempt.h"
 
-#include <sys/mman.h>
-
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
 #include "../mem/arena.h"
@@ -34,13 +32,8 @@ PreemptStack* stack_of(const kucontext* uc) {
 }
 
 PreemptStack* make() {
-  uint64_t base = arena_alloc(kStack, PROT_NONE);
-  if (base == 0) return nullptr;
-  if (arena_protect(base + kGuard, kStack - kGuard, PROT_READ | PROT_WRITE) != 1) {
-    arena_free(base, kStack);
-    return nullptr;
-  }
-  return reinterpret_cast<PreemptStack*>(base + kStack - sizeof(PreemptStack));
+  uint64_t base = arena_alloc_own(kStack, kGuard);
+  return base == 0 ? nullptr : reinterpret_cast<PreemptStack*>(base + kStack - sizeof(PreemptStack));
 }
 
 PreemptStack* take() {
@@ -61,16 +54,11 @@ PreemptStack* take() {
 }
 
 void put(PreemptStack* s) {
-  {
-    Guard g(lock);
-    if (nkept < kKept) {
-      s->next = kept;
-      kept = s;
-      nkept++;
-      return;
-    }
-  }
-  arena_free(base_of(s), kStack);
+  if (__atomic_load_n(&nkept, __ATOMIC_RELAXED) >= kKept && arena_free(base_of(s), kStack)) return;
+  Guard g(lock);
+  s->next = kept;
+  kept = s;
+  nkept++;
 }
 
 void run_preempt(int) {
@@ -111,10 +99,7 @@ void preempt_leave(thread* td, const kucontext* uc) {
   if (before != nullptr) put(before);
 }
 
-void preempt_atfork_child() {
-  lock = GlobalLock{};
-  kept = nullptr;  // another rfork may have been at it
-  nkept = 0;
-}
+void preempt_lock() { lock.lock(); }
+void preempt_unlock() { lock.unlock(); }
 
 }  // namespace cr

@@ -22,6 +22,8 @@ bool sig_push_preempt(thread* td, kucontext* uc);
 bool preempt_stands_at(thread* td, const kucontext* uc);
 // Nothing but the trap that restores it is left to do there.
 void preempt_leave(thread* td, const kucontext* uc);
-void preempt_atfork_child();
+// Around fork. The stacks of those that were interrupted just then are the child's to keep: it has no such LWKTs.
+void preempt_lock();
+void preempt_unlock();
 
 }  // namespace cr

@@ -1,6 +1,5 @@
 #include "callstack.h"
 
-#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include "../../arch/rawcall.h"
@@ -21,20 +20,13 @@ inline constexpr uint64_t kStack = 64 * 1024;  // shims run on it, too
 inline constexpr uint64_t kGuard = 4096;
 inline constexpr uint64_t kTableSize = (uint64_t{kTidSlots} + 1) * sizeof(uint64_t);  // the last: the first thread's
 
-uint64_t make() {
-  uint64_t base = arena_alloc(kStack, PROT_NONE);
-  if (base == 0) return 0;
-  if (arena_protect(base + kGuard, kStack - kGuard, PROT_READ | PROT_WRITE) == 1) return base + kStack;
-  arena_free(base, kStack);
-  return 0;
-}
-
 // Slots that are used again keep theirs.
 bool fill(uint64_t* at) {
   if (load_acquire(at) != 0) return true;
-  uint64_t top = make();
-  if (top == 0) return false;
-  if (!atomic_cas<uint64_t>(at, 0, top)) arena_free(top - kStack, kStack);
+  uint64_t base = arena_alloc_own(kStack, kGuard);
+  if (base == 0) return false;
+  uint64_t top = base + kStack;
+  if (!atomic_cas<uint64_t>(at, 0, top)) arena_free(base, kStack);
   return true;
 }
 
@@ -48,17 +40,27 @@ bool callstack_begin() {
       raw2(SYS_munmap, p, static_cast<long>(kTableSize));
     }
   }
-  bool all = true;
-  tid_each([&](thread* td) {
-    all = fill(&cr_callstacks[td->td_slot]);
-    return !all;
-  });
-  return all;
+  // Before a look at who is there: who comes later sees the table (callstack_assign).
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  if (!fill(&cr_callstacks[kTidSlots])) return false;
+  uint32_t n = tid_slots_used();
+  for (uint32_t i = 0; i < n; i++) {
+    if (tid_at(i) != nullptr && !fill(&cr_callstacks[i])) return false;
+  }
+  return true;
 }
 
 bool callstack_assign(const thread* td) {
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
   uint64_t* stacks = load_acquire(&cr_callstacks);
   return stacks == nullptr || fill(&stacks[td->td_slot]);
+}
+
+void callstack_atfork_child(const thread* td) {
+  if (cr_callstacks == nullptr || td->td_slot == kNoSlot || td->td_slot == kTidSlots) return;
+  uint64_t first = cr_callstacks[kTidSlots];
+  cr_callstacks[kTidSlots] = cr_callstacks[td->td_slot];
+  cr_callstacks[td->td_slot] = first;
 }
 
 uint64_t callstack_top(const thread* td) {

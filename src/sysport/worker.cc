@@ -64,20 +64,10 @@ void thread_put(thread* td) {
   ended = td;
 }
 
-void* stack_get() {
-  // As NPTL asks for one, so that guards installed ahead count.
-  uint64_t stack = arena_alloc(kStack, PROT_NONE);
-  if (stack != 0 && arena_protect(stack + kGuard, kStack - kGuard, PROT_READ | PROT_WRITE) == 1) {
-    return reinterpret_cast<void*>(stack);
-  }
-  if (stack != 0) arena_free(stack, kStack);
-  return nullptr;
-}
-
 thread* worker_make() {
   thread* td = thread_get();
   if (td == nullptr) return nullptr;
-  td->td_stack = stack_get();
+  td->td_stack = reinterpret_cast<void*>(arena_alloc_own(kStack, kGuard));
   if (td->td_stack == nullptr) {
     thread_put(td);
     return nullptr;

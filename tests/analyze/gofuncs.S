@@ -32,7 +32,7 @@
         .quad   0, 0, 0, 0, 0, .Lfunctions - .Ltable
 #elif GO >= 118
         .quad   0
-        .quad   0x1000                          # where the text begins: gofuncs.ld
+        .quad   0x1000                          # where the text begins (-Ttext)
         .quad   0, 0, 0, 0, .Lfunctions - .Ltable
 #endif
 .Lfunctions:

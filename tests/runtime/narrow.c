@@ -136,29 +136,51 @@ static void* raiser(void* arg) {
   pthread_kill(*(pthread_t*)arg, SIGUSR2);
   return NULL;
 }
-/* A frame on the alternate stack, and right after it one for a handler that wants the other. */
-static char* seen_at[2];
-static void note(int sig) { seen_at[sig == SIGUSR2] = __builtin_frame_address(0); }
+/* Handlers that wait for one another, each with the stack that it asks for: FIRST blocks SECOND and THIRD while it raises
+ * them, THIRD raises FOURTH. What they say goes by write: they interrupt one another. */
+enum { FIRST = 40, SECOND, THIRD, FOURTH };
+enum { FIRST_ON = 1, SECOND_ON = 2, THIRD_ON = 4, BOTH = 8, NESTED = 16, DISARM = 32, COMBINATIONS = 64 };
+static int combination;
+static void tell(const char* who) {
+  char* at = __builtin_frame_address(0);
+  stack_t now;
+  CHECK(sigaltstack(NULL, &now) == 0);
+  char text[64];
+  int n = snprintf(text, sizeof text, " %s %s %x", who, at >= alt && at < alt + ALT ? "alternate" : "own", (unsigned)now.ss_flags);
+  CHECK(write(1, text, (size_t)n) == n);
+}
+static void fourth(int sig, siginfo_t* info, void* context) { tell("4"); }
+static void third(int sig, siginfo_t* info, void* context) {
+  tell("3");
+  if (combination & NESTED) CHECK(raise(FOURTH) == 0);
+  tell("3 again");
+}
+static void second(int sig, siginfo_t* info, void* context) { tell("2"); }
+static void first(int sig, siginfo_t* info, void* context) {
+  tell("1");
+  CHECK(raise(SECOND) == 0);
+  if (combination & BOTH) CHECK(raise(THIRD) == 0);
+}
+static void set_handler(int sig, void (*handler)(int, siginfo_t*, void*), int on) {
+  struct sigaction sa = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | (on ? SA_ONSTACK : 0)};
+  if (sig == FIRST) sigaddset(&sa.sa_mask, SECOND), sigaddset(&sa.sa_mask, THIRD);
+  CHECK(sigaction(sig, &sa, NULL) == 0);
+}
 static void each_on_its_stack(void) {
-  alternate();
-  struct sigaction on = {.sa_handler = note, .sa_flags = SA_ONSTACK}, off = {.sa_handler = note};
-  sigfillset(&on.sa_mask);
-  sigfillset(&off.sa_mask);
-  for (int turn = 0; turn < 2; turn++) {
-    CHECK(sigaction(SIGUSR1, turn ? &off : &on, NULL) == 0);
-    CHECK(sigaction(SIGUSR2, turn ? &on : &off, NULL) == 0);
-    sigset_t both, old;
-    sigemptyset(&both);
-    sigaddset(&both, SIGUSR1);
-    sigaddset(&both, SIGUSR2);
-    pthread_sigmask(SIG_BLOCK, &both, &old);
-    raise(SIGUSR1);
-    raise(SIGUSR2);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    for (int i = 0; i < 2; i++) {
-      int inside = seen_at[i] >= alt && seen_at[i] < alt + ALT;
-      printf("SIGUSR%d: %s\n", i + 1, inside ? "alternate" : "own");
-    }
+  alt = malloc(ALT);
+  set_handler(FOURTH, fourth, 1);
+  for (combination = 0; combination < COMBINATIONS; combination++) {
+    /* SS_AUTODISARM, which glibc does not name */
+    stack_t ss = {.ss_sp = alt, .ss_size = ALT, .ss_flags = combination & DISARM ? (int)(1u << 31) : 0};
+    CHECK(sigaltstack(&ss, NULL) == 0);
+    set_handler(FIRST, first, combination & FIRST_ON);
+    set_handler(SECOND, second, combination & SECOND_ON);
+    set_handler(THIRD, third, combination & THIRD_ON);
+    printf("%d:", combination);
+    fflush(stdout);
+    CHECK(raise(FIRST) == 0);
+    CHECK(sigaltstack(NULL, &ss) == 0);
+    printf(" end %x\n", (unsigned)ss.ss_flags);
   }
 }
 
@@ -203,23 +225,59 @@ static void calls(void) {
   }
 }
 
+static void* writes_late(void* arg) {
+  sleep_ms(200);
+  CHECK(write(fds[1], "x", 1) == 1);
+  return NULL;
+}
 static void interrupted(void) {
   own_stack = narrow_new();
   alternate();
   struct timespec second = {1, 0};
-  pthread_t self = pthread_self(), t;
+  pthread_t self = pthread_self(), t, writer;
+  struct sigaction sa = {.sa_handler = where, .sa_flags = SA_ONSTACK};
+  CHECK(sigaction(SIGUSR2, &sa, NULL) == 0);
+  CHECK(pthread_create(&t, NULL, raiser, &self) == 0);
+  say("nanosleep", narrow(SYS_nanosleep, (long)&second, 0, 0, 0));
+  CHECK(pthread_join(t, NULL) == 0);
   for (int restart = 0; restart < 2; restart++) {
-    struct sigaction sa = {.sa_handler = where, .sa_flags = SA_ONSTACK | (restart ? SA_RESTART : 0)};
+    sa.sa_flags = SA_ONSTACK | (restart ? SA_RESTART : 0);
     CHECK(sigaction(SIGUSR2, &sa, NULL) == 0);
-    CHECK(pthread_create(&t, NULL, raiser, &self) == 0);
-    char c;
     CHECK(pipe(fds) == 0);
-    if (restart) CHECK(write(fds[1], "x", 1) == 1);
-    say("nanosleep", restart ? 0 : narrow(SYS_nanosleep, (long)&second, 0, 0, 0));
+    char c = 0;
+    CHECK(pthread_create(&t, NULL, raiser, &self) == 0);
+    if (restart) CHECK(pthread_create(&writer, NULL, writes_late, NULL) == 0);
+    say("read", narrow(SYS_read, fds[0], (long)&c, 1, 0));
+    printf("%d\n", c);
     CHECK(pthread_join(t, NULL) == 0);
-    say("read", narrow(SYS_read, fds[0], (long)&c, restart, 0));
+    if (restart) CHECK(pthread_join(writer, NULL) == 0);
   }
   printf("%d handled, %s\n", handled, outside ? "outside" : "inside");
+}
+
+/* A handler that asks for no other stack, where there is room for it. */
+static char *from, *to;
+static void within(int sig) {
+  char* at = __builtin_frame_address(0);
+  handled++;
+  outside |= at < from || at >= to;
+}
+static void interrupted_upon_the_same_stack(void) {
+  enum { ROOMY = 256 << 10 };
+  from = mmap(NULL, ROOMY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(from != MAP_FAILED);
+  to = from + ROOMY;
+  struct sigaction sa = {.sa_handler = within};
+  CHECK(sigaction(SIGUSR2, &sa, NULL) == 0);
+  pthread_t self = pthread_self(), t;
+  CHECK(pthread_create(&t, NULL, raiser, &self) == 0);
+  struct timespec second = {1, 0};
+  long r = call_at(to, SYS_nanosleep, (long)&second, 0, 0, 0);
+  CHECK(pthread_join(t, NULL) == 0);
+  printf("%s, %d handled, %s\n", strerror((int)-r), handled, outside ? "outside" : "inside");
+  handled = 0;
+  r = call_at(to, SYS_kill, getpid(), SIGUSR2, 0, 0);
+  printf("%ld, %d handled, %s\n", r, handled, outside ? "outside" : "inside");
 }
 
 /* By its own traps, as Go's runtime does. */
@@ -253,13 +311,55 @@ static void children_beside_a_thread(void) {
   CHECK(pthread_join(t, NULL) == 0);
 }
 
+static void* forks(void* arg) {
+  children();
+  return NULL;
+}
+static void children_of_another_thread(void) {
+  pthread_t t;
+  CHECK(pthread_create(&t, NULL, forks, NULL) == 0);
+  CHECK(pthread_join(t, NULL) == 0);
+}
+/* The child of a thread that is not the first makes calls, threads, and handles a signal. */
+static void* forks_and_goes_on(void* arg) {
+  own_stack = narrow_new();
+  alternate();
+  struct sigaction sa = {.sa_handler = where, .sa_flags = SA_ONSTACK};
+  CHECK(sigaction(SIGUSR2, &sa, NULL) == 0);
+  int status;
+  long pid = narrow(SYS_clone, SIGCHLD, 0, 0, 0);
+  if (pid == 0) {
+    say("kill", narrow(SYS_kill, getpid(), SIGUSR2, 0, 0));
+    pthread_t self = pthread_self(), t;
+    struct timespec second = {1, 0};
+    CHECK(pthread_create(&t, NULL, raiser, &self) == 0);
+    say("nanosleep", narrow(SYS_nanosleep, (long)&second, 0, 0, 0));
+    CHECK(pthread_join(t, NULL) == 0);
+    printf("%d handled, %s\n", handled, outside ? "outside" : "inside");
+    fflush(stdout);
+    _exit(3);
+  }
+  say("wait4", narrow(SYS_wait4, pid, (long)&status, 0, 0));
+  printf("status %x\n", status);
+  return NULL;
+}
+static void a_child_of_another_thread_goes_on(void) {
+  pthread_t t;
+  fflush(stdout);
+  CHECK(pthread_create(&t, NULL, forks_and_goes_on, NULL) == 0);
+  CHECK(pthread_join(t, NULL) == 0);
+}
+
 static const struct test_case cases[] = {
     CASE(is_preempted),
     CASE(handlers_have_the_alternate_stack),
     CASE(each_on_its_stack),
     CASE(calls),
     CASE(interrupted),
+    CASE(interrupted_upon_the_same_stack),
     CASE(children),
     CASE(children_beside_a_thread),
+    CASE(children_of_another_thread),
+    CASE(a_child_of_another_thread_goes_on),
 };
 CASE_MAIN(cases)

@@ -51,8 +51,7 @@ std::vector<uint64_t> trap_bytes(const ElfObject& elf) {
   return found;
 }
 
-// wrgsbase %r64 stands in an executable segment. Five bytes of which three bits are free: no other code has them by
-// chance.
+// wrgsbase %r64 stands in an executable segment: five bytes of which four bits are free, so hardly by chance.
 bool writes_gs(const ElfObject& elf) {
   if (elf.isa() != Isa::kX86_64) return false;
   for (const Segment& s : elf.segments()) {

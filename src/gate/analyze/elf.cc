@@ -177,9 +177,12 @@ void ElfObject::read_sections(const typename Elf::Ehdr& eh) {
     // The second name is that of position-independent objects.
     if (named(".gopclntab") || named(".data.rel.ro.gopclntab")) pclntab_ = h.sh_addr;
   }
-  for (const Shdr& h : headers)
-    if (pclntab_ != 0 && h.sh_type == SHT_RELA && inside(h) && (h.sh_flags & SHF_ALLOC) != 0)
-      read_relocations<Elf>(file.subspan(h.sh_offset, h.sh_size));
+  uint64_t left = file.size();  // sections that repeat the same bytes are not worth reading
+  for (const Shdr& h : headers) {
+    if (pclntab_ == 0 || pclntab_text_ != 0 || h.sh_type != SHT_RELA || !inside(h) || h.sh_size > left) continue;
+    left -= h.sh_size;
+    read_relocations<Elf>(file.subspan(h.sh_offset, h.sh_size));
+  }
 }
 
 // Of an object that may be anywhere: the word in Go's table that says where its text begins is a relocation's.
@@ -189,7 +192,8 @@ void ElfObject::read_relocations(std::span<const uint8_t> table) {
   const uint64_t at = pclntab_ + 8 + (is32_ ? 8 : 16);
   for (Reader r(table, 0); r.left() >= sizeof(Rela);) {
     const auto rela = r.get<Rela>();
-    if (rela.r_offset == at && rela.r_addend > 0) pclntab_text_ = static_cast<uint64_t>(rela.r_addend);
+    const bool relative = !is32_ && ELF64_R_TYPE(rela.r_info) == R_X86_64_RELATIVE;
+    if (relative && rela.r_offset == at && rela.r_addend > 0) pclntab_text_ = static_cast<uint64_t>(rela.r_addend);
   }
 }
 

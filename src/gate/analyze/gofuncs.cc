@@ -57,6 +57,9 @@ std::vector<uint64_t> ElfObject::go_functions() const {
     starts.push_back(start);
     if (i < t.count) f.skip(entry - (t.offsets ? 4 : pointer));
   }
+  // All of it is in one stretch of code, or it is not what it says.
+  const uint64_t first = starts.front();
+  if (!executable(first) || starts.back() - first > at(first).size()) return {};
   return starts;
 }
 
