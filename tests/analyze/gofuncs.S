@@ -1,5 +1,5 @@
 # Two functions as Go's linker leaves them: no .eh_frame, no symbols, its own table. GO says of which version:
-# 12 (1.2 to 1.15), 116, 118, 120; 0: no table. The traps stand where trap_marks says (fixture.S).
+# 12 (1.2 to 1.15), 116, 118, 120; 1200: the last one among other data, its text's address by a relocation; 0: no table.
         .text
 .Ltext:
 .Lone:
@@ -15,7 +15,15 @@
 .Lend:
 
 #if GO
+#if GO == 1200
+        .section .go.buildinfo, "a"
+        .byte   0
+        .section .data.rel.ro, "aw"
+        .p2align 3
+        .quad   0xfffffff1, 0x08010000fffffffb  # no tables
+#else
         .section .gopclntab, "a"
+#endif
 .Ltable:
 #if GO == 12
         .long   0xfffffffb
@@ -32,7 +40,11 @@
         .quad   0, 0, 0, 0, 0, .Lfunctions - .Ltable
 #elif GO >= 118
         .quad   0
+#if GO == 1200
+        .quad   .Ltext
+#else
         .quad   0x1000                          # where the text begins (-Ttext)
+#endif
         .quad   0, 0, 0, 0, .Lfunctions - .Ltable
 #endif
 .Lfunctions:

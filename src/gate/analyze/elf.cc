@@ -21,14 +21,12 @@ struct Elf32 {
   using Phdr = Elf32_Phdr;
   using Shdr = Elf32_Shdr;
   using Sym = Elf32_Sym;
-  using Rela = Elf32_Rela;
 };
 struct Elf64 {
   using Ehdr = Elf64_Ehdr;
   using Phdr = Elf64_Phdr;
   using Shdr = Elf64_Shdr;
   using Sym = Elf64_Sym;
-  using Rela = Elf64_Rela;
 };
 
 constexpr uint64_t kMaxAddress = 1ull << 47;
@@ -174,26 +172,15 @@ void ElfObject::read_sections(const typename Elf::Ehdr& eh) {
              std::memcmp(names.data() + h.sh_name, name.data(), name.size() + 1) == 0;
     };
     if (named(".eh_frame")) eh_frame_ = h.sh_addr;
-    // The second name is that of position-independent objects.
     if (named(".gopclntab") || named(".data.rel.ro.gopclntab")) pclntab_ = h.sh_addr;
+    if (named(".go.buildinfo")) go_ = true;
   }
-  uint64_t left = file.size();  // sections that repeat the same bytes are not worth reading
+  go_ = go_ || pclntab_ != 0;
+  uint64_t left = file.size();  // sections that repeat the same bytes are not worth keeping
   for (const Shdr& h : headers) {
-    if (pclntab_ == 0 || pclntab_text_ != 0 || h.sh_type != SHT_RELA || !inside(h) || h.sh_size > left) continue;
+    if (!go_ || is32_ || h.sh_type != SHT_RELA || !inside(h) || h.sh_size > left) continue;
     left -= h.sh_size;
-    read_relocations<Elf>(file.subspan(h.sh_offset, h.sh_size));
-  }
-}
-
-// Of an object that may be anywhere: the word in Go's table that says where its text begins is a relocation's.
-template <class Elf>
-void ElfObject::read_relocations(std::span<const uint8_t> table) {
-  using Rela = typename Elf::Rela;
-  const uint64_t at = pclntab_ + 8 + (is32_ ? 8 : 16);
-  for (Reader r(table, 0); r.left() >= sizeof(Rela);) {
-    const auto rela = r.get<Rela>();
-    const bool relative = !is32_ && ELF64_R_TYPE(rela.r_info) == R_X86_64_RELATIVE;
-    if (relative && rela.r_offset == at && rela.r_addend > 0) pclntab_text_ = static_cast<uint64_t>(rela.r_addend);
+    relocations_.push_back(file.subspan(h.sh_offset, h.sh_size));
   }
 }
 

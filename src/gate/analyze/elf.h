@@ -53,7 +53,7 @@ class ElfObject {
   bool executable(uint64_t addr) const;
 
   // Go's: its own stacks are small, and it makes its traps upon them.
-  bool go() const { return pclntab_ != 0; }
+  bool go() const { return go_; }
 
   // Function bounds, ascending and disjoint: FDEs of .eh_frame, then Go's functions and sized function
   // symbols where no FDE lies.
@@ -83,8 +83,8 @@ class ElfObject {
   std::span<const uint8_t> file_range(uint64_t offset, uint64_t size, const char* what) const;
   // Ascending; the last one is the end. Empty: no such table, or none that is known.
   std::vector<uint64_t> go_functions() const;
-  template <class Elf>
-  void read_relocations(std::span<const uint8_t> table);
+  std::vector<uint64_t> go_functions_at(uint64_t table) const;
+  uint64_t relocated(uint64_t addr) const;  // what is there once the object is loaded; 0: what the file says
   [[noreturn]] void fail(const std::string& what) const;
 
   std::filesystem::path path_;
@@ -95,8 +95,9 @@ class ElfObject {
   uint64_t eh_frame_ = 0;      // address, 0: none
   uint64_t eh_frame_hdr_ = 0;  // address, 0: none
   uint64_t got_ = 0;
-  uint64_t pclntab_ = 0;       // Go's table of functions; 0: none
-  uint64_t pclntab_text_ = 0;  // where what it says of addresses begins, by a relocation; 0: it says so itself
+  bool go_ = false;
+  uint64_t pclntab_ = 0;  // Go's table of functions; 0: none, or its section has another name
+  std::vector<std::span<const uint8_t>> relocations_;  // of Go's objects
   uint16_t machine_ = 0;
   bool is32_ = false;
 };
