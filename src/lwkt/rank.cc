@@ -96,6 +96,26 @@ void rank_settle(const thread* td) {
   rank_set_kernel(0, policy, priority);
 }
 
+namespace {
+inline constexpr uint32_t kPriority = 0xff;  // in gd_class
+}
+
+void rank_settle_next(const thread* td) {
+  globaldata* gd = mygd();
+  if (gd->gd_class == kClassUnknown) rank_settle(nullptr);
+  Class next = class_for(td);
+  if (static_cast<uint32_t>(next.priority) >= (gd->gd_class & kPriority)) return rank_settle(td);
+  gd->gd_leaving = reinterpret_cast<thread*>(reinterpret_cast<uintptr_t>(gd->gd_leaving) | kUnsettled);
+}
+
+void rank_settle_to_take(int rank) {
+  globaldata* gd = mygd();
+  if (gd->gd_class == kClassUnknown) return rank_settle(nullptr);
+  if ((gd->gd_class & kPriority) >= static_cast<uint32_t>(rank)) return;
+  gd->gd_class = rank_class(SCHED_FIFO, rank);  // most often the one that it will have
+  rank_set_kernel(0, SCHED_FIFO, rank);
+}
+
 void rank_settle_own(const thread* td) {
   Class c = class_of(td, 0);
   mygd()->gd_class = rank_class(c.policy, c.priority);

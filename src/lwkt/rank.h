@@ -57,6 +57,12 @@ inline constexpr uint32_t kClassUnknown = ~0u;
 long rank_set_kernel(int32_t ktid, int policy, int priority);
 // The calling rfork will run td, null: is idle, or about to take what comes.
 void rank_settle(const thread* td);
+// The calling rfork will switch to td. A lower class than it has waits until it has done so (sched.cc's end_leaving):
+// before, whoever is to run the LWKT that it leaves would wait for a kernel thread that the kernel may not let run.
+void rank_settle_next(const thread* td);
+// The calling rfork will look for one of this rank. Once it has taken it out of the queue nobody else can run it, so that
+// its kernel thread must be one that the kernel lets run before those of lower ranks.
+void rank_settle_to_take(int rank);
 // td, the calling rfork's, as if it were lent nothing: for the processes that it makes.
 void rank_settle_own(const thread* td);
 // Another rfork, whose LWKT's rank has changed. It looks around, too.

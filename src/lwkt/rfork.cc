@@ -166,7 +166,7 @@ void idle_main(void*) {
       td = sched_steal(c);
       // More than one came over: others may want some.
       if (td != nullptr && sched_cpu_has_work(c)) rfork_work_queued(2);
-      if (td != nullptr && __builtin_expect(sched_ranked != 0, 0)) rank_settle(td);
+      if (td != nullptr && __builtin_expect(sched_ranked != 0, 0)) rank_settle_next(td);
     }
     if (td != nullptr) {
       // While it computes nobody here looks at the timers.

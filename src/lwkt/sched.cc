@@ -161,6 +161,8 @@ thread* global_turn(cpu* c) {
 // The highest of those whose rank is at least `least`, above 0.
 thread* ranked_pop(int least) {
   if (__atomic_load_n(&globalq.nranked, __ATOMIC_RELAXED) == 0) return nullptr;
+  int highest = __atomic_load_n(&globalq.highest, __ATOMIC_RELAXED);
+  if (highest >= least) rank_settle_to_take(highest);
   Guard g(globalq.lock);
   for (; globalq.highest > 0; globalq.highest--) {
     if (globalq.ranked[globalq.highest].head == nullptr) continue;
@@ -444,7 +446,7 @@ bool plain_turn(cpu* c) {
   if (__builtin_expect(sched_ranked != 0, 0)) {
     c->c_look = 0;
     thread* ranked = pick_ranked(c, 0);
-    rank_settle(ranked);
+    rank_settle_next(ranked);
     *done = true;
     return ranked;
   }
@@ -499,6 +501,10 @@ namespace {
 
 [[gnu::noinline]] void end_leaving(globaldata* gd, thread* td) {
   gd->gd_leaving = nullptr;
+  auto word = reinterpret_cast<uintptr_t>(td);
+  if ((word & kUnsettled) != 0) rank_settle(gd->gd_curthread);
+  td = reinterpret_cast<thread*>(word & ~kUnsettled);
+  if (td == nullptr) return;
   if (td->td_state == TDS_DEAD) {
     reap_hook(td);
   } else {
@@ -647,7 +653,7 @@ void requeue(thread* td, Slice slice) {
     return false;
   }
   // Its class first: an idle cpu that the queueing wakes runs td at once, before this one has switched.
-  rank_settle(next);
+  rank_settle_next(next);
   // Who changes its rank sees it running, or it is queued by the new one.
   __atomic_store_n(&td->td_state, TDS_RUNNABLE, __ATOMIC_SEQ_CST);
   if (stays) {

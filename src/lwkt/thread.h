@@ -231,7 +231,7 @@ struct globaldata {
   [[no_unique_address]] percpu_arch gd_arch;
 
   cpu* gd_cpu;             // the cpu it holds, null while it has none
-  thread* gd_leaving;      // LWKT that ends or migrates: dealt with once it is switched away from
+  thread* gd_leaving;      // LWKT that ends or migrates: dealt with once it is switched away from. And kUnsettled
   thread* gd_idle;
   uint32_t gd_flags;       // GDF_
   int32_t gd_ktid;         // the kernel's id of this kernel thread; 0: not yet, -1: never
@@ -252,6 +252,9 @@ struct globaldata {
   PreemptStack* gd_preemptleft;  // where it was last when it restored an interrupted context (src/signal/preempt.h)
   uint64_t gd_cpumark;     // its processor time when gd_curthread's was last noted (cputime.h)
 };
+
+// In gd_leaving: the rfork's class is higher than that of the LWKT that it switches to (rank.h).
+inline constexpr uintptr_t kUnsettled = 1;
 
 inline constexpr uint32_t GDF_PASSTHRU = 1;  // a vfork child's area
 inline constexpr uint32_t GDF_MAIN = 2;      // the process's first kernel thread

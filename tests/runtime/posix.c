@@ -385,6 +385,7 @@ static void* make_a_higher_one(void* arg) {
   t = new_fifo(1, spin_a_while, NULL);
   printf("%d\n", done);
   CHECK(pthread_join(t, NULL) == 0);
+  done = 0;
   return NULL;
 }
 static void higher_priority_runs_first(void) {
@@ -392,6 +393,29 @@ static void higher_priority_runs_first(void) {
   struct sched_param p = {0};
   CHECK(sched_setscheduler(0, SCHED_OTHER, &p) == 0);
   CHECK(pthread_join(new_fifo(2, make_a_higher_one, NULL), NULL) == 0);
+}
+
+/* Others compute there, too: kernel threads of a lower class than theirs get nothing. */
+static void higher_priority_runs_first_on_a_busy_processor(void) {
+  if (!be_fifo(1)) return;
+  struct sched_param p = {0};
+  CHECK(sched_setscheduler(0, SCHED_OTHER, &p) == 0);
+  pid_t busy[3];
+  for (int i = 0; i < 3; i++) {
+    busy[i] = fork();
+    while (busy[i] == 0) {
+    }
+  }
+  for (int i = 0; i < 20; i++) {  /* the first threads of a process are the ones to see */
+    pid_t pid = fork();
+    if (pid == 0) {
+      CHECK(pthread_join(new_fifo(2, make_a_higher_one, NULL), NULL) == 0);
+      exit(0);
+    }
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+  }
+  for (int i = 0; i < 3; i++) CHECK(kill(busy[i], SIGKILL) == 0 && waitpid(busy[i], NULL, 0) == busy[i]);
 }
 
 static void* spin_until_done(void* arg) {
@@ -441,7 +465,8 @@ static const struct test_case cases[] = {
     CASE(ignored_signal_from_a_child_is_gone_once_unblocked), CASE(many_signals_are_queued_in_order),
     CASE(queued_signals_have_a_limit),
     CASE(blocked_signals_do_not_prolong_sleeps), CASE(waiters_go_on_by_priority),
-    CASE(higher_priority_runs_first), CASE(others_get_some_time_beside_a_spinning_fifo_thread),
+    CASE(higher_priority_runs_first), CASE(higher_priority_runs_first_on_a_busy_processor),
+    CASE(others_get_some_time_beside_a_spinning_fifo_thread),
     CASE(library_is_loaded_on_the_smallest_stack),
 };
 CASE_MAIN(cases)
