@@ -528,6 +528,7 @@ namespace {
 [[gnu::always_inline]] inline void leave_for(globaldata* gd, thread* td, thread* next) {
   if (__builtin_expect(next == td, 0)) {
     td->td_state = TDS_RUNNING;
+    switch_return();  // the class that it was to be left for may be too high for it
     return;
   }
   switch_to(gd, gd->gd_cpu, td, next);

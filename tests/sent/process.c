@@ -102,7 +102,7 @@ static void *last_thread(void *arg) {
 }
 
 static void end_by(int how) {
-  union sysunion m[10];
+  static union sysunion m[10];  // in flight while pthread_exit unwinds the stack
   pthread_t thread;
   port_init();
   send_idle(m, 10);
