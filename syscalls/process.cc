@@ -84,10 +84,8 @@ PassThru* passthru_make(const trapframe* tf, bool vfork) {
   p->gd.gd_pt_frame = &p->frame;
   p->td.td_flags = TDF_PASSTHRU | TDF_NOTLS;
   p->td.td_slot = vfork ? curthread()->td_slot : kNoSlot;  // it may have its parent's call stack meanwhile
-  p->gd.gd_pt_stack = static_cast<uintptr_t>(tf->sp - kRedZone);
-  if (tf->desc->narrow != 0 && callstack_top(curthread()) != 0) {
-    p->gd.gd_pt_stack = static_cast<uintptr_t>(callstack_top(curthread()));
-  }
+  uint64_t own = tf->desc->narrow != 0 ? callstack_top(curthread()) : 0;
+  p->gd.gd_pt_stack = static_cast<uintptr_t>(own != 0 ? own : tf->sp - kRedZone);
   p->frame = *tf;
   return p;
 }
@@ -194,9 +192,10 @@ int process_clone(union sysunion* m, uint64_t flags, const clone_args* args) {
   trapframe* tf = sysport_frame(m);
   const uint64_t* a = m->raw.arg;
   if ((flags & CLONE_VM) != 0) {
-    PassThru* p = passthru_make(tf, (flags & CLONE_VFORK) != 0);
+    bool vfork = (flags & CLONE_VFORK) != 0;
+    PassThru* p = passthru_make(tf, vfork);
     if (p == nullptr) return ENOMEM;
-    share_memory(tf, p, (flags & CLONE_VFORK) != 0);
+    share_memory(tf, p, vfork);
   }
   // A stack of its own: the child's copy of the frame says so; the kernel is not told, because
   // the child has to come back through this very code.

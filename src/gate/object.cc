@@ -227,13 +227,10 @@ int object_attach(const ObjectView& o) {
     say(o.path);
     say(": sets the %gs register, which is libcr's: the program will crash when it does. Run it without cr.\n");
   }
-  for (uint32_t i = 0; i < t.nsites; i++) {
-    if (t.sites[i].narrow == 0) continue;
-    if (!callstack_begin()) {
-      cache_close(&t);
-      return -ENOMEM;
-    }
-    break;
+  // The sites of one object are all narrow, or none is.
+  if (t.nsites != 0 && t.sites[0].narrow != 0 && !callstack_begin()) {
+    cache_close(&t);
+    return -ENOMEM;
   }
   int total = 0;
   for (uint32_t i = 0; i < t.nsites;) {

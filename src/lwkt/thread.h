@@ -56,8 +56,8 @@ inline constexpr uint32_t TDF_PASSTHRU = 0x0200;  // stands for a vfork child
 inline constexpr uint32_t TDF_INPORT = 0x0100;    // inside a shim: nested calls go straight down
 inline constexpr uint32_t TDF_WORKER = 0x0400;    // carries out calls that were sent as messages
 inline constexpr uint32_t TDF_BEGUN = 0x0800;     // its call has slept, or can't be put off: for its next trap
-inline constexpr uint32_t TDF_PREEMPTED = 0x2000; // its context stands on a stack of src/signal/preempt.h
 inline constexpr uint32_t TDF_RETIRED = 0x1000;   // its exit is said; what is left is to free it
+inline constexpr uint32_t TDF_PREEMPTED = 0x2000; // its context stands on a stack of src/signal/preempt.h
 
 inline constexpr uint32_t kNoSlot = ~0u;  // td_slot of one without a tid
 

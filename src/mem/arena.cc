@@ -33,8 +33,8 @@ enum SlotFlags : uint32_t {
   kDirty = 2,    // was used before: must be emptied before it is handed out
   kPending = 4,  // has a DONTNEED that was put off
   kClosed = 8,   // is to be PROT_NONE until its owner has opened what is not the guard
+  kChanged = 16, // the program has mapped or protected parts for real: the kernel knows better
   kOwn = 32,     // libcr's, not a thread of the program's
-  kChanged = 16,// the program has mapped or protected parts for real: the kernel knows better
 };
 
 struct Slot {

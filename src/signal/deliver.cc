@@ -220,19 +220,24 @@ void sig_deliver_at_gate(thread* td, trapframe* tf) {
 }
 
 namespace {
+// A frame below `top` that goes back to uc, which has a handler's flags and FPU then.
+rt_sigframe* push_frame(thread* td, kucontext* uc, const ksigaction& act, int sig, uint64_t top, const siginfo_t* info) {
+  FramePlace p = sigframe_place(top);
+  p.frame->uc.mc = uc->mc;
+  sigframe_copy_fpu(p.fp, uc->mc.fpstate);
+  fill(td, p.frame, p.fp, act, sig, uc->mc.sp, info);
+  uc->mc.flags &= ~kEflagsCleared;
+  sigframe_clear_fpu(uc->mc.fpstate);
+  return p.frame;
+}
+
 void enter_handler(thread* td, kucontext* uc, const ksigaction& act, const siginfo_t* info) {
   int sig = info->si_signo;
   uint64_t sp = uc->mc.sp;
-  FramePlace p = sigframe_place(handler_stack(td, act, sp, sp - kRedZone));
-  p.frame->uc.mc = uc->mc;
-  sigframe_copy_fpu(p.fp, uc->mc.fpstate);
-  fill(td, p.frame, p.fp, act, sig, sp, info);
-  uint64_t at = sigframe_enter(p.frame, sig, act.flags);
+  rt_sigframe* f = push_frame(td, uc, act, sig, handler_stack(td, act, sp, sp - kRedZone), info);
+  uc->mc.sp = sigframe_enter(f, sig, act.flags);
   uc->mc.ip = act.handler;
-  uc->mc.sp = at;
-  sigframe_arguments(&uc->mc, p.frame, sig);
-  uc->mc.flags &= ~kEflagsCleared;
-  sigframe_clear_fpu(uc->mc.fpstate);
+  sigframe_arguments(&uc->mc, f, sig);
 }
 }  // namespace
 
@@ -247,14 +252,7 @@ bool sig_deliver_to_context(thread* td, kucontext* uc, const siginfo_t* info) {
 }
 
 rt_sigframe* sig_push_frame(thread* td, kucontext* uc, uint64_t top) {
-  FramePlace p = sigframe_place(top);
-  p.frame->uc.mc = uc->mc;
-  sigframe_copy_fpu(p.fp, uc->mc.fpstate);
-  ksigaction none{};
-  fill(td, p.frame, p.fp, none, 0, uc->mc.sp, nullptr);
-  uc->mc.flags &= ~kEflagsCleared;
-  sigframe_clear_fpu(uc->mc.fpstate);
-  return p.frame;
+  return push_frame(td, uc, ksigaction{}, 0, top, nullptr);
 }
 
 namespace {
@@ -278,16 +276,8 @@ bool same_place(thread* td, kucontext* uc, const ksigaction& act) {
 [[noreturn]] void enter_in_place(thread* td, kucontext* uc, const ksigaction& act, const siginfo_t* info) {
   rt_sigframe* f = frame_of(uc);
   int sig = info->si_signo;
-  f->info = *info;
-  sigframe_mark(&f->uc, false);
-  f->uc.sigmask = td->td_sigmask;
-  report_altstack(td, f->uc.mc.sp, &f->uc.stack);
-  if ((td->td_altflags & kSsAutodisarm) != 0) td->td_altsize = 0;
-  uint64_t now = td->td_sigmask | act.mask;
-  if ((act.flags & SA_NODEFER) == 0) now |= sigbit(sig);
-  sig_setmask(td, now);
+  fill(td, f, uc->mc.fpstate, act, sig, uc->mc.sp, info);
   sig_release_open();
-  f->pretcode = reinterpret_cast<uintptr_t>(&cr_restore_rt);
   uint64_t at = sigframe_enter(f, sig, act.flags);
   auto* out = reinterpret_cast<trapframe*>(
       (reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - kOwnRoom) & ~15ull);

@@ -232,7 +232,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
   if (ipi && gd->gd_cpu != nullptr &&
       (sched_cpu_has_work(gd->gd_cpu) || sched_global_count() != 0 || sched_timer_due() ||
        load_acquire(&gd->gd_cpu->c_ipipending) != 0 || sched_hooks.engine_unattended())) {
-    sig_push_preempt(td, uc);  // without memory it goes on, until the next time
+    sig_push_preempt(td, uc);
   }
 }
 

@@ -70,15 +70,14 @@ void run_preempt(int) {
 
 }  // namespace
 
-bool sig_push_preempt(thread* td, kucontext* uc) {
+void sig_push_preempt(thread* td, kucontext* uc) {
   KASSERT((td->td_flags & TDF_PREEMPTED) == 0);
   PreemptStack* s = take();
-  if (s == nullptr) return false;
+  if (s == nullptr) return;
   td->td_flags |= TDF_PREEMPTED;
   rt_sigframe* f = sig_push_frame(td, uc, reinterpret_cast<uintptr_t>(s));
   uc->mc.ip = reinterpret_cast<uintptr_t>(&run_preempt);
   uc->mc.sp = reinterpret_cast<uintptr_t>(f);
-  return true;
 }
 
 bool preempt_stands_at(thread* td, const kucontext* uc) {

@@ -16,8 +16,8 @@ namespace cr {
 struct PreemptStack;
 
 // Makes uc, the program's context that the caller will restore, one that runs the preemption; sig_return comes back.
-// False: no memory, nothing is changed.
-bool sig_push_preempt(thread* td, kucontext* uc);
+// Without memory nothing is changed: td goes on until the next time.
+void sig_push_preempt(thread* td, kucontext* uc);
 // In sig_return: uc stands on a stack of libcr's own.
 bool preempt_stands_at(thread* td, const kucontext* uc);
 // Nothing but the trap that restores it is left to do there.

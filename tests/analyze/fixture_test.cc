@@ -4,17 +4,16 @@
 
 #include <catch2/catch.hpp>
 #include <cstring>
-#include <fstream>
 #include <map>
 #include <string>
 
 #include "src/gate/analyze/analyze.h"
+#include "tests/analyze/scratch.h"
 
 namespace {
 
 std::map<std::string, uint64_t> trap_marks() {
-  std::ifstream in(FIXTURE_OBJECT, std::ios::binary);
-  const std::string file((std::istreambuf_iterator<char>(in)), {});
+  const std::string file = slurp(FIXTURE_OBJECT);
   Elf64_Ehdr eh;
   std::memcpy(&eh, file.data(), sizeof eh);
   std::vector<Elf64_Shdr> sections(eh.e_shnum);

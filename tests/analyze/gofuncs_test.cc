@@ -21,11 +21,6 @@ std::vector<std::string> go_objects() {
   return all;
 }
 
-std::string slurp(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {(std::istreambuf_iterator<char>(in)), {}};
-}
-
 }  // namespace
 
 TEST_CASE("Go's functions are found by its table, of each version, and their traps are narrow") {

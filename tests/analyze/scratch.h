@@ -1,8 +1,10 @@
-// A directory of its own for a test, removed at the end.
+// Files for tests: a directory of its own, removed at the end, and what is in one.
 #pragma once
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 
@@ -22,3 +24,8 @@ class Scratch {
  private:
   std::filesystem::path path_;
 };
+
+inline std::string slurp(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {(std::istreambuf_iterator<char>(in)), {}};
+}

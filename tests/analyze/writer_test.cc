@@ -4,7 +4,6 @@
 #include <catch2/catch.hpp>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "src/gate/analyze/analyze.h"
@@ -15,8 +14,7 @@ TEST_CASE("the file is the header, the sites and the locks, for its owner only")
   Scratch dir;
   const cr::AnalyzeResult result = cr::analyze_object(STATIC_OBJECT);
   cr::write_site_table(result, dir / "table");
-  std::ifstream in(dir / "table", std::ios::binary);
-  const std::string file((std::istreambuf_iterator<char>(in)), {});
+  const std::string file = slurp(dir / "table");
   cr::SiteTableHeader header;
   REQUIRE(file.size() == sizeof header + result.sites.size() * sizeof(cr::Site) +
                              result.locks.size() * sizeof(uint32_t));

@@ -62,6 +62,16 @@ static void say(const char* what, long r) {
   memset(own_stack, FILL, SIZE);
 }
 
+/* Each says how much of its stack is used. */
+static size_t most_used(pthread_t* t, int n) {
+  size_t most = 0;
+  for (int i = 0; i < n; i++) {
+    void* bytes;
+    CHECK(pthread_join(t[i], &bytes) == 0);
+    if ((size_t)bytes > most) most = (size_t)bytes;
+  }
+  return most;
+}
 static void* computes(void* arg) {
   unsigned char* s = narrow_new();
   uint64_t end = now_ms() + 400;
@@ -71,12 +81,7 @@ static void* computes(void* arg) {
 static void is_preempted(void) {
   pthread_t t[16];
   for (int i = 0; i < 16; i++) CHECK(pthread_create(&t[i], NULL, computes, NULL) == 0);
-  size_t most = 0;
-  for (int i = 0; i < 16; i++) {
-    void* n;
-    CHECK(pthread_join(t[i], &n) == 0);
-    if ((size_t)n > most) most = (size_t)n;
-  }
+  size_t most = most_used(t, 16);
   if (most > ROOM) printf("%zu bytes\n", most);
   else puts("kept");
 }
@@ -122,12 +127,7 @@ static void handlers_have_the_alternate_stack(void) {
   }
   sleep_ms(300); /* the last ones, too, are handled before a thread gives up its stack */
   over = 1;
-  size_t most = 0;
-  for (int i = 0; i < 6; i++) {
-    void* n;
-    CHECK(pthread_join(t[i], &n) == 0);
-    if ((size_t)n > most) most = (size_t)n;
-  }
+  size_t most = most_used(t, 6);
   printf("%s, %s, %s\n", outside ? "outside" : "inside", handled >= 12 ? "many" : "few", most > ROOM ? "overwritten" : "kept");
 }
 

@@ -56,11 +56,12 @@ bool writes_gs(const ElfObject& elf) {
   if (elf.isa() != Isa::kX86_64) return false;
   for (const Segment& s : elf.segments()) {
     if (!s.exec) continue;
-    const uint8_t* end = s.bytes.data() + s.bytes.size();
-    for (const uint8_t* p = s.bytes.data(); p < end; p++) {
-      p = static_cast<const uint8_t*>(std::memchr(p, 0xf3, static_cast<size_t>(end - p)));
-      if (p == nullptr || end - p < 5) break;
-      if ((p[1] & 0xfe) == 0x48 && p[2] == 0x0f && p[3] == 0xae && (p[4] & 0xf8) == 0xd8) return true;
+    const uint8_t* begin = s.bytes.data();
+    const uint8_t* end = begin + s.bytes.size();
+    for (const uint8_t* p = begin; p < end; p++) {
+      p = static_cast<const uint8_t*>(std::memchr(p, 0xae, static_cast<size_t>(end - p)));  // the rarest of them
+      if (p == nullptr || end - p < 2) break;
+      if (p - begin >= 3 && p[-3] == 0xf3 && (p[-2] & 0xfe) == 0x48 && p[-1] == 0x0f && (p[1] & 0xf8) == 0xd8) return true;
     }
   }
   return false;
