@@ -1,4 +1,4 @@
-// The per-cpu register: a segment register that points at the globaldata of the kernel thread that runs here.
+// The per-cpu register: a segment register that says where the globaldata of the kernel thread is that runs here.
 //
 // Always read curthread through these, never keep it over a switch: the LWKT may go on upon
 // another rfork.
@@ -17,13 +17,13 @@ struct globaldata;
 
 [[gnu::always_inline]] inline globaldata* mygd() {
   globaldata* gd;
-  asm volatile("mov %%" PERCPU_SEGMENT ":%c1, %0" : "=r"(gd) : "i"(GD_SELF));
+  PERCPU_READ(gd, GD_SELF);
   return gd;
 }
 
 [[gnu::always_inline]] inline thread* curthread() {
   thread* td;
-  asm volatile("mov %%" PERCPU_SEGMENT ":%c1, %0" : "=r"(td) : "i"(GD_CURTHREAD));
+  PERCPU_READ(td, GD_CURTHREAD);
   return td;
 }
 

@@ -64,6 +64,9 @@ target_link_libraries(cr_shared_i386 PRIVATE c)
 
 # ld.so's $LIB is lib32 in Debian's biarch glibc for amd64, lib/i386-linux-gnu in that of i386.
 file(CREATE_LINK ${CR_LIBDIR_I386} ${PROJECT_BINARY_DIR}/lib32 SYMBOLIC)
+# The per-cpu register of 32-bit programs is not %gs: cr run --keep-gs is nothing special for them.
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/${CR_LIBDIR_I386}/keep-gs)
+file(CREATE_LINK ../libcr.so ${PROJECT_BINARY_DIR}/${CR_LIBDIR_I386}/keep-gs/libcr.so SYMBOLIC)
 
 add_library(cr_shim_count_i386 SHARED shim/count.cc)
 set_target_properties(cr_shim_count_i386 PROPERTIES OUTPUT_NAME cr-shim-count
@@ -77,4 +80,5 @@ add_dependencies(cr_shim_count_i386 cr_syscalls_generated_i386)
 
 install(TARGETS cr_shared_i386 cr_static_i386 cr_shim_count_i386
   LIBRARY DESTINATION lib/i386-linux-gnu ARCHIVE DESTINATION lib/i386-linux-gnu)
+install(FILES ${PROJECT_BINARY_DIR}/${CR_LIBDIR_I386}/keep-gs/libcr.so DESTINATION lib/i386-linux-gnu/keep-gs)
 install(CODE "file(CREATE_LINK lib/i386-linux-gnu \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/lib32\" SYMBOLIC)")

@@ -88,6 +88,7 @@ int thread_clone(union sysunion* m, const CloneRequest& r) {
   tf->sp = r.stack;
   td->td_flags = TDF_NPTL;
   td->td_tls = tls;
+  td->td_user = userregs_read();
   td->td_sp = context_trapframe(tf);
   td->td_slack = td->td_slackdef = self->td_slack;
   if (schedclass_own()) schedclass_inherit(td, self);

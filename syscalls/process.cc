@@ -74,10 +74,13 @@ PassThru* passthru_make(const trapframe* tf, bool vfork) {
   auto* p = static_cast<PassThru*>(slab_alloc(sizeof(PassThru)));
   if (p == nullptr) return nullptr;
   __builtin_memset(p, 0, sizeof *p);
+  if (!percpu_arch_passthru(&p->gd.gd_arch, &p->gd)) {
+    slab_free(p, sizeof *p);
+    return nullptr;
+  }
   p->gd.gd_self = &p->gd;
   p->gd.gd_curthread = &p->td;
   p->gd.gd_gate = gate_passthru;
-  p->gd.gd_arch = percpu_arch_passthru();
   p->gd.gd_flags = GDF_PASSTHRU;
   p->gd.gd_pt_retpc = tf->pc;
   p->gd.gd_pt_parent = mygd();
@@ -118,6 +121,7 @@ void rebuild_child() {
   futex_atfork_child();
   td->td_flags |= TDF_MAIN;
   tls_atfork_child(td->td_tls);
+  percpu_arch_atfork_child(mygd()->gd_arch);
   callstack_atfork_child(td);
   tid_atfork_child(td);
   worker_atfork_child();
@@ -185,7 +189,9 @@ extern "C" [[gnu::visibility("hidden")]] void gate_vfork_parent(trapframe* to, t
   }
   // A child that shares the memory for good keeps its area for good.
   bool failed = static_cast<intptr_t>(to->result) < 0;
-  if (p->vfork || failed) slab_free(p, sizeof(PassThru));
+  if (!p->vfork && !failed) return;
+  percpu_arch_release(p->gd.gd_arch);
+  slab_free(p, sizeof(PassThru));
 }
 
 int process_clone(union sysunion* m, uint64_t flags, const clone_args* args) {

@@ -487,8 +487,7 @@ int sys_prctl(union sysunion* m) {
 int sys_arch_prctl(union sysunion* m) {
   constexpr uint64_t kSetGs = 0x1001, kSetFs = 0x1002, kGetGs = 0x1004;
   uint64_t code = m->raw.arg[0];
-  // The per-cpu register is ours.
-  if (code == kSetGs || code == kGetGs) return EPERM;
+  if (kPercpuGs && (code == kSetGs || code == kGetGs)) return EPERM;
   int error = sysport_trap(m);
   if (error == 0 && code == kSetFs) curthread()->td_tls.base = m->raw.arg[1];
   return error;

@@ -76,7 +76,7 @@
 
 // The per-cpu register (percpu.h). %gs is glibc's. The selector is the same on every rfork, the descriptor
 // behind it each one's own.
-#define PERCPU_SEGMENT "fs"
+#define PERCPU_READ(out, offset) asm volatile("mov %%fs:%c1, %0" : "=r"(out) : "i"(offset))
 
 #ifdef __cplusplus
 #include <stddef.h>
@@ -132,6 +132,8 @@ struct tlsreg {
   uint32_t selector;  // 0: no descriptor of its own
 };
 
+inline constexpr bool kPercpuGs = false;  // %fs is
+
 // What a per-cpu area needs besides: the gate is position-independent and has no register free.
 struct percpu_arch {
   void (*sysgate)();        // where libc's call through its thread block goes
@@ -142,8 +144,15 @@ struct percpu_arch {
   uint32_t tlsbase;         // of the descriptor that LWKTs without one share
 };
 static_assert(offsetof(percpu_arch, sigreturn) == GD_SIGRETURN - GD_ARCH);
-percpu_arch percpu_arch_make();      // of an rfork
-percpu_arch percpu_arch_passthru();  // of a vfork child
+// Of an rfork's area, or of a vfork child's. False: there can be no more areas.
+bool percpu_arch_make(percpu_arch* of, void* area);
+bool percpu_arch_passthru(percpu_arch* of, void* area);
+inline void percpu_arch_release(const percpu_arch&) {}       // the area is no more
+inline void percpu_arch_atfork_child(const percpu_arch&) {}  // only this area is left
+
+// What else of the registers is an LWKT's own: nothing.
+struct userregs {};
+inline userregs userregs_read() { return {}; }
 
 inline constexpr uint8_t kElfClass = 1;     // ELFCLASS32
 inline constexpr uint16_t kElfMachine = 3;  // EM_386

@@ -127,14 +127,15 @@ uint32_t read_tcb(uint32_t offset) {
 
 }  // namespace
 
-percpu_arch percpu_arch_make() {
-  return {gate_sysinfo_entry, &sysdesc, &cr_doors, vsyscall_entry(), vsyscall_sigreturn(), 0};
+bool percpu_arch_make(percpu_arch* of, void*) {
+  *of = {gate_sysinfo_entry, &sysdesc, &cr_doors, vsyscall_entry(), vsyscall_sigreturn(), 0};
+  return true;
 }
 
-percpu_arch percpu_arch_passthru() {
-  percpu_arch a = percpu_arch_make();
-  a.sysgate = gate_passthru_sysinfo;
-  return a;
+bool percpu_arch_passthru(percpu_arch* of, void* area) {
+  percpu_arch_make(of, area);
+  of->sysgate = gate_passthru_sysinfo;
+  return true;
 }
 
 // The thread block's own address stands at its start.
@@ -174,12 +175,12 @@ void percpu_write(const void* gd) {
   load_fs(percpu_entry);
 }
 
-void arch_init(const ArchStart& s) {
+const char* arch_init(const ArchStart& s) {
   vsyscall_init(s.vdso, static_cast<uint32_t>(s.sysinfo));
   sysdesc.unwindpc = 0;
   sysdesc.trappc = reinterpret_cast<uintptr_t>(vsyscall_entry());
   boot.gd.gd_self = &boot.gd;
-  boot.gd.gd_arch = percpu_arch_make();
+  percpu_arch_make(&boot.gd.gd_arch, &boot.gd);
   user_desc d = descriptor(~0u, reinterpret_cast<uintptr_t>(&boot.gd));
   long r;
   asm volatile("int $0x80" : "=a"(r) : "a"(SYS_set_thread_area), "b"(&d) : "memory");
@@ -190,6 +191,7 @@ void arch_init(const ArchStart& s) {
   asm volatile("movl %%gs, %0" : "=r"(gs));
   shared_entry = 3 * ((gs >> 3) / 3) + 3 - 1;
   if (shared_entry == percpu_entry) shared_entry--;
+  return nullptr;
 }
 
 void arch_open_gate() {

@@ -32,8 +32,8 @@ struct ArchStart {
   bool no_fsgsbase;       // x86_64's
   bool no_trap_rcx;       // x86_64's
 };
-// Before anything else: finds the kernel's entry and the descriptors.
-void arch_init(const ArchStart& s);
+// Before anything else: finds the kernel's entry and the descriptors. Null, or what is missing.
+const char* arch_init(const ArchStart& s);
 
 // libc's calls go to the gate from now on.
 void arch_open_gate();

@@ -11,7 +11,7 @@ struct thread;
 extern "C" {
 void cpu_thread_start();
 void gate_clone_start();
-int cpu_rfork(unsigned long flags, void* stack_top, void (*fn)(void*), void* gs);
+int cpu_rfork(unsigned long flags, void* stack_top, void (*fn)(void*), void* gd);
 [[gnu::visibility("hidden")]] extern bool cr_have_fsgsbase;
 [[gnu::visibility("hidden")]] extern bool cr_trap_tells;
 }
@@ -42,10 +42,18 @@ inline bool trap_sets_rcx() {
   return off == 0;
 }
 
-inline void arch_init(const ArchStart& s) {
+#ifdef CR_KEEP_GS
+const char* percpu_init();  // keepgs.cc
+#else
+inline const char* percpu_init() { return nullptr; }
+#endif
+
+// Null, or what is missing.
+inline const char* arch_init(const ArchStart& s) {
   constexpr unsigned long kHwcap2Fsgsbase = 1ul << 1;
   cr_have_fsgsbase = (s.hwcap2 & kHwcap2Fsgsbase) != 0 && !s.no_fsgsbase;
   cr_trap_tells = !s.no_trap_rcx && trap_sets_rcx();
+  return percpu_init();
 }
 // Where this very function's caller is, for cr backtrace.
 template <typename Registers>
@@ -120,14 +128,21 @@ inline int tls_from_clone(uint64_t argument, tlsreg* out) {
 inline void tls_release(const tlsreg&) {}        // its LWKT is gone
 inline void tls_atfork_child(const tlsreg&) {}   // only this LWKT is left
 
-// Makes `gs` the calling kernel thread's per-cpu area.
-inline void percpu_write(const void* gs) {
+// Makes `gd` the calling kernel thread's per-cpu area.
+#ifdef CR_KEEP_GS
+inline void percpu_write(const void* gd) {
+  uint32_t selector = *reinterpret_cast<const uint32_t*>(static_cast<const char*>(gd) + GD_SELECTOR);
+  asm volatile("movl %0, %%es" ::"r"(selector) : "memory");
+}
+#else
+inline void percpu_write(const void* gd) {
   if (cr_have_fsgsbase) {
-    asm volatile("wrgsbase %0" ::"r"(gs) : "memory");
+    asm volatile("wrgsbase %0" ::"r"(gd) : "memory");
     return;
   }
   long ret;
-  asm volatile("syscall" : "=a"(ret) : "a"(158L), "D"(0x1001L), "S"(gs) : "rcx", "r11", "memory");
+  asm volatile("syscall" : "=a"(ret) : "a"(158L), "D"(0x1001L), "S"(gd) : "rcx", "r11", "memory");
 }
+#endif
 
 }  // namespace cr

@@ -76,8 +76,11 @@
 #define TDF_NOTLS 0x0001
 #define GATE_INPORT 0x0100
 
-// The per-cpu register (percpu.h). %fs is glibc's.
-#define PERCPU_SEGMENT "gs"
+#include "percpu.h"
+#ifdef CR_KEEP_GS
+#define GD_SELECTOR 60
+#define TD_GS 0x200
+#endif
 
 #ifdef __cplusplus
 #include <stddef.h>
@@ -129,10 +132,40 @@ struct tlsreg {
   uint64_t base;
 };
 
-// What a per-cpu area needs besides: nothing.
+#ifndef CR_KEEP_GS
+inline constexpr bool kPercpuGs = true;  // %gs is not the program's
+
+// What a per-cpu area needs besides, and what else of the registers is an LWKT's own: nothing.
 struct percpu_arch {};
-inline percpu_arch percpu_arch_make() { return {}; }
-inline percpu_arch percpu_arch_passthru() { return {}; }
+inline bool percpu_arch_make(percpu_arch*, void*) { return true; }
+inline void percpu_arch_release(const percpu_arch&) {}
+inline void percpu_arch_atfork_child(const percpu_arch&) {}
+
+struct userregs {};
+inline userregs userregs_read() { return {}; }
+#else
+inline constexpr bool kPercpuGs = false;
+
+// What a per-cpu area needs besides (keepgs.cc).
+struct percpu_arch {
+  uint32_t selector;  // of %es
+};
+// Of the area of an rfork or of a vfork child. False: there can be no more areas.
+bool percpu_arch_make(percpu_arch* of, void* area);
+void percpu_arch_release(const percpu_arch& of);         // the area is no more
+void percpu_arch_atfork_child(const percpu_arch& mine);  // only this area is left
+
+// What else of the registers is an LWKT's own.
+struct userregs {
+  uint64_t gs;  // the base
+};
+inline userregs userregs_read() {
+  userregs r;
+  asm volatile("rdgsbase %0" : "=r"(r.gs));
+  return r;
+}
+#endif
+inline bool percpu_arch_passthru(percpu_arch* of, void* area) { return percpu_arch_make(of, area); }
 
 inline constexpr uint8_t kElfClass = 2;      // ELFCLASS64
 inline constexpr uint16_t kElfMachine = 62;  // EM_X86_64

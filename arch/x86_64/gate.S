@@ -47,7 +47,7 @@
 	je	98f
 	movq	%rdx, -8(%rsp)
 	movq	%rax, -16(%rsp)
-	movq	%gs:GD_CURTHREAD, %rdx
+	PERCPU_READ GD_CURTHREAD, %rdx
 	testl	$GATE_INPORT, TD_FLAGS(%rdx)
 	jnz	97f
 	movl	TD_SLOT(%rdx), %edx
@@ -92,7 +92,7 @@
 
 	// The thread's message, from the registers at the trap. Out: %rcx the thread.
 	.macro FILL_MESSAGE
-	movq	%gs:GD_CURTHREAD, %rcx
+	PERCPU_READ GD_CURTHREAD, %rcx
 	movl	%eax, TD_MSG_NR(%rcx)
 	movq	%rdi, TD_MSG_ARGS(%rcx)
 	movq	%rsi, TD_MSG_ARGS + 8(%rcx)
@@ -107,7 +107,7 @@
 	.macro PLAIN_TRAP
 	FILL_MESSAGE
 	syscall
-	movq	%gs:GD_CURTHREAD, %rcx
+	PERCPU_READ GD_CURTHREAD, %rcx
 	movq	%rax, TD_MSG_RESULT(%rcx)
 	.endm
 
@@ -122,11 +122,10 @@
 \name\()_window:
 	cmpl	$0, TD_AST(%rcx)
 	jne	\name\()_unbegun
-	cmpl	$0, %gs:GD_AST
-	jne	\name\()_unbegun
+	PERCPU_IF_AST \name\()_unbegun, %rcx
 \name\()_insn:
 	syscall
-	movq	%gs:GD_CURTHREAD, %rcx
+	PERCPU_READ GD_CURTHREAD, %rcx
 	movq	%rax, TD_MSG_RESULT(%rcx)
 	cmpq	$-4, %rax
 	.endm
@@ -134,11 +133,11 @@
 	.globl	\name\()_unbegun, \name\()_begun
 	.hidden	\name\()_unbegun, \name\()_begun
 \name\()_unbegun:
-	movq	%gs:GD_CURTHREAD, %rcx
+	PERCPU_READ GD_CURTHREAD, %rcx
 	movq	$-513, TD_MSG_RESULT(%rcx)	// ERESTARTNOINTR
 	jmp	\interrupted
 \name\()_begun:
-	movq	%gs:GD_CURTHREAD, %rcx
+	PERCPU_READ GD_CURTHREAD, %rcx
 	movq	$-512, TD_MSG_RESULT(%rcx)	// ERESTARTSYS
 	jmp	\interrupted
 	.endm
@@ -231,7 +230,7 @@
 //               its message.
 //
 // What a signal finds is restartable like the long way out: gate_fast_check to gate_fast_last
-// change %rcx alone.
+// change %rcx and %r11 alone.
 	.globl	gate_entry
 	.hidden	gate_entry
 	.type	gate_entry, @function
@@ -264,7 +263,7 @@ gate_entry:
 	call	*%r11
 	.cfi_restore_state
 gate_quick_done:
-	movq	%gs:GD_CURTHREAD, %rcx
+	PERCPU_READ GD_CURTHREAD, %rcx
 	movl	(%rsp), %edi
 	movl	%edi, TD_MSG_NR(%rcx)
 	testl	%eax, %eax
@@ -286,14 +285,8 @@ gate_fast_result:
 	.globl	gate_fast_check, gate_fast_last
 	.hidden	gate_fast_check, gate_fast_last
 gate_fast_check:
-	movq	%gs:GD_CURTHREAD, %rcx
-	movl	TD_AST(%rcx), %ecx
-	jrcxz	1f			// no test: the flags are the program's again
-	jmp	gate_fast_ast
-1:	movl	%gs:GD_AST, %ecx
-	jrcxz	2f
-	jmp	gate_fast_ast
-2:	movq	(%rsp), %rcx
+	IF_PENDING_NO_FLAGS gate_fast_ast	// they are the program's again
+	movq	(%rsp), %rcx
 	movq	SD_RETPC(%rcx), %rcx
 	leaq	144(%rsp), %rsp
 gate_fast_last:
@@ -351,7 +344,7 @@ gate_fast_ast:
 	popq	%r11
 	leaq	136(%rsp), %rcx
 	BUILD_FRAME
-	movq	%gs:GD_CURTHREAD, %rcx
+	PERCPU_READ GD_CURTHREAD, %rcx
 	movl	TD_MSG_NR(%rcx), %eax
 	movq	%rax, TF_NR(%rsp)
 	jmp	gate_exit_check
@@ -475,6 +468,29 @@ gate_clone_start:
 	.cfi_endproc
 	.size	gate_clone_start, . - gate_clone_start
 
+#ifdef CR_KEEP_GS
+// Where a stub goes: to gate_entry, or to gate_passthru in a vfork's child. It has one register and the stack.
+	.globl	gate_stub
+	.hidden	gate_stub
+	.type	gate_stub, @function
+	.p2align 4
+gate_stub:
+	.cfi_startproc
+	.cfi_undefined %rip
+	endbr64
+	leaq	-128(%rsp), %rsp
+	pushq	%r11
+	leaq	cr_percpu_areas - PERCPU_BIAS(%rip), %r11
+	movq	%es, %rcx
+	movq	(%r11, %rcx), %rcx
+	movq	GD_GATE(%rcx), %rcx
+	popq	%r11
+	leaq	128(%rsp), %rsp
+	jmp	*%rcx
+	.cfi_endproc
+	.size	gate_stub, . - gate_stub
+#endif
+
 // A vfork child's way: it runs on its parent's memory (and often its stack) and is no LWKT of
 // ours. Its calls trap in place; nothing is written. %rcx and %r11 are the only free
 // registers and the flags stay: hence lea and jrcxz. An exec goes through C++ so that the
@@ -504,7 +520,7 @@ gate_passthru:
 
 // void gate_vfork(trapframe* copy %rdi, globaldata* passthru %rsi)
 //   Does the call in `copy` (a frame outside the stack: the child may overwrite everything
-//   below the program's %rsp) with the program's registers and the pass-through area in %gs,
+//   below the program's %rsp) with the program's registers and the pass-through area in the per-cpu register,
 //   so that the child starts there. The child goes to the program at once; the parent, when
 //   the kernel lets it go on, takes its own area back and leaves by the gate.
 	.globl	gate_vfork
@@ -516,9 +532,14 @@ gate_vfork:
 	.cfi_undefined %rip
 	endbr64
 	movq	%rdi, %r15
+#ifndef CR_KEEP_GS
 	cmpb	$0, cr_have_fsgsbase(%rip)
 	je	3f
 	wrgsbase %rsi
+#else
+	movl	GD_SELECTOR(%rsi), %esi
+	movl	%esi, %es
+#endif
 1:	movq	TF_RDI(%r15), %rdi
 	movq	TF_RSI(%r15), %rsi
 	movq	TF_RDX(%r15), %rdx
@@ -537,21 +558,23 @@ gate_vfork:
 	movq	%rax, %rcx
 	jrcxz	2f
 	// The parent. rax: the child's pid or an error.
-	movq	%gs:GD_PT_FRAME, %r11
+	PERCPU_READ GD_PT_FRAME, %r11
 	movq	%rax, TF_RAX(%r11)
-	movq	%gs:GD_PT_STACK, %rsp
+	PERCPU_READ GD_PT_STACK, %rsp
 	leaq	-(TF_SIZE + 16)(%rsp), %rsp
 	andq	$-16, %rsp
 	movq	%rsp, %rdi
 	movq	%r11, %rsi
-	call	gate_vfork_parent	// fills the frame at %rdi; %gs is the rfork's again
+	call	gate_vfork_parent	// fills the frame at %rdi; the register is the rfork's again
 	jmp	gate_exit_full
-2:	movq	%gs:GD_PT_RETPC, %rcx
+2:	PERCPU_READ GD_PT_RETPC, %rcx
 	jmp	*%rcx
+#ifndef CR_KEEP_GS
 3:	movl	$0x1001, %edi		// ARCH_SET_GS
 	movl	$158, %eax
 	syscall
 	jmp	1b
+#endif
 	.cfi_endproc
 	.size	gate_vfork, . - gate_vfork
 
@@ -583,8 +606,7 @@ cr_trap_check:
 cr_trap_window:
 	cmpl	$0, (%rbx)
 	jne	cr_trap_unbegun
-	cmpl	$0, %gs:GD_AST
-	jne	cr_trap_unbegun
+	PERCPU_IF_AST cr_trap_unbegun, %rcx
 cr_trap_insn:
 	syscall
 1:	popq	%rbx
@@ -627,7 +649,8 @@ cr_call:
 	cmpq	$DOOR_SLEEP, %r11
 	jne	cr_call_long
 	leaq	gate_entry(%rip), %r11
-	cmpq	%r11, %gs:GD_GATE	// a vfork's child has no calls of its own to interrupt
+	PERCPU_READ GD_GATE, %rcx
+	cmpq	%r11, %rcx		// a vfork's child has no calls of its own to interrupt
 	jne	cr_call_long
 	SLEEPING_TRAP cr_call
 	je	cr_call_interrupted
@@ -657,12 +680,12 @@ cr_call_long:
 	leaq	wrapper_desc(%rip), %r11
 	cmpb	$0, cr_gate_ready(%rip)
 	je	cr_call_trap
-	jmp	*%gs:GD_GATE
+	PERCPU_GATE
 	.globl	cr_call_reenter
 	.hidden	cr_call_reenter
 cr_call_reenter:			// a restart: the registers are the trap's already
 	leaq	wrapper_desc(%rip), %r11
-	jmp	*%gs:GD_GATE
+	PERCPU_GATE
 cr_call_trap:
 	syscall
 cr_call_ret:

@@ -6,9 +6,31 @@
 
 // Goes to \to if a signal or a reschedule is pending. Takes %rcx.
 	.macro IF_PENDING to
-	movq	%gs:GD_CURTHREAD, %rcx
+	PERCPU_READ GD_CURTHREAD, %rcx
 	cmpl	$0, TD_AST(%rcx)
 	jne	\to
-	cmpl	$0, %gs:GD_AST
-	jne	\to
+	PERCPU_IF_AST \to, %rcx
+	.endm
+
+// The same with the flags left alone. Takes %rcx and %r11.
+	.macro IF_PENDING_NO_FLAGS to
+#ifndef CR_KEEP_GS
+	movq	%gs:GD_CURTHREAD, %rcx
+	movl	TD_AST(%rcx), %ecx
+	jrcxz	91f
+	jmp	\to
+91:	movl	%gs:GD_AST, %ecx
+#else
+	leaq	cr_percpu_areas - PERCPU_BIAS(%rip), %r11
+	movq	%es, %rcx
+	movq	(%r11, %rcx), %r11
+	movq	GD_CURTHREAD(%r11), %rcx
+	movl	TD_AST(%rcx), %ecx
+	jrcxz	91f
+	jmp	\to
+91:	movl	GD_AST(%r11), %ecx
+#endif
+	jrcxz	92f
+	jmp	\to
+92:
 	.endm

@@ -31,6 +31,7 @@ cpu_rfork:
 1:	.cfi_undefined %rip
 	popq	%rbx
 	popq	%r12
+#ifndef CR_KEEP_GS
 	cmpb	$0, cr_have_fsgsbase(%rip)
 	je	2f
 	wrgsbase %r12
@@ -39,6 +40,10 @@ cpu_rfork:
 	movq	%r12, %rsi
 	movl	$158, %eax
 	syscall
+#else
+	movl	GD_SELECTOR(%r12), %eax
+	movl	%eax, %es
+#endif
 3:	xorl	%ebp, %ebp
 	movq	%r12, %rdi
 	call	*%rbx

@@ -1,14 +1,19 @@
 // Stubs for x86_64.
 //
-//   P   [pre copied]  lea desc(%rip),%r11   jmp *%gs:GD_GATE
+//   P   [pre copied]  lea desc(%rip),%r11   jmp gate
 //       The trap stays in the program: trappc is the site, retpc the instruction behind it.
-//   A   lea desc(%rip),%r11   jmp *%gs:GD_GATE   trap: syscall   ret: [post copied]  jmp back
+//   A   lea desc(%rip),%r11   jmp gate   trap: syscall   ret: [post copied]  jmp back
 //   B   [pre copied]  lea ...  jmp ...   trap: syscall   jmp back
 //
 // %r11 and %rcx are free because the trap destroys them. The jump goes through the per-cpu
-// area: a vfork child's points at gate_passthru.
+// area: a vfork child's points at gate_passthru. One instruction reads that by %gs; where %gs is the program's
+// (percpu.h) the jump is to gate_stub.
 
 #include "../../src/gate/stub.h"
+
+#ifdef CR_KEEP_GS
+extern "C" [[gnu::visibility("hidden")]] void gate_stub();
+#endif
 
 namespace cr {
 
@@ -20,6 +25,12 @@ struct Out {
   void u32(uint32_t v) {
     for (int i = 0; i < 4; i++) byte(static_cast<uint8_t>(v >> (8 * i)));
   }
+#ifdef CR_KEEP_GS
+  void u64(uint64_t v) {
+    u32(static_cast<uint32_t>(v));
+    u32(static_cast<uint32_t>(v >> 32));
+  }
+#endif
   uint64_t pc() const { return reinterpret_cast<uint64_t>(at); }
 };
 
@@ -54,8 +65,14 @@ bool copy(Out& o, const Site& s, uint64_t window, size_t from, size_t to) {
 bool enter(Out& o, const sitedesc* desc) {
   o.byte(0x4c), o.byte(0x8d), o.byte(0x1d);  // lea desc(%rip), %r11
   bool ok = rel32(o, reinterpret_cast<uint64_t>(desc));
+#ifndef CR_KEEP_GS
   o.byte(0x65), o.byte(0xff), o.byte(0x24), o.byte(0x25);  // jmp *%gs:GD_GATE
   o.u32(GD_GATE);
+#else
+  o.byte(0x48), o.byte(0xb9);  // movabs $gate_stub, %rcx
+  o.u64(reinterpret_cast<uint64_t>(&gate_stub));
+  o.byte(0xff), o.byte(0xe1);  // jmp *%rcx
+#endif
   return ok;
 }
 

@@ -30,6 +30,7 @@ namespace cr {
       "movl %c[flags](%%rdi), %%r10d\n\t"
       "testl %[notls], %%r10d\n\t"
       "jnz 2f\n\t"
+      SWITCH_SAVE_REGS
       "cmpb $0, cr_have_fsgsbase(%%rip)\n\t"
       "je 2f\n\t"  // without the instruction td_tls follows arch_prctl
       "rdfsbase %%rdx\n\t"
@@ -39,7 +40,7 @@ namespace cr {
       "movzwl 4(%%rsp), %%r9d\n\t"
       "movq %%rsp, %c[sp](%%rdi)\n\t"
       "movq %c[sp](%%rsi), %%rsp\n\t"
-      "movq %%rsi, %%gs:%c[cur]\n\t"
+      PERCPU_SET_CURTHREAD
       "movl $0, %c[running](%%rdi)\n\t"
       "cmpl (%%rsp), %%r8d\n\t"
       "jne 5f\n\t"
@@ -48,6 +49,7 @@ namespace cr {
       "3:\n\t"
       "testl %[notls], %c[flags](%%rsi)\n\t"
       "jnz 4f\n\t"
+      SWITCH_LOAD_REGS
       "movq %c[fsbase](%%rsi), %%rdi\n\t"
       "cmpb $0, cr_have_fsgsbase(%%rip)\n\t"
       "je 6f\n\t"

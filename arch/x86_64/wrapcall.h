@@ -37,6 +37,9 @@ static inline __attribute__((always_inline)) long call(long nr, long a1, long a2
 static inline __attribute__((always_inline)) long plain_call(
     long nr, long a1, long a2, long a3, long a4, long a5, long a6)
 {
+#ifdef CR_KEEP_GS /* outside of libcr's text the per-cpu register is read by one instruction, or not at all */
+	return call_apart(nr, a1, a2, a3, a4, a5, a6);
+#else
 	if (__builtin_expect(cr_doors[nr] != DOOR_PLAIN, 0))
 		return call_apart(nr, a1, a2, a3, a4, a5, a6);
 	long result;
@@ -59,4 +62,5 @@ static inline __attribute__((always_inline)) long plain_call(
 	                   [mnr] "i"(TD_MSG_NR), [arg] "i"(TD_MSG_ARGS), [res] "i"(TD_MSG_RESULT)
 	                 : "rcx", "r11", "memory", "cc");
 	return result;
+#endif
 }

@@ -222,10 +222,10 @@ int object_attach(const ObjectView& o) {
   int error = cache_open(o, &t);
   if (error != 0) return -error;
   bool holds_self = segment_of(o, reinterpret_cast<uintptr_t>(&object_attach)).hi != 0;
-  if (t.writes_gs && !holds_self) {
+  if (kPercpuGs && t.writes_gs && !holds_self) {
     say("libcr: ");
     say(o.path);
-    say(": sets the %gs register, which is libcr's: the program will crash when it does. Run it without cr.\n");
+    say(": sets the %gs register, which is libcr's: the program will crash when it does. Run it with --keep-gs.\n");
   }
   // The sites of one object are all narrow, or none is.
   if (t.nsites != 0 && t.sites[0].narrow != 0 && !callstack_begin()) {

@@ -222,17 +222,17 @@ bool try_analyser(const char* dir, size_t dir_len, const char* name) {
 }
 
 // `cr` makes the site tables that are not in the cache: named by the environment, at
-// PREFIX/bin/cr for PREFIX/lib/MACHINE/libcr.so, where this libcr was configured to be
+// PREFIX/bin/cr for PREFIX/lib/MACHINE/libcr.so or PREFIX/lib/MACHINE/keep-gs/libcr.so, where this libcr was configured to be
 // installed, or in PATH.
 void find_analyser() {
   const char* env = setting("LIBCR_ANALYSER");
   if (env != nullptr && try_analyser(env, strlen(env), "")) return;
   size_t n = strlen(self_path);
-  for (int i = 0; i < 3 && n > 0; i++) {
+  for (int i = 1; i <= 4 && n > 0; i++) {
     while (n > 0 && self_path[--n] != '/') {
     }
+    if (i >= 3 && try_analyser(self_path, n, "/bin/cr")) return;
   }
-  if (try_analyser(self_path, n, "/bin/cr")) return;
 #ifdef CR_INSTALLED_BIN
   if (try_analyser(CR_INSTALLED_BIN, strlen(CR_INSTALLED_BIN), "/cr")) return;
 #endif
@@ -311,7 +311,13 @@ int start(char** envp) {
   environment = envp;
   read_options();
   auto* vdso = reinterpret_cast<void*>(getauxval(AT_SYSINFO_EHDR));
-  arch_init({getauxval(AT_HWCAP2), vdso, getauxval(AT_SYSINFO), options.no_fsgsbase, options.no_trap_rcx});
+  const char* missing =
+      arch_init({getauxval(AT_HWCAP2), vdso, getauxval(AT_SYSINFO), options.no_fsgsbase, options.no_trap_rcx});
+  if (missing != nullptr) {
+    dprintf(2, "libcr: %s: the program's threads stay the kernel's\n", missing);
+    if (options.shims != nullptr) _exit(126);
+    return 0;
+  }
   clock_init(vdso);
   find_analyser();
   if (analyser[0] != '\0') analyser_path = analyser;

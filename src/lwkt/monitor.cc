@@ -305,7 +305,7 @@ void monitor_start() {
   auto* idle = reinterpret_cast<thread*>(self_gd + 1);
   self_gd->gd_self = self_gd;
   self_gd->gd_gate = gate_entry;
-  self_gd->gd_arch = percpu_arch_make();
+  if (!percpu_arch_make(&self_gd->gd_arch, self_gd)) return;
   self_gd->gd_curthread = idle;
   self_gd->gd_idle = idle;
   self_gd->gd_deaf = 1;

@@ -197,7 +197,10 @@ globaldata* area_alloc() {
   auto* idle = reinterpret_cast<thread*>(gd + 1);
   gd->gd_self = gd;
   gd->gd_gate = gate_entry;
-  gd->gd_arch = percpu_arch_make();
+  if (!percpu_arch_make(&gd->gd_arch, gd)) {
+    raw2(SYS_munmap, p, kAreaSize);
+    return nullptr;
+  }
   gd->gd_idlestack = reinterpret_cast<void*>(base + kGuard);
   gd->gd_altstack = reinterpret_cast<void*>(base + kGuard + kIdleStack);
   gd->gd_idle = idle;

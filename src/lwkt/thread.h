@@ -1,7 +1,7 @@
 // struct thread, struct globaldata and struct cpu: what the scheduler is made of.
 //
 //   thread      an LWKT. Owned by the cpu it runs on; parked, by whoever will wake it.
-//   globaldata  the area behind %gs, one for each rfork (kernel thread) for its whole life. It
+//   globaldata  the area behind %gs (arch/percpu.h), one for each rfork (kernel thread) for its whole life. It
 //               names the LWKT the rfork runs and the cpu it holds.
 //   cpu         a run queue, an IPI inbox and a slab front: the right to run LWKTs. An rfork
 //               holds at most one; an rfork that blocks in a trap hands its cpu to another
@@ -145,10 +145,13 @@ struct thread {
   uint8_t td_policy;   // SCHED_, and TDP_RESET for SCHED_RESET_ON_FORK (src/sysport/schedclass.h)
   uint8_t td_priority; // of its real-time class, or 0
   uint8_t td_boost;    // the highest rank that it is lent
+  [[no_unique_address]] cr::userregs td_user;  // registers while not running
 };
 
+#ifndef CR_KEEP_GS
 // A slab class of whole cache lines, eight to a page: a parked thread's budget counts on it.
 static_assert(sizeof(thread) <= 512);
+#endif
 
 static_assert(offsetof(thread, td_sp) == TD_SP && offsetof(thread, td_tls) == TD_TLS);
 static_assert(offsetof(thread, td_ast) == TD_AST && offsetof(thread, td_flags) == TD_FLAGS);
@@ -267,6 +270,10 @@ static_assert(offsetof(globaldata, gd_pt_parent) == GD_PT_PARENT);
 static_assert(offsetof(globaldata, gd_pt_frame) == GD_PT_FRAME);
 static_assert(offsetof(globaldata, gd_pt_stack) == GD_PT_STACK);
 static_assert(offsetof(globaldata, gd_ast) == GD_AST);
+#ifdef CR_KEEP_GS
+static_assert(offsetof(globaldata, gd_arch.selector) == GD_SELECTOR);
+static_assert(offsetof(thread, td_user.gs) == TD_GS);
+#endif
 
 inline cpu* mycpu() { return mygd()->gd_cpu; }
 

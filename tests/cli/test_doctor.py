@@ -5,7 +5,7 @@ import os
 import cli
 
 REQUIRED = {"kernel", "glibc", "text-rewriting", "preload"}
-OPTIONAL = {"engine", "fsgsbase", "io_uring", "lightweight-guards", "membarrier-sync-core",
+OPTIONAL = {"engine", "fsgsbase", "io_uring", "keep-gs", "lightweight-guards", "membarrier-sync-core",
             "syscall-user-dispatch", "trap-rcx", "vdso-clock", "cache-directory", "cpus", "max-map-count",
             "thread-limits", "overcommit", "transparent-huge-pages"}
 

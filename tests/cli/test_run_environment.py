@@ -41,6 +41,21 @@ class Environment(cli.Case):
         self.assertEqual(env["LIBCR_STATS"], "1")
         self.assertEqual(env["LIBCR_ENGINE"], "epoll")
 
+    def test_keep_gs_is_another_library_with_the_same_shims(self):
+        result = self.run_cr("run", "--keep-gs", "env")
+        self.assertEqual(result.returncode, 125)
+        self.assertIn(f"{self.libraries}/keep-gs/libcr.so: no such file", result.stderr)
+        (self.libraries / "keep-gs").mkdir()
+        shutil.copy(cli.PRELOAD, self.libraries / "keep-gs")
+        shipped = self.libraries / "libcr-shim-count.so"
+        shutil.copy(cli.PRELOAD, shipped)
+        result = self.run_cr("run", "--keep-gs", "--shim", "count", "env")
+        if "it does not work here" in result.stderr:  # neither the instructions nor modify_ldt
+            return
+        self.assertIn(f"LD_PRELOAD={self.prefix}/$LIB/keep-gs/libcr.so\n", result.stdout)
+        self.assertIn(f"LIBCR_SHIM={shipped}\n", result.stdout)
+        self.assertEqual(result.stderr, cli.LOADED)
+
     def test_what_to_do_upon_a_deadlock_is_a_variable(self):
         for name in ("report", "abort", "ignore"):
             self.assertEqual(self.env_of("--on-deadlock", name)["LIBCR_ON_DEADLOCK"], name)

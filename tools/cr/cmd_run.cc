@@ -15,6 +15,7 @@
 #include "elf_file.h"
 #include "environment.h"
 #include "prefix.h"
+#include "probe.h"
 #include "quantity.h"
 #include "subcommand.h"
 #include "target.h"
@@ -31,6 +32,7 @@ Examples:
   cr run --shim count make -j8        count the system calls by name
   cr run --shim ./my.so --stats prog  a shim of your own, counters at exit
   cr run --small-tls ./server         a page less for each thread that waits
+  cr run --keep-gs firefox            a program that sets the %gs register
 
 Environment (set by the options; with LD_PRELOAD=.../libcr.so you can set them yourself):
   LIBCR_CPUS         --cpus
@@ -40,7 +42,7 @@ Environment (set by the options; with LD_PRELOAD=.../libcr.so you can set them y
   LIBCR_STATS        1 for --stats
   LIBCR_ON_DEADLOCK  --on-deadlock
   GLIBC_TUNABLES     --small-tls adds glibc.rtld.nns=1:glibc.rtld.optional_static_tls=0
-  LD_PRELOAD         libcr.so is put before what is there
+  LD_PRELOAD         libcr.so is put before what is there; --keep-gs: keep-gs/libcr.so
 
 Exit status: the program's own, or
   125  cr can't go on: a bad option, libcr.so or a shim missing
@@ -55,6 +57,7 @@ struct RunOptions {
   std::string on_deadlock;
   bool stats = false;
   bool small_tls = false;
+  bool keep_gs = false;
 };
 
 int fail(const std::string& subject, const std::string& message, int status) {
@@ -143,17 +146,22 @@ int run(const RunOptions& options, const std::vector<std::string>& program) {
   } catch (const TargetError& error) {
     return fail(program.front(), error.message, error.status);
   }
-  if (!std::filesystem::exists(prefix.preload())) {
-    return fail(prefix.preload(), std::string("no such file; ") + kHowToBuild, kExitRunFailed);
+  if (!std::filesystem::exists(prefix.preload(options.keep_gs))) {
+    return fail(prefix.preload(options.keep_gs), std::string("no such file; ") + kHowToBuild, kExitRunFailed);
+  }
+  if (options.keep_gs && !target.i386) {
+    if (const Check check = probe_keep_gs(); !check.ok) {
+      return fail("--keep-gs", check.detail + ": it does not work here", kExitRunFailed);
+    }
   }
   if (prefix.root.find_first_of(": ") != std::string::npos) {
     return fail(prefix.preload(),
                 "its path holds a colon or a space, which LD_PRELOAD can't carry; move it",
                 kExitRunFailed);
   }
-  const std::string preload = preload_entry(prefix, target.i386);
+  const std::string preload = preload_entry(prefix, target.i386, options.keep_gs);
   try {
-    set_options(options, prefix, preload);
+    set_options(options, prefix, preload_entry(prefix, target.i386));
   } catch (const ShimError& error) {
     return fail("--shim " + error.name, error.message, kExitRunFailed);
   }
@@ -188,6 +196,9 @@ Subcommand make_run(CLI::App& cr) {
                 "Leave little room in each thread for libraries that are loaded later: a waiting "
                 "thread then takes one page, but dlopen of one that needs more than some 200 bytes "
                 "of fixed thread-local data fails");
+  app->add_flag("--keep-gs", options->keep_gs,
+                "Leave the %gs register to the program, for one that sets it (Firefox does; libcr says so of a "
+                "program that it is wrong for). A call and a switch between threads take longer then");
   app->footer(kFooter);
   return {app, true, kExitRunFailed,
           [options](const std::vector<std::string>& program) { return run(*options, program); }};

@@ -28,14 +28,12 @@ Prefix find_prefix() {
 }
 
 // The 32-bit ld.so has its own idea of $LIB: lib32 in a biarch glibc, which is a link beside ours.
-std::string preload_entry(const Prefix& prefix, bool i386) {
-  std::string entry = prefix.root + "/$LIB/libcr.so";
-  const bool both = std::filesystem::exists(prefix.preload_i386());
-  if (both && !std::filesystem::exists(prefix.root + "/lib32/libcr.so")) {
-    return i386 ? prefix.preload_i386() : prefix.preload();
-  }
-  if (loader_finds(entry)) return entry;
-  return i386 ? prefix.preload_i386() : prefix.preload();
+std::string preload_entry(const Prefix& prefix, bool i386, bool keep_gs) {
+  const std::string entry = prefix.root + "/$LIB" + Prefix::file(keep_gs);
+  const std::string plain = i386 ? prefix.preload_i386(keep_gs) : prefix.preload(keep_gs);
+  const bool both = std::filesystem::exists(prefix.preload_i386(keep_gs));
+  if (both && !std::filesystem::exists(prefix.root + "/lib32" + Prefix::file(keep_gs))) return plain;
+  return loader_finds(entry) ? entry : plain;
 }
 
 }  // namespace cr::tool

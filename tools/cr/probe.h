@@ -20,6 +20,9 @@ struct Check {
 // Kernel and processor features that the runtime uses.
 std::vector<Check> probe_features();
 
+// Whether cr run --keep-gs works.
+Check probe_keep_gs();
+
 // Limits and settings of the machine, and the installation: preload and cache directory.
 std::vector<Check> probe_setup(const Prefix& prefix);
 

@@ -2,6 +2,7 @@
 //
 // Debian 12's kernel headers (6.1) are older than some of the features: their numbers stand here,
 // from the kernel's uapi headers named beside them.
+#include <asm/ldt.h>
 #include <elf.h>
 #include <gnu/libc-version.h>
 #include <linux/io_uring.h>
@@ -208,10 +209,24 @@ Check probe_vdso_clock() {
 
 }  // namespace
 
+// %es has a selector of the LDT then (arch/x86_64/percpu.h).
+Check probe_keep_gs() {
+  Check check{"keep-gs", false, false, "", "programs that set %gs crash: run them without cr"};
+  if (!probe_fsgsbase().ok) {
+    check.detail = "no FSGSBASE instructions";
+    return check;
+  }
+  struct user_desc entry {};
+  entry.seg_not_present = entry.read_exec_only = 1;  // an empty one
+  check.ok = syscall(SYS_modify_ldt, 0x11, &entry, sizeof entry) == 0;
+  check.detail = check.ok ? "FSGSBASE instructions and modify_ldt" : "modify_ldt: " + error_name();
+  return check;
+}
+
 std::vector<Check> probe_features() {
   const Check io_uring = probe_io_uring();
   return {probe_kernel(),     probe_glibc(), probe_text_rewriting(),
-          probe_fsgsbase(),   io_uring,      probe_engine(io_uring), probe_lightweight_guards(),
+          probe_fsgsbase(),   probe_keep_gs(), io_uring,      probe_engine(io_uring), probe_lightweight_guards(),
           probe_membarrier(), probe_syscall_user_dispatch(), probe_trap_rcx(), probe_vdso_clock()};
 }
 
