@@ -225,7 +225,7 @@ int object_attach(const ObjectView& o) {
   if (kPercpuGs && t.writes_gs && !holds_self) {
     say("libcr: ");
     say(o.path);
-    say(": sets the %gs register, which is libcr's: the program will crash when it does. Run it with --keep-gs.\n");
+    say(": sets the %gs register, which is libcr's: the program will crash when it does. Use cr run --keep-gs.\n");
   }
   // The sites of one object are all narrow, or none is.
   if (t.nsites != 0 && t.sites[0].narrow != 0 && !callstack_begin()) {

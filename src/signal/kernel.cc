@@ -168,10 +168,15 @@ void follow_masks(globaldata* gd, kucontext* uc) {
   uc->sigmask = sig_kernel_mask() | sig_held;
 }
 
-// A vfork is in progress. In the child, its parent's handlers are not its own; in the parent
-// (the kernel has just let it go on) the signal waits for the way out.
+// A vfork is in progress. In the child, its parent's handlers are not its own: what it does wrong ends it. In the
+// parent (the kernel has just let it go on) the signal waits for the way out.
 void passthru(int sig, const siginfo_t* info, globaldata* gd) {
-  if (raw0(SYS_getpid) != tid_process()) return;
+  if (raw0(SYS_getpid) != tid_process()) {
+    if (!is_fault(sig, info)) return;
+    sig_kernel_default(sig);
+    raw3(SYS_tgkill, raw0(SYS_getpid), raw0(SYS_gettid), sig);  // not every instruction would do it again
+    return;
+  }
   if (sig == kIpiSignal) {
     rfork_interrupted(gd->gd_pt_parent);
     gd->gd_pt_parent->gd_ast = 1;  // what it is to look at

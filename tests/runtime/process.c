@@ -143,6 +143,23 @@ static void vfork_and_exec(void) {
   CHECK(wait_for(pid) == 45 << 8);
   puts("ok");
 }
+static void fault(int which) {
+  static volatile int zero;
+  if (which == 0) *(volatile int*)8 = 1;
+  if (which == 1) asm volatile("ud2");
+  if (which == 2) asm volatile("int3");
+  if (which == 3) zero = 1 / zero;
+}
+static void vfork_child_ends_by_its_fault(void) {
+  for (int i = 0; i < 4; i++) {
+    pid_t pid = vfork();
+    if (pid == 0) {
+      fault(i);
+      _exit(7);
+    }
+    printf("%d\n", WTERMSIG(wait_for(pid)));
+  }
+}
 static void vfork_beside_threads(void) {
   start_crowd();
   vfork_and_exec();
@@ -376,6 +393,6 @@ static const struct test_case cases[] = {
     CASE(by_term_to_self), CASE(by_raise_in_thread), CASE(by_fpe), CASE(by_ill), CASE(by_trap),
     CASE(by_pipe), CASE(by_bus), CASE(by_ignored_segv), CASE(by_blocked_segv),
     CASE(by_term_from_outside), CASE(exit_status), CASE(exit_beside_threads),
-    CASE(quick_exit_status), CASE(first_thread_is_joined_while_it_ends),
+    CASE(quick_exit_status), CASE(vfork_child_ends_by_its_fault), CASE(first_thread_is_joined_while_it_ends),
 };
 CASE_MAIN(cases)
