@@ -106,7 +106,7 @@ inline int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
     return 0;
   }
   // What has come meanwhile counts before the time and before a signal, as in the kernel.
-  if (edge || why == 0) return 0;
+  if (edge || why == 0) return __builtin_expect(engine_retired(), 0) ? kOfferTrap : 0;
   if (why == -ETIMEDOUT) {
     expired_ = must_try_ = true;
     return 0;  // one last try

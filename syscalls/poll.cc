@@ -69,6 +69,7 @@ class PollSet {
     for (uint32_t i = 0; i < n_; i++) slots_[i].hidden = false;
     bool expired = false;
     for (bool first = true;; first = false) {
+      if (engine_retired()) return kOfferTrap;  // also if it has slept: it may do so as long again
       for (uint32_t i = 0; i < n_; i++) note(i);
       if (!first || !one_empty()) {
         int r = look();
@@ -356,7 +357,7 @@ int epoll_until(union sysunion* m, const Timeout& t, Trap trap) {
   const uint64_t* a = m->raw.arg;
   constexpr uint32_t kMost = INT32_MAX / sizeof(epoll_event);
   bool takes = static_cast<uint32_t>(a[2]) - 1 < kMost;
-  if (t.none || !sched_others() || !takes) return trap(m, t);
+  if (t.none || !sched_others() || !takes || engine_retired()) return trap(m, t);
   auto fd = static_cast<int>(a[0]);
   fdentry* e = fd_entry(fd);
   FdKind kind = e == nullptr ? FDK_FILE : fd_kind(e, fd);

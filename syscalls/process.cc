@@ -5,7 +5,7 @@
 // child's copy, as natively).
 //
 // vfork, and any clone that shares our memory without being a thread: the child gets a
-// pass-through area behind %gs, so that its calls trap in place and touch nothing of ours
+// pass-through area behind the per-cpu register, so that its calls trap in place and touch nothing of ours
 // (arch/x86_64/gate.S). The parent's frame is kept outside the stack meanwhile.
 
 #include <errno.h>
@@ -47,6 +47,7 @@
 #include "futex.h"
 #include "process.h"
 #include "ptrace.h"
+#include "seccomp.h"
 #include "sysent.h"
 #include "threadsched.h"
 
@@ -132,13 +133,14 @@ void rebuild_child() {
   deadlock_atfork_child();
   sysport_crowd(false);
   sig_atfork_child(td);
+  seccomp_atfork_child();
   ptrace_tracee = false;
   cred_changed();  // it may be in another user namespace
   sig_leave(sig_fd_reads);  // other LWKTs had some of these open, perhaps
 }
 
 int fork_with(union sysunion* m, long nr, long a0, long a1, long a2, long a3, long a4) {
-  uint64_t all = ~0ull, old = 0;
+  uint64_t all = kBlockAll, old = 0;
   __atomic_add_fetch(&fd_forks, 1, __ATOMIC_SEQ_CST);
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
        8);
@@ -259,7 +261,7 @@ size_t length(const char* s) {
 
 // The file's ELF class, following #! lines; 0: unknown.
 int elf_class(const char* path, int depth = 0) {
-  long fd = raw3(SYS_open, reinterpret_cast<long>(path), 02000000 /* O_CLOEXEC */, 0);
+  long fd = raw4(SYS_openat, -100 /* AT_FDCWD */, reinterpret_cast<long>(path), 02000000 /* O_CLOEXEC */, 0);
   if (raw_failed(fd)) return 0;
   char buf[256];
   long n = raw3(SYS_read, fd, reinterpret_cast<long>(buf), sizeof buf - 1);
@@ -274,6 +276,18 @@ int elf_class(const char* path, int depth = 0) {
   while (*end != '\0' && *end != ' ' && *end != '\t' && *end != '\n') end++;
   *end = '\0';
   return elf_class(at, depth + 1);
+}
+
+// The first word of an LD_PRELOAD (between colons or blanks) that ends in libcr.so, and its length; null: none.
+const char* library_word(const char* list, size_t* length_of_it) {
+  for (const char* s = list; *s != '\0';) {
+    const char* end = s;
+    while (*end != '\0' && *end != ':' && *end != ' ') end++;
+    *length_of_it = static_cast<size_t>(end - s);
+    if (*length_of_it >= 8 && starts(end - 8, "libcr.so")) return s;
+    s = *end == '\0' ? end : end + 1;
+  }
+  return nullptr;
 }
 
 // Whether the word in LD_PRELOAD names a library for programs of that class: ld.so expands $LIB to
@@ -317,6 +331,8 @@ bool build_env(char* const* env, bool keep, Env* out) {
   }
   const char* old = preload_at != ~0ul ? env[preload_at] + 11 : "";
   const char* present = find(old, preload);
+  size_t other;
+  if (keep && present == nullptr && library_word(old, &other) != nullptr) return true;  // another libcr.so, then
   if (keep == (present != nullptr)) return true;  // as it should be
   bool bare = preload_at == ~0ul;
   size_t extra = 1;
@@ -429,20 +445,13 @@ void process_init(char** envp) {
   initial_env = envp;
   for (char** e = envp; *e != nullptr; e++) {
     if (!starts(*e, "LD_PRELOAD=")) continue;
-    // The word (between colons or blanks) that ends in libcr.so.
-    const char* s = *e + 11;
-    while (*s != '\0') {
-      const char* end = s;
-      while (*end != '\0' && *end != ':' && *end != ' ') end++;
-      auto n = static_cast<size_t>(end - s);
-      if (n >= 8 && n < sizeof preload && starts(end - 8, "libcr.so")) {
-        for (size_t i = 0; i < n; i++) preload[i] = s[i];
-        preload[n] = '\0';
-        preload_serves_others = find_other_library();
-        return;
-      }
-      s = *end == '\0' ? end : end + 1;
-    }
+    size_t n = 0;
+    const char* s = library_word(*e + 11, &n);
+    if (s == nullptr || n >= sizeof preload) continue;
+    for (size_t i = 0; i < n; i++) preload[i] = s[i];
+    preload[n] = '\0';
+    preload_serves_others = find_other_library();
+    return;
   }
 }
 

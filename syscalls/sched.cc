@@ -22,6 +22,7 @@
 #include "../src/sysport/sysport.h"
 #include "../src/sysport/tid.h"
 #include "cred.h"
+#include "seccomp.h"
 #include "futex_inherit.h"
 #include "sysent.h"
 #include "threadname.h"
@@ -84,12 +85,21 @@ Who find_known(int32_t tid, thread** td) {
   return who == Who::kLwkt && !process.known ? Who::kKernel : who;
 }
 
+// Whom the kernel is to be asked about in td's place, where all are alike: this kernel thread, since a program that
+// filters its calls may allow a thread to ask about itself alone, or the first one.
+uint64_t in_place_of(const thread* td) {
+  auto first = tid_process();
+  bool itself = td == curthread() && ((td->td_flags & TDF_MAIN) == 0 || mygd()->gd_ktid == first);
+  return itself ? 0 : static_cast<uint64_t>(first);
+}
+
 // To the kernel, for the process's first kernel thread in the place of the only LWKT's id.
 int forward(union sysunion* m, int i) {
   auto tid = static_cast<int32_t>(m->raw.arg[i]);
   if (tid >= kTidBase) {
-    if (tid_find(tid) == nullptr) return ESRCH;
-    m->raw.arg[i] = static_cast<uint64_t>(tid_process());
+    const thread* td = tid_find(tid);
+    if (td == nullptr) return ESRCH;
+    m->raw.arg[i] = in_place_of(td);
   }
   return sysport_trap(m);
 }
@@ -214,7 +224,7 @@ int sys_sched_getaffinity(union sysunion* m) {
     Who who = find_known(tid, &td);
     if (who == Who::kNobody) return ESRCH;
     if (who == Who::kKernel) {
-      if (td != nullptr) m->raw.arg[0] = static_cast<uint64_t>(tid_process());
+      if (td != nullptr) m->raw.arg[0] = in_place_of(td);
       return sysport_trap(m);
     }
     const threadsched* r = td->td_sched;
@@ -473,6 +483,7 @@ int sys_prctl(union sysunion* m) {
     case PR_GET_TID_ADDRESS:
       m->sm.sm_result = 0;
       return user_copy(reinterpret_cast<void*>(value), &td->td_cleartid, 8) != 0 ? EFAULT : 0;
+    case PR_SET_SECCOMP: return seccomp_prctl(m);
     case PR_SET_KEEPCAPS:
     case PR_CAPBSET_DROP:
     case PR_SET_SECUREBITS:

@@ -12,7 +12,7 @@ struct thread;
 extern "C" {
 void cpu_thread_start();
 void gate_clone_start();
-int cpu_rfork(unsigned long flags, void* stack_top, void (*fn)(void*), void* gs);
+int cpu_rfork(unsigned long flags, void* stack_top, void (*fn)(void*), void* gd);
 }
 
 namespace cr {

@@ -5,11 +5,15 @@
 // the descriptor that %fs selects). All signals must be blocked by the caller: the new thread starts
 // with the caller's mask. `fn` never returns. Result: the thread's kernel id, or -errno.
 //
-// By int $0x80: the vdso's entry would return on the new stack.
+// By int $0x80: the vdso's entry would return on the new stack. The call looks like glibc's for a thread,
+// since programs that filter their calls (seccomp) allow clone with its flags alone; the thread's id goes
+// to a word on its stack.
 
 #include "frame.h"
 
 #define CLONE_SETTLS 0x80000
+#define CLONE_PARENT_SETTID 0x100000
+#define CLONE_CHILD_CLEARTID 0x200000
 
 	.text
 	.globl	cpu_rfork
@@ -25,7 +29,7 @@ cpu_rfork:
 	.cfi_adjust_cfa_offset 4
 	.cfi_rel_offset %esi, 0
 	movl	12(%esp), %ebx
-	orl	$CLONE_SETTLS, %ebx
+	orl	$CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID, %ebx
 	movl	16(%esp), %ecx
 	andl	$-16, %ecx
 	subl	$32, %ecx
@@ -40,11 +44,11 @@ cpu_rfork:
 	movl	$0xfffff, 16(%ecx)
 	movl	$0x51, 20(%ecx)		// 32 bits, in pages, usable
 	leal	8(%ecx), %esi
-	xorl	%edx, %edx
+	leal	24(%ecx), %edx
 	pushl	%edi
 	.cfi_adjust_cfa_offset 4
 	.cfi_rel_offset %edi, 0
-	xorl	%edi, %edi
+	movl	%edx, %edi
 	movl	$120, %eax		// clone
 	int	$0x80
 	testl	%eax, %eax

@@ -99,6 +99,9 @@ inline bool sigframe_marked(const kucontext* uc) {
 // True if the context is in the kernel's entry on libcr's behalf; settled then (vsyscall.cc).
 bool context_in_entry(kucontext* uc);
 
+// Whether the context is in that entry for a call of libcr's.
+bool context_in_own_entry(const kucontext* uc);
+
 // Whether a trap that is restarted is told from one that is not begun (vsyscall.cc).
 bool trap_tells();
 // What context_in_entry knows: libcr's own instruction is a call of the entry.
@@ -107,6 +110,11 @@ inline bool context_restarts_trap(const kucontext*, uint64_t) { return false; }
 // Handlers go back by the kernel here, where an int $0x80 is made as sysenter (sigreturn.S).
 inline bool sigframe_can_jump(const kucontext*) { return false; }
 inline bool context_in_return(const kucontext*) { return false; }
+
+// One of the first two arguments of the trap before the context's pc.
+inline uint64_t context_arg(const kucontext* uc, int i) { return i == 0 ? uc->mc.bx : uc->mc.cx; }
+// What it has said.
+inline void context_set_result(kucontext* uc, int64_t result) { uc->mc.ax = static_cast<uint32_t>(result); }
 
 inline void fpu_xsave(uintptr_t at, uint32_t low, uint32_t high) {
   asm volatile("xsave (%0)" ::"r"(at), "a"(low), "d"(high) : "memory");

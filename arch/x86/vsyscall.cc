@@ -92,9 +92,17 @@ VsyscallPlace vsyscall_place(const kucontext* uc) {
   return v;
 }
 
+namespace {
+bool is_ours(const VsyscallPlace& v) {
+  return v.inside && v.caller >= addr(__start_crtext) && v.caller < addr(__stop_crtext);
+}
+}  // namespace
+
+bool context_in_own_entry(const kucontext* uc) { return is_ours(vsyscall_place(uc)); }
+
 bool context_in_entry(kucontext* uc) {
   VsyscallPlace v = vsyscall_place(uc);
-  if (!v.inside || v.caller < addr(__start_crtext) || v.caller >= addr(__stop_crtext)) return false;
+  if (!is_ours(v)) return false;
   bool sleeps = v.caller == addr(gate_sleep_after);
   if (v.before && (sleeps || v.caller == addr(cr_trap_after))) {
     // As it was before the call. The entry has its own use for %ebp once it is saved.

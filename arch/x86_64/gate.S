@@ -492,7 +492,7 @@ gate_stub:
 #endif
 
 // A vfork child's way: it runs on its parent's memory (and often its stack) and is no LWKT of
-// ours. Its calls trap in place; nothing is written. %rcx and %r11 are the only free
+// ours. Its calls trap in place; nothing is written above its red zone's end. %rcx and %r11 are the only free
 // registers and the flags stay: hence lea and jrcxz. An exec goes through C++ so that the
 // preload goes on in the new image, and rt_sigaction, since libcr's handlers are not the program's.
 	.globl	gate_passthru
@@ -560,7 +560,8 @@ gate_vfork:
 	// The parent. rax: the child's pid or an error.
 	PERCPU_READ GD_PT_FRAME, %r11
 	movq	%rax, TF_RAX(%r11)
-	PERCPU_READ GD_PT_STACK, %rsp
+	PERCPU_READ GD_PT_STACK, %rcx
+	movq	%rcx, %rsp
 	leaq	-(TF_SIZE + 16)(%rsp), %rsp
 	andq	$-16, %rsp
 	movq	%rsp, %rdi
@@ -649,8 +650,7 @@ cr_call:
 	cmpq	$DOOR_SLEEP, %r11
 	jne	cr_call_long
 	leaq	gate_entry(%rip), %r11
-	PERCPU_READ GD_GATE, %rcx
-	cmpq	%r11, %rcx		// a vfork's child has no calls of its own to interrupt
+	PERCPU_CMP_GATE %r11		// a vfork's child has no calls of its own to interrupt
 	jne	cr_call_long
 	SLEEPING_TRAP cr_call
 	je	cr_call_interrupted

@@ -29,6 +29,10 @@
 	.macro PERCPU_GATE
 	jmp	*%gs:GD_GATE
 	.endm
+	// Compares \reg with where that would go. Takes %rcx.
+	.macro PERCPU_CMP_GATE reg
+	cmpq	\reg, %gs:GD_GATE
+	.endm
 #else
 	// These change the flags.
 	.macro PERCPU_AREA reg
@@ -48,6 +52,10 @@
 	.macro PERCPU_GATE
 	PERCPU_READ GD_GATE, %rcx
 	jmp	*%rcx
+	.endm
+	.macro PERCPU_CMP_GATE reg
+	PERCPU_AREA %rcx
+	cmpq	\reg, GD_GATE(%rcx)
 	.endm
 #endif
 

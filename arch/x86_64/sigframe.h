@@ -77,6 +77,7 @@ inline bool sigframe_marked(const kucontext* uc) { return uc->mc.reserved[7] == 
 
 // True if the context is in an entry of the kernel's on libcr's behalf; settled then.
 inline bool context_in_entry(kucontext*) { return false; }
+inline bool context_in_own_entry(const kucontext*) { return false; }
 
 // A trap leaves its return address in %rcx, where the kernel finds it again when it restarts one: the trap at `insn`
 // is to be made again, and not for the first time. Where traps leave %rcx alone (FRED; context.h) that is not known.
@@ -105,6 +106,11 @@ inline bool context_in_return(kucontext* uc) {
   if (m.ip == at(cr_sigreturn_jump_last)) m.ip = *reinterpret_cast<const uint64_t*>(m.sp - kJumpRoom);
   return inside;
 }
+
+// One of the first two arguments of the trap before the context's pc.
+inline uint64_t context_arg(const kucontext* uc, int i) { return i == 0 ? uc->mc.di : uc->mc.si; }
+// What it has said.
+inline void context_set_result(kucontext* uc, int64_t result) { uc->mc.ax = static_cast<uint64_t>(result); }
 
 inline void fpu_xsave(uintptr_t at, uint32_t low, uint32_t high) {
   asm volatile("xsave64 (%0)" ::"r"(at), "a"(low), "d"(high) : "memory");

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 
 #include "../../arch/rawcall.h"
+#include "../lwkt/rfork.h"
 #include "../lwkt/sched.h"
 #include "../lwkt/spinlock.h"
 #include "fdtable.h"
@@ -24,6 +25,7 @@ const Engine* const kAuto[] = {&engine_uring, &engine_epoll};
 
 const Engine* wished;  // null: auto
 uint32_t opened;       // 1: tried; the answer stands in `engine`
+uint32_t retired;
 SpinLock lock;
 
 int* hidden[kMostHidden];
@@ -73,7 +75,27 @@ bool engine_choose(const char* wish) {
   return false;
 }
 
+void engine_retire() {
+  constexpr uint64_t kMost = 2'000'000'000;  // ns, for a disk that doesn't answer
+  __atomic_store_n(&retired, 1u, __ATOMIC_SEQ_CST);
+  fd_wake_everybody();
+  io_give_up();
+  uint64_t deadline = clock_monotonic() + kMost;
+  auto in_use = [] { return io_carried() != 0 || __atomic_load_n(&sched_external, __ATOMIC_SEQ_CST) != 0; };
+  while (in_use() && clock_monotonic() < deadline) {
+    sched_harvest();
+    sched_yield_cpu();
+  }
+  // Who sleeps in it would be woken by a write.
+  for (int i = 0; i < ncpus; i++) {
+    if (cpus[i] != nullptr) engine->kick(cpus[i]);
+  }
+}
+void engine_unretire() { store_release(&retired, 0u); }
+bool engine_retired() { return load_acquire(&retired) != 0; }
+
 bool engine_open() {
+  if (__builtin_expect(load_acquire(&retired) != 0, 0)) return false;
   if (__builtin_expect(load_acquire(&opened) != 0, 1)) return engine != &engine_none;
   Guard g(lock);
   if (opened != 0) return engine != &engine_none;
@@ -90,7 +112,7 @@ bool engine_open() {
 }
 
 void engine_threads_start() {
-  if (wished == &engine_none) return;
+  if (wished == &engine_none || load_acquire(&retired) != 0) return;
   long fd = raw2(SYS_eventfd2, 0, O_CLOEXEC);
   if (raw_failed(fd)) return;
   constexpr int kOthers = 8;  // epoll, what wakes it, the call in flight of a duplicate
@@ -109,6 +131,7 @@ void engine_atfork_child() {
   engine = &engine_none;
   opened = 0;
   sched_external = 0;
+  io_atfork_child();
 }
 
 long engine_dup_high(int fd) {

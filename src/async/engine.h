@@ -81,6 +81,8 @@ struct iorequest {
   globaldata* issuer;  // disk: whose gd_requests it is among
   int64_t result;    // >= 0 or -errno
   uint32_t state;    // IoState
+  iorequest* next;   // of those that may be given up (iorequest.cc)
+  iorequest** prev;
 };
 
 struct Engine {
@@ -109,6 +111,11 @@ extern const Engine* engine;
 
 // Opens the chosen engine if it is not open yet. False: calls that may block are offered traps.
 bool engine_open();
+// No LWKT waits in the engine from now on, in this process and those it forks: those that do are woken, to trap
+// instead, and what is read from disks is waited for. It may take a while, for which the caller yields.
+void engine_retire();
+void engine_unretire();
+bool engine_retired();
 // Before the first kernel thread beside the program's: has the kernel make its table of descriptors as
 // large as ours need it (6 us). Later it would wait there until no other thread can be looking into the
 // old one: 14 ms in which the cpu stands still.
@@ -127,6 +134,11 @@ bool engine_completes();
 // be given up: -ECANCELED or -EINTR then, or the true result; without it signals wait, as they do
 // for a file on a disk. At `deadline` the kernel has to give up likewise.
 int64_t io_call(iorequest* io, bool interruptible, uint64_t deadline = kNever);
+// How many are being carried out that can't be given up.
+uint32_t io_carried();
+// Has the others given up.
+void io_give_up();
+void io_atfork_child();
 // From harvest or deliver: `result` for io. Needs a cpu.
 void io_done(iorequest* io, int64_t result);
 

@@ -158,8 +158,8 @@ long wait_until(epoll_event* ev, uint64_t deadline) {
   if (!no_pwait2) {
     long r = raw6(SYS_epoll_pwait2, epfd, reinterpret_cast<long>(ev), kBatch,
                   deadline == kNever ? 0 : reinterpret_cast<long>(&ts), 0, 0);
-    if (r != -ENOSYS) return r;
-    no_pwait2 = true;  // before Linux 5.11: sleepers are up to a millisecond late
+    if (r != -ENOSYS && r != -EPERM) return r;
+    no_pwait2 = true;  // before Linux 5.11, or filtered: sleepers are up to a millisecond late
   }
   uint64_t ms = left > 3600 * kSecond ? 3'600'000 : (left + 999'999) / 1'000'000;
   return raw4(SYS_epoll_wait, epfd, reinterpret_cast<long>(ev), kBatch,
@@ -169,13 +169,14 @@ long wait_until(epoll_event* ev, uint64_t deadline) {
 bool epoll_sleep(cpu* c, uint32_t seen, uint64_t deadline) {
   if (!bus_cas<cpu*>(&sched_poller, nullptr, c)) return false;
   Taken& t = taken[c->c_id];
+  long n = 0;
   if (__atomic_load_n(&c->c_wake, __ATOMIC_SEQ_CST) == seen) {
-    long n = wait_until(t.event, deadline);
+    n = wait_until(t.event, deadline);
     t.n = n > 0 ? static_cast<int>(n) : 0;
     end_kick(t);
   }
   __atomic_store_n(&sched_poller, nullptr, __ATOMIC_SEQ_CST);
-  return true;
+  return n >= 0 || !engine_retired();  // then the kernel may not let us (seccomp)
 }
 
 void epoll_deliver(cpu* c) {

@@ -39,6 +39,11 @@ void reset(fdentry* e) {
   e->rcvtimeo_ms = e->sndtimeo_ms = 0;
 }
 
+// A duplicate may keep the file alive.
+void unwatch(const fdentry* e, int fd) {
+  if (e->watched != 0 && !engine_retired()) engine->unwatch(fd);
+}
+
 void used(int fd) {
   auto n = static_cast<uint32_t>(fd);
   uint32_t high = __atomic_load_n(&fd_high, __ATOMIC_RELAXED);
@@ -295,7 +300,7 @@ uint32_t fd_close_begin(int fd) {
     e->lock.lock();
   }
   if (e->waiters != nullptr) move_sleepers(e, fd);
-  if (e->watched != 0) engine->unwatch(fd);  // a duplicate may keep the file alive
+  unwatch(e, fd);
   reset(e);
   e->flags = FDF_CLOSING;
   return e->gen;
@@ -314,7 +319,7 @@ void fd_hidden_release(int fd) {
   {
     Guard g(e->lock);
     if (--e->users != 0) return;
-    if (e->watched != 0) engine->unwatch(fd);
+    unwatch(e, fd);
     reset(e);
     e->flags = FDF_CLOSING;
   }
@@ -330,13 +335,15 @@ int fd_watch(fdentry* e, int fd, uint32_t gen, uint32_t dirs) {
   if (e->gen != gen || (e->flags & FDF_CLOSING) != 0) return EBADF;
   if ((e->flags & FDF_UNWATCHABLE) != 0) return EPERM;
   if ((e->watched & need) == need) return 0;
+  used(fd);  // before the look: fd_wake_everybody waits for who has not seen that the engine is retired
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  if (engine_retired()) return EOPNOTSUPP;
   if (engine->watch == nullptr) return EOPNOTSUPP;
   uint32_t want = e->watched | need;
   int error = engine->watch(fd, gen, want | EPOLLET, e->watched);
   if (error == 0) {
     e->watched = static_cast<uint16_t>(want);
     e->flags &= ~FDF_LEVEL;  // whoever is parked in doubt: this has asked anew
-    used(fd);
   } else if (error == EPERM || error == ELOOP) {
     e->flags |= FDF_UNWATCHABLE;
   }
@@ -361,7 +368,7 @@ bool tell_level(fdentry* e, int fd) {
 
 // Back to edges. What there is to read is told of once more.
 void tell_edges(fdentry* e, int fd) {
-  if (engine->watch(fd, e->gen, e->watched | EPOLLET, e->watched) != 0) return;
+  if (engine_retired() || engine->watch(fd, e->gen, e->watched | EPOLLET, e->watched) != 0) return;
   e->flags &= ~FDF_LEVEL;
   e->guess = 0;
 }
@@ -370,7 +377,7 @@ void tell_edges(fdentry* e, int fd) {
 
 int fd_link(fdentry* e, fdwaiter* w, uint32_t gen, const uint32_t seen[2], bool block, bool held) {
   Guard g(e->lock);
-  if (e->gen != gen || (e->flags & FDF_CLOSING) != 0) return EBADF;
+  if (e->gen != gen || (e->flags & FDF_CLOSING) != 0 || engine_retired()) return EBADF;
   if ((w->dirs & FD_IN) != 0 && e->seq[0] != seen[0]) return EAGAIN;
   if ((w->dirs & FD_OUT) != 0 && e->seq[1] != seen[1]) return EAGAIN;
   if (w->doubt != 0 && !tell_level(e, w->fd)) return EAGAIN;
@@ -415,10 +422,30 @@ void fd_wake_one(fdentry* e) {
   wake_claimed(woken);
 }
 
+void fd_wake_everybody() {
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  for (uint32_t fd = 0; fd <= load_acquire(&fd_high); fd++) {
+    fdentry* e = fd_entry(static_cast<int>(fd));
+    if (e == nullptr) continue;
+    fdwaiter* woken = nullptr;
+    {
+      Guard g(e->lock);
+      fdwaiter** tail = &woken;
+      for (fdwaiter* w = e->waiters; w != nullptr;) {
+        fdwaiter* next = w->next;
+        if (w->state == W_QUEUED) claim(w, &tail);
+        w = next;
+      }
+    }
+    wake_claimed(woken);
+  }
+}
+
 namespace {
 
 // Receives for w. False: it has to go on waiting. Locked, so the number is still the file's.
 bool receive_for(const fdentry* e, fdwaiter* w, int fd, uint32_t events) {
+  if (engine_retired()) return true;
   long r = raw6(SYS_recvfrom, fd, static_cast<long>(w->at), w->len, w->flags | MSG_DONTWAIT, 0, 0);
   // A datagram socket that was shut down says EAGAIN, too, but its sleepers go on.
   if (r == -EAGAIN) return (events & (EPOLLHUP | EPOLLRDHUP)) != 0;

@@ -215,6 +215,8 @@ bool fd_unlink(fdentry* e, fdwaiter* w);
 void fd_let_go(fdentry* e, uint32_t gen);
 // Wakes the first of those that wait with `one`.
 void fd_wake_one(fdentry* e);
+// All that are parked on any descriptor, to try again or to trap.
+void fd_wake_everybody();
 // The end of a use of a hidden duplicate (fdwaiter.moved).
 void fd_hidden_release(int fd);
 

@@ -32,9 +32,40 @@ void park(thread* td, const iorequest* io, bool interruptible) {
   sleep_maybe_interruptible(interruptible);
 }
 
+uint32_t carried;
+GlobalLock lock;
+iorequest* mortal;  // that may be given up
+
+void enlist(iorequest* io) {
+  Guard g(lock);
+  io->prev = &mortal;
+  io->next = mortal;
+  if (mortal != nullptr) mortal->prev = &io->next;
+  mortal = io;
+}
+
+void delist(iorequest* io) {
+  Guard g(lock);
+  *io->prev = io->next;
+  if (io->next != nullptr) io->next->prev = io->prev;
+}
+
 bool signalled(const thread* td) { return (load_acquire(&td->td_ast) & AST_SIGNAL) != 0; }
 
 }  // namespace
+
+uint32_t io_carried() { return __atomic_load_n(&carried, __ATOMIC_SEQ_CST); }
+
+void io_give_up() {
+  Guard g(lock);
+  for (iorequest* io = mortal; io != nullptr; io = io->next) lwkt_wake(io->td, 0);
+}
+
+void io_atfork_child() {
+  lock = GlobalLock{};
+  carried = 0;
+  mortal = nullptr;
+}
 
 bool engine_completes() { return engine_open() && engine->submit != nullptr; }
 
@@ -45,25 +76,40 @@ int64_t io_call(iorequest* io, bool interruptible, uint64_t deadline) {
   io->state = IO_PENDING;
   io->disk = interruptible ? 0 : 1;
   io->issuer = nullptr;
+  if (io->disk != 0) {
+    atomic_add(&carried, 1u);
+  } else {
+    enlist(io);
+  }
+  auto finished = [&] {
+    if (io->disk != 0) {
+      atomic_add(&carried, ~0u);
+    } else {
+      delist(io);
+    }
+  };
   sched_block(td);
   bool timed = deadline != kNever;
   bool armed = timed && timer_arm(td, deadline);
-  if (timed != armed || engine->submit(io) != 0) {
+  if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);  // it is known that there is one: io_give_up, io_carried
+  if (timed != armed || engine_retired() || engine->submit(io) != 0) {
     // A signal or the timer may have woken it meanwhile: then it is on a queue and comes back by the switch.
     if (!atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) sched_sleep();
     if (armed) timer_cancel(td);
+    finished();
     return -EOPNOTSUPP;
   }
   atomic_add(&sched_external, 1u);
   park(td, io, interruptible);
   while (load_acquire(&io->state) == IO_PENDING) {
-    if ((interruptible && signalled(td)) || (timed && clock_monotonic() >= deadline)) {
+    if ((interruptible && (signalled(td) || engine_retired())) || (timed && clock_monotonic() >= deadline)) {
       engine->cancel(io);
       interruptible = timed = false;
     }
     sched_block(td);
     park(td, io, interruptible);
   }
+  finished();
   atomic_add(&sched_external, ~0u);
   if (armed) timer_cancel(td);
   spin_until([io] { return load_acquire(&io->state) == IO_RELEASED; });

@@ -18,6 +18,7 @@
 #include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
 #include "spawn.h"
+#include "../lwkt/atomic.h"
 #include "../lwkt/slab.h"
 #include "start.h"
 
@@ -26,6 +27,8 @@ namespace cr {
 namespace {
 
 inline constexpr size_t kPathMax = 4096;
+
+bool closed;  // cache_make_no_more
 
 // A path. Not on the stack: that may be the smallest one of a thread that loads a library.
 struct Text {
@@ -150,7 +153,7 @@ bool header_fits(const SiteTableHeader* h, size_t size, const ObjectView& o) {
 }
 
 int open_table(const char* path, const ObjectView& o, SiteTable* out) {
-  long fd = raw3(SYS_open, reinterpret_cast<long>(path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0);
+  long fd = raw4(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0);
   if (raw_failed(fd)) return static_cast<int>(-fd);
   struct stat st;
   long r = raw2(kSysFstat, fd, reinterpret_cast<long>(&st));
@@ -192,13 +195,19 @@ int analyse(const char* object, const char* table) {
 
 namespace {
 
-// Makes the directory of `file` and says whether a table can be put there.
+// Makes the directory of `file` and says whether a table can be put there. It is tried: a filter of the program's calls
+// (seccomp) may forbid what the directory allows, and an analyser would start in vain.
 bool writable_directory(const Text& file) {
   make_directories(file);
-  Text dir;
-  dir.put(file.data);
-  while (dir.len > 0 && dir.data[dir.len - 1] != '/') dir.data[--dir.len] = '\0';
-  return raw2(SYS_access, reinterpret_cast<long>(dir.data), 2 /* W_OK */) == 0;
+  Text trial;
+  trial.put(file.data);
+  trial.put(".trial");
+  long fd = raw3(SYS_open, reinterpret_cast<long>(trial.data), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd == -EEXIST) return true;  // somebody else's
+  if (raw_failed(fd)) return false;
+  raw1(SYS_close, fd);
+  raw1(SYS_unlink, reinterpret_cast<long>(trial.data));
+  return true;
 }
 
 int open_in(Text& path, const ObjectView& o, SiteTable* out) {
@@ -208,6 +217,7 @@ int open_in(Text& path, const ObjectView& o, SiteTable* out) {
   if (!path.fits) return ENAMETOOLONG;
   int error = open_table(path.data, o, out);
   if (error != ENOENT && error != EINVAL) return error;
+  if (cache_makes_no_more()) return EACCES;
   if (error == EINVAL) raw1(SYS_unlink, reinterpret_cast<long>(path.data));
   if (!writable_directory(path)) return EACCES;
   error = analyse(o.path, path.data);
@@ -217,11 +227,14 @@ int open_in(Text& path, const ObjectView& o, SiteTable* out) {
 
 }  // namespace
 
+void cache_make_no_more() { store_release(&closed, true); }
+bool cache_makes_no_more() { return load_acquire(&closed); }
+
 int cache_open(const ObjectView& o, SiteTable* out) {
   Text path;
   if (!path.fits) return ENOMEM;
   int error = put_named_directory(path) ? open_in(path, o, out) : EACCES;
-  if (error != EACCES && error != EPERM) return error;
+  if ((error != EACCES && error != EPERM) || cache_makes_no_more()) return error;
   path.clear();
   return put_temporary_directory(path) ? open_in(path, o, out) : error;
 }

@@ -23,5 +23,9 @@ struct SiteTable {
 // The table's owner must be the caller (or root) and its build-id the object's.
 int cache_open(const ObjectView& o, SiteTable* out);
 void cache_close(SiteTable* t);
+// From now on there are the tables that the cache has: the program may have forbidden itself what it takes to have one
+// made (seccomp), under pain of death.
+void cache_make_no_more();
+bool cache_makes_no_more();
 
 }  // namespace cr

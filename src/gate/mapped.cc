@@ -9,6 +9,7 @@
 #include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
 #include "../lwkt/slab.h"
+#include "cache.h"
 #include "object.h"
 #include "start.h"
 
@@ -78,11 +79,16 @@ void attach(uint64_t addr, int fd, uint64_t offset, Work& w) {
     o.build_id = view.build_id;
     o.build_id_len = view.build_id_len;
   }
-  char link[32] = "/proc/self/fd/";
-  put_number(link + 14, fd);
-  long n = raw3(SYS_readlink, reinterpret_cast<long>(link), reinterpret_cast<long>(w.path),
-                sizeof w.path - 1);
-  if (raw_failed(n)) return;
+  // Who has a table made must know where the object is.
+  long n = 0;
+  if (!cache_makes_no_more()) {
+    char link[32] = "/proc/self/fd/";
+    put_number(link + 14, fd);
+    n = raw3(SYS_readlink, reinterpret_cast<long>(link), reinterpret_cast<long>(w.path), sizeof w.path - 1);
+    if (raw_failed(n)) return;
+  } else if (o.build_id == nullptr) {
+    return;
+  }
   w.path[n] = '\0';
   o.path = w.path;
   object_attach(o);

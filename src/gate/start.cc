@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -222,8 +223,8 @@ bool try_analyser(const char* dir, size_t dir_len, const char* name) {
 }
 
 // `cr` makes the site tables that are not in the cache: named by the environment, at
-// PREFIX/bin/cr for PREFIX/lib/MACHINE/libcr.so or PREFIX/lib/MACHINE/keep-gs/libcr.so, where this libcr was configured to be
-// installed, or in PATH.
+// PREFIX/bin/cr for PREFIX/lib/MACHINE/libcr.so or PREFIX/lib/MACHINE/keep-gs/libcr.so,
+// where this libcr was configured to be installed, or in PATH.
 void find_analyser() {
   const char* env = setting("LIBCR_ANALYSER");
   if (env != nullptr && try_analyser(env, strlen(env), "")) return;
@@ -352,6 +353,7 @@ int start(char** envp) {
   clone_init();
   sysport_init();
   sig_init(&main_td, sysport_terminal_masked);
+  if (raw1(SYS_prctl, PR_GET_SECCOMP) == SECCOMP_MODE_FILTER) sig_expect_filters();
   set_default_stack();
   if (options.shims != nullptr || options.stats) report_open();
   if (options.shims != nullptr && !shim_load_all(options.shims)) _exit(126);

@@ -7,6 +7,7 @@
 #include "clock.h"
 
 #include <elf.h>
+#include <linux/futex.h>
 #include <link.h>
 
 #include "../../arch/abi.h"
@@ -92,6 +93,12 @@ uint64_t read_ns(int clockid) {
   return static_cast<uint64_t>(ts.tv_sec) * kSecond + static_cast<uint64_t>(ts.tv_nsec);
 }
 }  // namespace
+
+void clock_nap(uint64_t ns) {
+  static const uint32_t word = 0;
+  timespec ts{0, static_cast<long>(ns)};
+  raw4(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, reinterpret_cast<long>(&ts));
+}
 
 uint64_t clock_monotonic() { return read_ns(CLOCK_MONOTONIC); }
 uint64_t clock_realtime() { return read_ns(CLOCK_REALTIME); }

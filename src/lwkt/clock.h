@@ -23,5 +23,8 @@ void clock_init(const void* vdso_ehdr);
 int clock_read(int clockid, __kernel_timespec* ts);  // 0 or -errno
 uint64_t clock_monotonic();                 // ns
 uint64_t clock_realtime();                  // ns
+// Sleeps for so long at most, less than a second: a signal ends it. It is a wait on a futex, which a program that
+// filters its calls allows if it has threads.
+void clock_nap(uint64_t ns);
 
 }  // namespace cr

@@ -248,8 +248,7 @@ void pause_for(uint32_t level, uint64_t interval) {
 // out, and spares every poke a fence.
 void calm_down(uint32_t level) {
   bus_cas(&monitor_word, level, level - 1);
-  timespec pause{0, static_cast<long>(kFast)};
-  raw2(SYS_nanosleep, reinterpret_cast<long>(&pause), 0);
+  clock_nap(kFast);
   if (look()) monitor_poke(static_cast<MonitorWatch>(level));
 }
 
@@ -305,7 +304,10 @@ void monitor_start() {
   auto* idle = reinterpret_cast<thread*>(self_gd + 1);
   self_gd->gd_self = self_gd;
   self_gd->gd_gate = gate_entry;
-  if (!percpu_arch_make(&self_gd->gd_arch, self_gd)) return;
+  if (!percpu_arch_make(&self_gd->gd_arch, self_gd)) {
+    raw2(SYS_munmap, p, static_cast<long>(size));
+    return;
+  }
   self_gd->gd_curthread = idle;
   self_gd->gd_idle = idle;
   self_gd->gd_deaf = 1;
@@ -314,7 +316,7 @@ void monitor_start() {
   monitor_word = MONITOR_FAST;
   wake_at = 0;
   rfork_publish(self_gd);
-  uint64_t all = ~0ull, old = 0;  // it takes no signal, ever, but the broadcast's
+  uint64_t all = kBlockAll, old = 0;  // it takes no signal, ever, but the broadcast's
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
        8);
   long tid = cpu_rfork(

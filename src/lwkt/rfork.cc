@@ -51,6 +51,7 @@ inline constexpr size_t kAreaSize = kGuard + kIdleStack + kAltStack + 8192;
 
 GlobalLock spare_lock;
 globaldata* spares;
+globaldata* refused;  // areas without a kernel thread
 uint32_t nidle;    // cpus whose holder sleeps
 uint32_t nwaking;  // idle cpus that were woken and have not yet looked for work
 
@@ -214,7 +215,11 @@ void rfork_main(void* arg) {
   if (sched_ranked != 0) rank_settle(nullptr);
   store_release(&gd->gd_ktid, static_cast<int32_t>(raw0(SYS_gettid)));
   set_altstack(gd);
-  sched_hooks.begin_with_cpu();
+  if (gd->gd_cpu != nullptr) {
+    sched_hooks.begin_with_cpu();
+  } else {
+    go_deaf(gd);
+  }
   sched_hooks.back_from_deaf();  // what went round since it was cloned
   idle_main(nullptr);
 }
@@ -229,16 +234,37 @@ void rfork_publish(globaldata* gd) {
                                         __ATOMIC_SEQ_CST));
 }
 
+namespace {
+// Of a kernel thread that could not be made; null: there is none. It is published.
+globaldata* take_refused() {
+  Guard g(spare_lock);
+  globaldata* gd = refused;
+  if (gd != nullptr) refused = gd->gd_sparenext;
+  return gd;
+}
+
+void put_refused(globaldata* gd) {
+  store_release(&gd->gd_ktid, -1);
+  Guard g(spare_lock);
+  gd->gd_sparenext = refused;
+  refused = gd;
+}
+}  // namespace
+
 globaldata* rfork_create(cpu* c) {
-  globaldata* gd = area_alloc();
+  globaldata* gd = take_refused();
+  bool published = gd != nullptr;
+  if (!published) gd = area_alloc();
   if (gd == nullptr) return nullptr;
+  gd->gd_cpu = nullptr;
   gd->gd_curthread = gd->gd_idle;
   gd->gd_idle->td_running = 1;
   gd->gd_xcalls = mygd()->gd_xcalls;  // it has its maker's credentials
   gd->gd_class = mygd()->gd_class;
   if (c != nullptr) hold(gd, c);
-  rfork_publish(gd);
-  uint64_t all = ~0ull, old = 0;
+  store_release(&gd->gd_ktid, 0);
+  if (!published) rfork_publish(gd);
+  uint64_t all = kBlockAll, old = 0;
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all), reinterpret_cast<long>(&old),
        8);
   long tid = cpu_rfork(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
@@ -246,7 +272,7 @@ globaldata* rfork_create(cpu* c) {
                        static_cast<char*>(gd->gd_idlestack) + kIdleStack, rfork_main, gd);
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
   if (raw_failed(tid)) {
-    store_release(&gd->gd_ktid, -1);  // the area stays on the list, unused
+    put_refused(gd);
     return nullptr;
   }
   return gd;
@@ -269,6 +295,22 @@ void rfork_assign(cpu* c) {
   hold(gd, c);
   store_release(&gd->gd_wake, kAssigned);
   futex_wake(&gd->gd_wake);
+}
+
+void rfork_reserve(uint32_t n) {
+  constexpr uint32_t kTries = 200;
+  auto ready = [] {
+    uint32_t k = 0;
+    for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
+      // Deaf, or with a cpu by now: it has its alternate stack.
+      k += gd->gd_ktid > 0 && (load_acquire(&gd->gd_deaf) != 0 || gd->gd_cpu != nullptr) ? 1 : 0;
+    }
+    return k;
+  };
+  uint32_t have = 0;
+  for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) have += gd->gd_ktid > 0 ? 1 : 0;
+  while (have < n && rfork_create(nullptr) != nullptr) have++;
+  for (uint32_t i = 0; i < kTries && ready() < have; i++) clock_nap(100'000);
 }
 
 void rfork_interrupt(globaldata* gd) {
@@ -581,7 +623,7 @@ void sched_atfork_child() {
     c->c_used = 0;
   }
   spare_lock = GlobalLock{};
-  spares = nullptr;
+  spares = refused = nullptr;
   nidle = nwaking = 0;
   sched_live = {1};
   sched_queue_reset();

@@ -1,9 +1,15 @@
 // Kernel threads: what runs the cpus (rfork.cc), and the scheduler's other half that they see.
 #pragma once
 
+#include <signal.h>
+
 #include "sched.h"
 
 namespace cr {
+
+// What libcr blocks for its own sake. SIGSYS may be a filter's answer (seccomp) to a trap of this very kernel
+// thread, and where it is blocked the kernel ends the process.
+inline constexpr uint64_t kBlockAll = ~(1ull << (SIGSYS - 1));
 
 // The holder of a cpu queued the n-th runnable LWKT there, or the global queue got one: decide
 // whether an idle cpu should come.
@@ -16,6 +22,8 @@ void rfork_migrate(thread* td);
 void rfork_start_cpu(cpu* c);
 // There will be more than one LWKT, or more than one cpu: what that needs is made ready.
 void rfork_several();
+// Makes kernel threads until there are n, and waits until the new ones are ready: later the kernel may make none.
+void rfork_reserve(uint32_t n);
 // Wakes `c` if its holder sleeps.
 void rfork_wake_cpu(cpu* c);
 

@@ -296,8 +296,7 @@ void spin_yield() {
     return;
   }
   // A yield is no use to one of a lower class.
-  timespec pause{0, 20'000};
-  raw2(SYS_nanosleep, reinterpret_cast<long>(&pause), 0);
+  clock_nap(20'000);
 }
 
 void sched_set_reap_hook(ReapHook hook) { reap_hook = hook; }

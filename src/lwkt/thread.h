@@ -59,6 +59,8 @@ inline constexpr uint32_t TDF_BEGUN = 0x0800;     // its call has slept, or can'
 inline constexpr uint32_t TDF_RETIRED = 0x1000;   // its exit is said; what is left is to free it
 inline constexpr uint32_t TDF_PREEMPTED = 0x2000; // its context stands on a stack of src/signal/preempt.h
 
+inline constexpr uint32_t TDF_TURNEDDOWN = 0x4000;  // a filter turned its call down: the SIGSYS that comes says so
+
 inline constexpr uint32_t kNoSlot = ~0u;  // td_slot of one without a tid
 
 inline constexpr uint8_t TDP_RESET = 0x80;  // in td_policy

@@ -132,11 +132,19 @@ bool guards_ahead(Region& r, uint32_t i) {
   return n > 0;
 }
 
-// A stack that the program has locked into memory takes no light guard: a real one.
+// Opens n guarded pages. Where a filter of the program's forbids that (seccomp), by new ones: nothing is in them.
+int unguard(long base, uint64_t n, long protection = PROT_READ | PROT_WRITE) {
+  auto length = static_cast<long>(n * kPage);
+  if (n == 0 || raw3(SYS_madvise, base, length, kMadvGuardRemove) == 0) return 0;
+  long p = raw_mmap(base, length, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  return raw_failed(p) ? static_cast<int>(p) : 0;
+}
+
+// A stack that takes no light guard: a real one. The program has locked it into memory, or forbids the call.
 int guard_by_kernel(Region& r, uint32_t i, uint32_t pages) {
   Slot& s = r.slots[i];
   auto base = static_cast<long>(slot_base(r, i));
-  if (s.guard > 0) raw3(SYS_madvise, base, static_cast<long>(s.guard * kPage), kMadvGuardRemove);
+  unguard(base, s.guard);
   s.guard = 0;
   s.flags |= kChanged;
   return static_cast<int>(raw3(SYS_mprotect, base, static_cast<long>(pages * kPage), PROT_NONE));
@@ -149,9 +157,11 @@ int set_guard(Region& r, uint32_t i, uint32_t pages) {
   auto base = static_cast<long>(slot_base(r, i));
   if (guard_install) {
     long e = 0;
-    if (s.guard > pages) e = raw3(SYS_madvise, base, static_cast<long>(s.guard * kPage), kMadvGuardRemove);
-    if (e == 0 && pages > 0) e = raw3(SYS_madvise, base, static_cast<long>(pages * kPage), kMadvGuardInstall);
-    if (e == -EINVAL && pages > 0) return guard_by_kernel(r, i, pages);
+    if (s.guard > pages) e = unguard(base, s.guard);
+    if (e == 0 && pages > 0) {
+      e = raw3(SYS_madvise, base, static_cast<long>(pages * kPage), kMadvGuardInstall);
+      if (raw_failed(e) && e != -ENOMEM) return guard_by_kernel(r, i, pages);
+    }
     if (raw_failed(e)) return static_cast<int>(e);
   } else {
     long e = 0;
@@ -182,10 +192,9 @@ int hand_to_kernel(Region& r, uint32_t i, uint32_t from, uint32_t to, bool repla
     long e = raw3(SYS_mprotect, rest, rest_length, PROT_NONE);
     if (raw_failed(e)) return static_cast<int>(e);
   }
-  if (guard_install && (beyond != 0 || !replaced)) {
-    uint32_t first = replaced ? to : from;
-    raw3(SYS_madvise, base + static_cast<long>(first * kPage),
-         static_cast<long>((s.guard - first) * kPage), kMadvGuardRemove);
+  if (guard_install) {
+    unguard(rest, beyond, PROT_NONE);
+    if (!replaced) unguard(base + static_cast<long>(from * kPage), s.guard - beyond - from);
   }
   s.guard = from;
   return 0;

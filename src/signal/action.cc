@@ -31,7 +31,7 @@ uint64_t own;        // the program has blocked them, not its libc alone
 void kernel_set(int sig, uint64_t handler, uint64_t flags) {
   ksigaction k{static_cast<uintptr_t>(handler), static_cast<uintptr_t>(flags | kSaRestorer),
                reinterpret_cast<uintptr_t>(&cr_kernel_restorer), 0};
-  if (handler > 1) k.mask = ~0ull;
+  if (handler > 1) k.mask = kBlockAll;
   raw4(SYS_rt_sigaction, sig, reinterpret_cast<long>(&k), 0, 8);
 }
 
@@ -252,6 +252,19 @@ void sig_install_ipi() { install(kIpiSignal, 0); }
 
 void (*sig_terminal_masked)();
 
+namespace {
+void keep(int sig) {
+  learn(sig);
+  install(sig, 0);
+  kept |= sigbit(sig);
+}
+}  // namespace
+
+void sig_expect_filters() {
+  Guard g(siglock);
+  if ((kept & sigbit(SIGSYS)) == 0) keep(SIGSYS);
+}
+
 void sig_init(thread* td, void (*terminal_masked)()) {
   sig_terminal_masked = terminal_masked;
   sigframe_init();
@@ -260,11 +273,7 @@ void sig_init(thread* td, void (*terminal_masked)()) {
   raw4(SYS_rt_sigprocmask, SIG_BLOCK, 0, reinterpret_cast<long>(&inherited), 8);
   td->td_sigmask = inherited & ~kUnblockable;
   constexpr int kFaults[] = {SIGSEGV, SIGBUS};
-  for (int sig : kFaults) {  // faults on the program's pointers inside libcr: EFAULT
-    learn(sig);
-    install(sig, 0);
-    kept |= sigbit(sig);
-  }
+  for (int sig : kFaults) keep(sig);  // faults on the program's pointers inside libcr: EFAULT
   if ((inherited & kTerminalSignals) != 0) sig_terminal_masked();
   if (inherited != 0) {
     kmask_tell_later(true);  // what is pending and ignored is not dropped between the two

@@ -89,7 +89,9 @@ void broadcast_call(uint32_t nr, const uint64_t args[6]) {
   self->gd_xcalls = generation;
   for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
     if (gd == self || load_acquire(&gd->gd_ktid) < 0) continue;
-    for (uint32_t n = 0; load_acquire(&gd->gd_xcalls) != generation; n++) knock(gd, n);
+    // Until it has, or could not be made after all.
+    auto served = [gd] { return load_acquire(&gd->gd_xcalls) == generation || load_acquire(&gd->gd_ktid) < 0; };
+    for (uint32_t n = 0; !served(); n++) knock(gd, n);
   }
 }
 

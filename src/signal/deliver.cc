@@ -17,6 +17,7 @@
 #include "../../arch/rawcall.h"
 #include "../gate/object.h"
 #include "../lwkt/assert.h"
+#include "../lwkt/clock.h"
 #include "../lwkt/rfork.h"
 #include "../sysport/callstack.h"
 #include "kernelmask.h"
@@ -146,10 +147,7 @@ uint32_t sig_stopping;
 
 namespace {
 
-inline constexpr uint64_t kAll = ~0ull;
-inline constexpr timespec kMoment{0, 1'000'000};
-
-void wait_a_moment() { raw2(SYS_nanosleep, reinterpret_cast<long>(&kMoment), 0); }
+void wait_a_moment() { clock_nap(1'000'000); }
 
 // `sig` becomes the kernel's, pending for this kernel thread: from then on a SIGCONT discards it there. Whether one
 // came before, since the signal was taken here.
@@ -158,7 +156,7 @@ void wait_a_moment() { raw2(SYS_nanosleep, reinterpret_cast<long>(&kMoment), 0);
 // the sending, 0.2 us, is lost, and the process stops for good. Who sends both one right after the
 // other would meet that in one of 10,000 cases; hence the moment before it.
 bool hand_over_stop(int sig, long pid, long tid) {
-  sig_kernel_mask_set(kAll);
+  sig_kernel_mask_set(kBlockAll);
   wait_a_moment();
   siginfo_t info;
   if (kmask_take(sigbit(SIGCONT), &info) != 0) sig_inbox_put(&info);
@@ -203,6 +201,11 @@ void sig_deliver_at_gate(thread* td, trapframe* tf) {
     ksigaction act;
     if (handler_for(td, info.si_signo, &act)) {
       sig_recalc(td);
+      if (sig_is_filters(&info) && (td->td_flags & TDF_TURNEDDOWN) != 0) {
+        td->td_flags &= ~TDF_TURNEDDOWN;  // as if the program's own trap were the one
+        info.si_call_addr = reinterpret_cast<void*>(tf->unwindpc);
+        tf->result = tf->nr;
+      }
       settle_interrupted(tf, act);
       deliver_frame(td, tf, act, &info);
     } else if (act.handler == 0) {

@@ -1,5 +1,5 @@
 // The one handler that the kernel knows. It runs on the rfork's alternate stack with every
-// signal blocked, and may have interrupted anything:
+// signal blocked but SIGSYS (kBlockAll), and may have interrupted anything:
 //
 //   an int3 of ours  a site that no jump fits over (rule X): on to its stub, in a vfork's child,
 //                    too;
@@ -136,18 +136,57 @@ bool at_trap_site(int sig, const siginfo_t* info, kucontext* uc) {
   return true;
 }
 
+bool is_refusal(const siginfo_t* info, const kucontext* uc) {
+  return sig_is_filters(info) && (in_libcr(uc->mc.ip) || context_in_own_entry(uc));
+}
+
+// Whether the trap is the call that td makes. Of some calls libcr changes arguments.
+bool is_call_of(const thread* td, const siginfo_t* info, const kucontext* uc) {
+  const sysmsg_raw& m = td->td_sysmsg.raw;
+  auto nr = static_cast<uint32_t>(info->si_syscall);
+  if ((td->td_flags & TDF_IDLE) != 0 || m.sm.sm_nr != nr) return false;
+  switch (nr) {
+    case SYS_fork:
+    case SYS_vfork: return true;
+    case SYS_clone:
+    case SYS_clone3:
+    case SYS_seccomp: return m.arg[0] == context_arg(uc, 0);
+    default: return m.arg[0] == context_arg(uc, 0) && m.arg[1] == context_arg(uc, 1);
+  }
+}
+
+// To be delivered on the way out, to a handler that looks at the call and may say its result. False: there is none.
+bool leave_refusal(thread* td, const siginfo_t* info) {
+  int sig = info->si_signo;
+  if ((td->td_sigmask & sigbit(sig)) != 0 || sigactions[sig].handler <= 1) return false;
+  sig_inbox_put(info, td->td_tid);
+  td->td_flags |= TDF_TURNEDDOWN;
+  __atomic_or_fetch(&td->td_ast, AST_SIGNAL, __ATOMIC_SEQ_CST);
+  return true;
+}
+
+// A filter (seccomp) has turned down a call that libcr's text made: the kernel goes on behind the trap, with the number
+// in place of a result. If it is not the program's, libcr wanted something that it has to do without.
+bool turned_down(const siginfo_t* info, kucontext* uc, thread* td) {
+  if (!is_refusal(info, uc)) return false;
+  if (is_call_of(td, info, uc) && !leave_refusal(td, info)) return false;
+  context_set_result(uc, -ENOSYS);
+  return true;
+}
+
 void fault(int sig, siginfo_t* info, kucontext* uc, thread* td) {
   uint64_t pc = uc->mc.ip;
   if (pc >= addr(usercopy_start) && pc < addr(usercopy_end)) {
     uc->mc.ip = addr(usercopy_fault);
     return;
   }
+  if (turned_down(info, uc, td)) return;
   bool blocked = (td->td_sigmask & sigbit(sig)) != 0;
   bool ours = in_libcr(pc) && pc != addr(gate_exit_last) && pc != addr(gate_fast_last);
   if (blocked || ours || sigactions[sig].handler <= 1) {
     // The kernel ends the process with the genuine context when the instruction is run again. An
-    // int3 is behind us and would not be.
-    if (sig == SIGTRAP) sig_default_action(sig);
+    // int3 is behind us and would not be, nor would a trap that a filter turned down.
+    if (sig == SIGTRAP || sig_is_filters(info)) sig_default_action(sig);
     sig_kernel_default(sig);
     return;
   }
@@ -168,19 +207,28 @@ void follow_masks(globaldata* gd, kucontext* uc) {
   uc->sigmask = sig_kernel_mask() | sig_held;
 }
 
+// Ends the process once the handler returns. Not every instruction would do it again.
+void end_by(int sig) {
+  sig_kernel_default(sig);
+  raw3(SYS_tgkill, raw0(SYS_getpid), raw0(SYS_gettid), sig);
+}
+
 // A vfork is in progress. In the child, its parent's handlers are not its own: what it does wrong ends it. In the
 // parent (the kernel has just let it go on) the signal waits for the way out.
-void passthru(int sig, const siginfo_t* info, globaldata* gd) {
+void passthru(int sig, const siginfo_t* info, kucontext* uc, globaldata* gd) {
   if (raw0(SYS_getpid) != tid_process()) {
-    if (!is_fault(sig, info)) return;
-    sig_kernel_default(sig);
-    raw3(SYS_tgkill, raw0(SYS_getpid), raw0(SYS_gettid), sig);  // not every instruction would do it again
+    if (is_fault(sig, info)) end_by(sig);
     return;
   }
   if (sig == kIpiSignal) {
     rfork_interrupted(gd->gd_pt_parent);
     gd->gd_pt_parent->gd_ast = 1;  // what it is to look at
     if (!sig_is_timers(info)) return;
+  }
+  if (is_refusal(info, uc)) {  // of the child
+    context_set_result(uc, -ENOSYS);
+    if (!leave_refusal(gd->gd_pt_parent->gd_curthread, info)) end_by(sig);
+    return;
   }
   sig_inbox_put(info);
   gd->gd_pt_parent->gd_ast = 1;
@@ -193,7 +241,7 @@ extern "C" [[gnu::visibility("hidden")]] void sig_kernel_handler(int sig, siginf
   globaldata* gd = mygd();
   if (at_trap_site(sig, info, uc)) return;
   if ((gd->gd_flags & GDF_PASSTHRU) != 0) {
-    passthru(sig, info, gd);
+    passthru(sig, info, uc, gd);
     return;
   }
   thread* td = gd->gd_curthread;

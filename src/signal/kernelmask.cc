@@ -168,7 +168,7 @@ void sig_go_on_with_cpu() {
 }
 
 void sig_go_on_without_cpu() {
-  set_mask_as_it_is([] { return mygd()->gd_next != nullptr ? ~0ull : ~(kFirstTakes & ~kmask); });
+  set_mask_as_it_is([] { return mygd()->gd_next != nullptr ? kBlockAll : kBlockAll & ~(kFirstTakes & ~kmask); });
 }
 
 void sig_kernel_mask_set(uint64_t mask) {

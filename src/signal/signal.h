@@ -179,6 +179,13 @@ int sig_post_tid(int32_t tid, int sig, const siginfo_t* info);
 bool sig_take(thread* td, uint64_t set, siginfo_t* info);
 // Empties the inbox and wakes whoever must deliver. Needs a cpu.
 void sig_route();
+// A filter may turn libcr's own calls down from now on (seccomp).
+void sig_expect_filters();
+// Of a filter that turned a call down.
+inline bool sig_is_filters(const siginfo_t* info) {
+  constexpr int kSysSeccomp = 1;  // asm-generic/siginfo.h
+  return info->si_signo == SIGSYS && info->si_code == kSysSeccomp;
+}
 void sig_inbox_put(const siginfo_t* info, int32_t tid = 0);  // async-signal-safe. tid: for that LWKT alone
 bool sig_inbox_empty();
 // What waits of these anywhere is gone: the process went on after a stop.

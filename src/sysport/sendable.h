@@ -84,6 +84,7 @@ constexpr Quick sendable_quick(uint32_t nr) {
     case CR_SYS_sched_setparam:
     case CR_SYS_sched_setscheduler:
     case CR_SYS_sched_yield:
+    case CR_SYS_seccomp:
     case CR_SYS_set_robust_list:
     case CR_SYS_set_tid_address:
     case CR_SYS_setfsgid:

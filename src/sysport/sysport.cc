@@ -10,6 +10,7 @@
 #include "../../arch/abi.h"
 #include "../../arch/rawcall.h"
 #include "../../arch/sigframe.h"
+#include "../async/fdtable.h"
 #include "../gate/object.h"
 #include "../lwkt/assert.h"
 #include "../lwkt/rfork.h"
@@ -48,6 +49,30 @@ uintptr_t doors_alone[GATE_DOORS];
 uintptr_t doors_crowd[GATE_DOORS];
 const uintptr_t doors_shimmed[GATE_DOORS] = {};
 bool crowd;
+bool literal;  // sysport_literal
+bool terminal_masked;
+
+// When the cpu goes to others: when asked for, but at once where nobody has tried the call; when asked for; at once.
+enum class Offer { kByDefault, kWhenAsked, kAtOnce };
+int trap_first(union sysunion* m, Offer offer, uint64_t masked = 0);
+
+bool moves_data(uint32_t nr) {
+  constexpr int kCalls[] = {SYS_read,     SYS_write,   SYS_readv,  SYS_writev,
+                            SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg};
+  for (int call : kCalls) {
+    if (nr == static_cast<uint32_t>(call)) return true;
+  }
+  return false;
+}
+
+int trap_literally(union sysunion* m) {
+  const fdentry* e = fd_entry(static_cast<int>(m->raw.arg[0]));
+  // The name of another LWKT is libcr's to read and to change (syscalls/threadname.h).
+  bool name = m->sm.sm_nr == SYS_open || m->sm.sm_nr == SYS_openat || (e != nullptr && (e->flags & FDF_COMM) != 0);
+  if (__builtin_expect(name, 0)) return kSysHandlers[kSysEnt[m->sm.sm_nr].handler](m);
+  if (e != nullptr && fd_known_nonblock(e) && moves_data(m->sm.sm_nr)) return trap_first(m, Offer::kWhenAsked);
+  return (curthread()->td_sigmask & kTerminalSignals) != 0 ? sysport_trap_terminal(m, false) : sysport_trap_first(m);
+}
 
 uintptr_t door(const SysEnt& e, bool alone) {
   switch (e.serve) {
@@ -59,7 +84,8 @@ uintptr_t door(const SysEnt& e, bool alone) {
     case Serve::whole:
       return alone ? DOOR_SLEEP : reinterpret_cast<uintptr_t>(&sysport_trap_whole);
     case Serve::async:
-      return alone ? DOOR_SLEEP : reinterpret_cast<uintptr_t>(kSysHandlers[e.handler]);
+      if (alone) return DOOR_SLEEP;
+      return reinterpret_cast<uintptr_t>(literal ? &trap_literally : kSysHandlers[e.handler]);
     default: return DOOR_PLAIN;
   }
 }
@@ -126,8 +152,6 @@ bool sysport_take_begun(thread* td) {
 
 namespace {
 
-enum class Offer { kWhenAsked, kAtOnce };
-
 // `masked`: what this kernel thread blocks for the time of the trap, beside what every rfork does.
 inline long trap_masked(union sysunion* m, thread* td, uint64_t masked) {
   if (masked == 0) return cr_trap_check(m->raw.arg, m->sm.sm_nr, &td->td_ast);
@@ -157,9 +181,10 @@ inline long trap_once(union sysunion* m, thread* td, Offer offer, uint64_t maske
 
 // Until no other LWKT's signal and nothing of libcr's interrupts it. A signal for this one: ERESTARTNOINTR if it came
 // before the first trap and TDF_BEGUN was not set.
-int trap_first(union sysunion* m, Offer offer, uint64_t masked = 0) {
+int trap_first(union sysunion* m, Offer offer, uint64_t masked) {
   thread* td = curthread();
   bool begun = sysport_take_begun(td);
+  if (__builtin_expect(literal, 0) && offer == Offer::kByDefault) offer = Offer::kAtOnce;
   for (;;) {
     long r = trap_once(m, td, offer, masked);
     bool interrupted = r == -EINTR || r == -ERESTARTSYS || r == -ERESTARTNOINTR;
@@ -187,24 +212,33 @@ int trap_whole(union sysunion* m, Offer offer) {
 int sysport_trap_whole(union sysunion* m) { return trap_whole(m, Offer::kWhenAsked); }
 int sysport_trap_whole_sleep(union sysunion* m) { return trap_whole(m, Offer::kAtOnce); }
 
-int sysport_trap_first(union sysunion* m) { return trap_first(m, Offer::kWhenAsked); }
+int sysport_trap_first(union sysunion* m) { return trap_first(m, Offer::kByDefault); }
 int sysport_trap_first_sleep(union sysunion* m) { return trap_first(m, Offer::kAtOnce); }
-int sysport_trap_block(union sysunion* m) { return as_interrupted(trap_first(m, Offer::kWhenAsked)); }
+int sysport_trap_block(union sysunion* m) { return as_interrupted(trap_first(m, Offer::kByDefault)); }
 int sysport_trap_sleep(union sysunion* m) { return as_interrupted(trap_first(m, Offer::kAtOnce)); }
 
 int sysport_trap_terminal(union sysunion* m, bool at_once) {
-  return trap_first(m, at_once ? Offer::kAtOnce : Offer::kWhenAsked, curthread()->td_sigmask & kTerminalSignals);
+  return trap_first(m, at_once ? Offer::kAtOnce : Offer::kByDefault, curthread()->td_sigmask & kTerminalSignals);
 }
 
 void sysport_terminal_masked() {
   constexpr int kCalls[] = {SYS_read, SYS_write, SYS_readv, SYS_writev};
+  terminal_masked = true;
   for (int nr : kCalls) {
     if (kSysEnt[nr].serve == Serve::async) store_release(&doors_alone[nr], door(kSysEnt[nr], false));
   }
 }
 
+void sysport_literal(bool on) {
+  literal = on;
+  for (uint32_t nr = 0; nr < kSysCount && nr < GATE_DOORS; nr++) {
+    if (kSysEnt[nr].serve == Serve::async) store_release(&doors_crowd[nr], door(kSysEnt[nr], false));
+  }
+  if (terminal_masked) sysport_terminal_masked();
+}
+
 int sysport_trap_undisturbed(union sysunion* m) {
-  sig_kernel_mask_set(~0ull);
+  sig_kernel_mask_set(kBlockAll);
   int error = sysport_trap(m);
   sig_kernel_mask_restore();
   return error;
@@ -223,8 +257,9 @@ int sysport_begin(union sysunion* m) {
   const SysEnt& e = entry(m->sm.sm_nr);
   switch (e.serve) {
     case Serve::user:
-    case Serve::quick:
-    case Serve::async: return kSysHandlers[e.handler](m);
+    case Serve::quick: return kSysHandlers[e.handler](m);
+    case Serve::async:
+      return __builtin_expect(literal, 0) ? trap_literally(m) : kSysHandlers[e.handler](m);
     case Serve::fold: return serve_folded(m);
     case Serve::block: return sysport_trap_first(m);
     case Serve::whole: return sysport_trap_whole(m);

@@ -56,6 +56,8 @@ int sysport_trap_whole_sleep(union sysunion* m);
 int sysport_trap_terminal(union sysunion* m, bool at_once);
 // The program blocks one of them: from now on its reads and writes come to their handlers, also while it has one LWKT.
 void sysport_terminal_masked();
+// The program filters its calls: those that may block are made as they are, or no longer.
+void sysport_literal(bool on);
 // The same on this very kernel thread: interrupted, by whomever, it is not made again (as sysport_trap_once), since
 // the LWKT may be on another one by then.
 int sysport_trap_sleep_once(union sysunion* m);

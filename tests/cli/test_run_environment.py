@@ -46,7 +46,7 @@ class Environment(cli.Case):
         self.assertEqual(result.returncode, 125)
         self.assertIn(f"{self.libraries}/keep-gs/libcr.so: no such file", result.stderr)
         (self.libraries / "keep-gs").mkdir()
-        shutil.copy(cli.PRELOAD, self.libraries / "keep-gs")
+        shutil.copy(cli.PRELOAD, self.libraries / "keep-gs/libcr.so")
         shipped = self.libraries / "libcr-shim-count.so"
         shutil.copy(cli.PRELOAD, shipped)
         result = self.run_cr("run", "--keep-gs", "--shim", "count", "env")

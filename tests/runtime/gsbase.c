@@ -1,5 +1,5 @@
-/* Programs that set %gs, as Firefox's sandboxed libraries do: each thread's is its own, over calls, handlers and forks. For
- * the library of cr run --keep-gs. */
+/* Programs that set %gs, as Firefox's sandboxed libraries do: each thread's is its own, over calls, handlers and forks.
+ * For the library of cr run --keep-gs. */
 #include "blocking.h"
 
 #include <asm/prctl.h>
@@ -154,7 +154,8 @@ static void handlers_of_busy_threads(void) {
   sigemptyset(&usr1);
   sigaddset(&usr1, SIGUSR1);
   pthread_t t[6];
-  for (uintptr_t i = 0; i < 6; i++) CHECK(pthread_create(&t[i], NULL, i % 2 ? calls_on : computes_on, (void*)(i + 1)) == 0);
+  for (uintptr_t i = 0; i < 6; i++)
+    CHECK(pthread_create(&t[i], NULL, i % 2 ? calls_on : computes_on, (void*)(i + 1)) == 0);
   sleep_ms(20);
   for (int i = 0; i < 300; i++) {
     int before = handled;
@@ -278,8 +279,9 @@ static void in_the_kernel(void) {
 }
 
 static const struct test_case cases[] = {
-    CASE(calls), CASE(each_thread_has_its_own), CASE(threads_that_compute), CASE(handlers), CASE(handlers_of_busy_threads),
-    CASE(a_thread_begins_with_its_makers), CASE(after_an_exec), CASE(children), CASE(many_vforks), CASE(generations),
+    CASE(calls), CASE(each_thread_has_its_own), CASE(threads_that_compute), CASE(handlers),
+    CASE(handlers_of_busy_threads), CASE(a_thread_begins_with_its_makers), CASE(after_an_exec), CASE(children),
+    CASE(many_vforks), CASE(generations),
     CASE(by_call), CASE(in_the_kernel),
 };
 

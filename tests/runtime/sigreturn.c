@@ -224,7 +224,9 @@ static void hold_again_and_again(int beside_another) {
 static void resume(pid_t child, int how, int sig) { CHECK(ptrace(how, child, NULL, (void*)(intptr_t)sig) == 0); }
 static int stop_of(pid_t child) {
   int status;
-  CHECK(waitpid(child, &status, 0) == child && WIFSTOPPED(status));
+  CHECK(waitpid(child, &status, 0) == child);
+  if (!WIFSTOPPED(status)) printf("the child has ended: %#x\n", status);
+  CHECK(WIFSTOPPED(status));
   return WSTOPSIG(status);
 }
 /* Signals that are not this program's reach the child, too: those by which its threads take turns. */
