@@ -480,7 +480,8 @@ static void reset_hand_and_nodefer(void) {
 static volatile int reaped;
 static void reap(int sig) {
   int status, saved = errno;
-  while (waitpid(-1, &status, WNOHANG) > 0) reaped += WEXITSTATUS(status);
+  // Where this thread has it blocked, another one may be in here, too.
+  while (waitpid(-1, &status, WNOHANG) > 0) __atomic_add_fetch(&reaped, WEXITSTATUS(status), __ATOMIC_SEQ_CST);
   errno = saved;
 }
 static void sigchld_handler_reaps(void) {
