@@ -480,10 +480,8 @@ gate_stub:
 	endbr64
 	leaq	-128(%rsp), %rsp
 	pushq	%r11
-	leaq	cr_percpu_areas - PERCPU_BIAS(%rip), %r11
-	movq	%es, %rcx
-	movq	(%r11, %rcx), %rcx
-	movq	GD_GATE(%rcx), %rcx
+	PERCPU_AREA_NO_FLAGS %r11, %rcx
+	movq	GD_GATE(%r11), %rcx
 	popq	%r11
 	leaq	128(%rsp), %rsp
 	jmp	*%rcx

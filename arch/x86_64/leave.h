@@ -21,9 +21,7 @@
 	jmp	\to
 91:	movl	%gs:GD_AST, %ecx
 #else
-	leaq	cr_percpu_areas - PERCPU_BIAS(%rip), %r11
-	movq	%es, %rcx
-	movq	(%r11, %rcx), %r11
+	PERCPU_AREA_NO_FLAGS %r11, %rcx
 	movq	GD_CURTHREAD(%r11), %rcx
 	movl	TD_AST(%rcx), %ecx
 	jrcxz	91f

@@ -34,6 +34,11 @@
 	cmpq	\reg, %gs:GD_GATE
 	.endm
 #else
+	.macro PERCPU_AREA_NO_FLAGS reg, scratch
+	leaq	cr_percpu_areas - PERCPU_BIAS(%rip), \reg
+	movq	%es, \scratch
+	movq	(\reg, \scratch), \reg
+	.endm
 	// These change the flags.
 	.macro PERCPU_AREA reg
 	movq	%es, \reg
@@ -69,15 +74,11 @@
 #define SWITCH_SAVE_REGS ""
 #define SWITCH_LOAD_REGS ""
 #else
-#define PERCPU_READ(out, offset)                                                            \
-  asm volatile("movq %%es, %0\n\taddq cr_percpu_table(%%rip), %0\n\tmovq (%0), %0\n\t"      \
-               "movq %c1(%0), %0"                                                           \
-               : "=&r"(out)                                                                 \
-               : "i"(offset)                                                                \
-               : "cc")
-#define PERCPU_SET_CURTHREAD                                                                \
-  "movq %%es, %%rax\n\taddq cr_percpu_table(%%rip), %%rax\n\tmovq (%%rax), %%rax\n\t"       \
-  "movq %%rsi, %c[cur](%%rax)\n\t"
+#define PERCPU_AREA(reg) \
+  "movq %%es, " reg "\n\taddq cr_percpu_table(%%rip), " reg "\n\tmovq (" reg "), " reg "\n\t"
+#define PERCPU_READ(out, offset) \
+  asm volatile(PERCPU_AREA("%0") "movq %c1(%0), %0" : "=&r"(out) : "i"(offset) : "cc")
+#define PERCPU_SET_CURTHREAD PERCPU_AREA("%%rax") "movq %%rsi, %c[cur](%%rax)\n\t"
 #define SWITCH_SAVE_REGS "rdgsbase %%rax\n\tmovq %%rax, " PERCPU_STR(TD_GS) "(%%rdi)\n\t"
 #define SWITCH_LOAD_REGS "movq " PERCPU_STR(TD_GS) "(%%rsi), %%rax\n\twrgsbase %%rax\n\t"
 #endif

@@ -81,8 +81,7 @@ void engine_retire() {
   fd_wake_everybody();
   io_give_up();
   uint64_t deadline = clock_monotonic() + kMost;
-  auto in_use = [] { return io_carried() != 0 || __atomic_load_n(&sched_external, __ATOMIC_SEQ_CST) != 0; };
-  while (in_use() && clock_monotonic() < deadline) {
+  while (engine_in_use() && clock_monotonic() < deadline) {
     sched_harvest();
     sched_yield_cpu();
   }
@@ -93,9 +92,10 @@ void engine_retire() {
 }
 void engine_unretire() { store_release(&retired, 0u); }
 bool engine_retired() { return load_acquire(&retired) != 0; }
+bool engine_in_use() { return !engine_retired() || __atomic_load_n(&sched_external, __ATOMIC_SEQ_CST) != 0; }
 
 bool engine_open() {
-  if (__builtin_expect(load_acquire(&retired) != 0, 0)) return false;
+  if (__builtin_expect(engine_retired(), 0)) return false;
   if (__builtin_expect(load_acquire(&opened) != 0, 1)) return engine != &engine_none;
   Guard g(lock);
   if (opened != 0) return engine != &engine_none;
@@ -112,7 +112,7 @@ bool engine_open() {
 }
 
 void engine_threads_start() {
-  if (wished == &engine_none || load_acquire(&retired) != 0) return;
+  if (wished == &engine_none || engine_retired()) return;
   long fd = raw2(SYS_eventfd2, 0, O_CLOEXEC);
   if (raw_failed(fd)) return;
   constexpr int kOthers = 8;  // epoll, what wakes it, the call in flight of a duplicate

@@ -116,6 +116,8 @@ bool engine_open();
 void engine_retire();
 void engine_unretire();
 bool engine_retired();
+// A retired one is used until nobody waits in it.
+bool engine_in_use();
 // Before the first kernel thread beside the program's: has the kernel make its table of descriptors as
 // large as ours need it (6 us). Later it would wait there until no other thread can be looking into the
 // old one: 14 ms in which the cpu stands still.
@@ -134,9 +136,7 @@ bool engine_completes();
 // be given up: -ECANCELED or -EINTR then, or the true result; without it signals wait, as they do
 // for a file on a disk. At `deadline` the kernel has to give up likewise.
 int64_t io_call(iorequest* io, bool interruptible, uint64_t deadline = kNever);
-// How many are being carried out that can't be given up.
-uint32_t io_carried();
-// Has the others given up.
+// Has those given up that can be.
 void io_give_up();
 void io_atfork_child();
 // From harvest or deliver: `result` for io. Needs a cpu.

@@ -32,7 +32,6 @@ void park(thread* td, const iorequest* io, bool interruptible) {
   sleep_maybe_interruptible(interruptible);
 }
 
-uint32_t carried;
 GlobalLock lock;
 iorequest* mortal;  // that may be given up
 
@@ -54,8 +53,6 @@ bool signalled(const thread* td) { return (load_acquire(&td->td_ast) & AST_SIGNA
 
 }  // namespace
 
-uint32_t io_carried() { return __atomic_load_n(&carried, __ATOMIC_SEQ_CST); }
-
 void io_give_up() {
   Guard g(lock);
   for (iorequest* io = mortal; io != nullptr; io = io->next) lwkt_wake(io->td, 0);
@@ -63,7 +60,6 @@ void io_give_up() {
 
 void io_atfork_child() {
   lock = GlobalLock{};
-  carried = 0;
   mortal = nullptr;
 }
 
@@ -76,22 +72,16 @@ int64_t io_call(iorequest* io, bool interruptible, uint64_t deadline) {
   io->state = IO_PENDING;
   io->disk = interruptible ? 0 : 1;
   io->issuer = nullptr;
-  if (io->disk != 0) {
-    atomic_add(&carried, 1u);
-  } else {
-    enlist(io);
-  }
+  const bool mortal_request = interruptible;
+  if (mortal_request) enlist(io);
   auto finished = [&] {
-    if (io->disk != 0) {
-      atomic_add(&carried, ~0u);
-    } else {
-      delist(io);
-    }
+    atomic_add(&sched_external, ~0u);
+    if (mortal_request) delist(io);
   };
   sched_block(td);
   bool timed = deadline != kNever;
   bool armed = timed && timer_arm(td, deadline);
-  if (smp) __atomic_thread_fence(__ATOMIC_SEQ_CST);  // it is known that there is one: io_give_up, io_carried
+  atomic_add(&sched_external, 1u);  // before the look at the engine: who retires it waits for those that are in it
   if (timed != armed || engine_retired() || engine->submit(io) != 0) {
     // A signal or the timer may have woken it meanwhile: then it is on a queue and comes back by the switch.
     if (!atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) sched_sleep();
@@ -99,7 +89,6 @@ int64_t io_call(iorequest* io, bool interruptible, uint64_t deadline) {
     finished();
     return -EOPNOTSUPP;
   }
-  atomic_add(&sched_external, 1u);
   park(td, io, interruptible);
   while (load_acquire(&io->state) == IO_PENDING) {
     if ((interruptible && (signalled(td) || engine_retired())) || (timed && clock_monotonic() >= deadline)) {
@@ -110,7 +99,6 @@ int64_t io_call(iorequest* io, bool interruptible, uint64_t deadline) {
     park(td, io, interruptible);
   }
   finished();
-  atomic_add(&sched_external, ~0u);
   if (armed) timer_cancel(td);
   spin_until([io] { return load_acquire(&io->state) == IO_RELEASED; });
   return io->result;

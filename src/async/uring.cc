@@ -94,7 +94,7 @@ bool any_ring(Pred pred) {
 
 uint32_t reap_all() {
   uint32_t n = 0;
-  if (engine_retired() && __atomic_load_n(&sched_external, __ATOMIC_SEQ_CST) == 0) return 0;
+  if (!engine_in_use()) return 0;
   any_ring([&n](Ring& r) {
     if (ring_ready(r) || ring_unfinished(r)) n += ring_reap(r, complete);
     return false;

@@ -343,7 +343,8 @@ int start(char** envp) {
   }
   sched_init(count_cpus(), &main_td);
   tid_init(&main_td);
-  peers_init();
+  long filters = raw1(SYS_prctl, PR_GET_SECCOMP);
+  peers_init(filters);
   // What the kernel holds for the first thread, for when another kernel thread runs it.
   uint64_t robust = 0, size = 0;
   raw3(SYS_get_robust_list, 0, reinterpret_cast<long>(&robust), reinterpret_cast<long>(&size));
@@ -353,7 +354,7 @@ int start(char** envp) {
   clone_init();
   sysport_init();
   sig_init(&main_td, sysport_terminal_masked);
-  if (raw1(SYS_prctl, PR_GET_SECCOMP) == SECCOMP_MODE_FILTER) sig_expect_filters();
+  if (filters == SECCOMP_MODE_FILTER) sig_expect_filters();
   set_default_stack();
   if (options.shims != nullptr || options.stats) report_open();
   if (options.shims != nullptr && !shim_load_all(options.shims)) _exit(126);

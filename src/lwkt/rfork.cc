@@ -51,7 +51,21 @@ inline constexpr size_t kAreaSize = kGuard + kIdleStack + kAltStack + 8192;
 
 GlobalLock spare_lock;
 globaldata* spares;
-globaldata* refused;  // areas without a kernel thread
+globaldata* refused;  // areas whose kernel thread could not be made; they are published
+
+globaldata* pop(globaldata** list) {
+  Guard g(spare_lock);
+  globaldata* gd = *list;
+  if (gd != nullptr) *list = gd->gd_sparenext;
+  return gd;
+}
+
+void push(globaldata** list, globaldata* gd) {
+  Guard g(spare_lock);
+  gd->gd_sparenext = *list;
+  *list = gd;
+}
+
 uint32_t nidle;    // cpus whose holder sleeps
 uint32_t nwaking;  // idle cpus that were woken and have not yet looked for work
 
@@ -107,11 +121,7 @@ void spare_wait(globaldata* gd) {
   }
   // Who changed the mask before gd_deaf was seen has sent a signal in vain.
   gd->gd_wake = (gd->gd_flags & GDF_MAIN) != 0 ? kLookAtMask : kSpare;
-  {
-    Guard g(spare_lock);
-    gd->gd_sparenext = spares;
-    spares = gd;
-  }
+  push(&spares, gd);
   for (;;) {
     uint32_t word = load_acquire(&gd->gd_wake);
     if (word == kAssigned) break;
@@ -234,25 +244,8 @@ void rfork_publish(globaldata* gd) {
                                         __ATOMIC_SEQ_CST));
 }
 
-namespace {
-// Of a kernel thread that could not be made; null: there is none. It is published.
-globaldata* take_refused() {
-  Guard g(spare_lock);
-  globaldata* gd = refused;
-  if (gd != nullptr) refused = gd->gd_sparenext;
-  return gd;
-}
-
-void put_refused(globaldata* gd) {
-  store_release(&gd->gd_ktid, -1);
-  Guard g(spare_lock);
-  gd->gd_sparenext = refused;
-  refused = gd;
-}
-}  // namespace
-
 globaldata* rfork_create(cpu* c) {
-  globaldata* gd = take_refused();
+  globaldata* gd = pop(&refused);
   bool published = gd != nullptr;
   if (!published) gd = area_alloc();
   if (gd == nullptr) return nullptr;
@@ -272,7 +265,8 @@ globaldata* rfork_create(cpu* c) {
                        static_cast<char*>(gd->gd_idlestack) + kIdleStack, rfork_main, gd);
   raw4(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&old), 0, 8);
   if (raw_failed(tid)) {
-    put_refused(gd);
+    store_release(&gd->gd_ktid, -1);
+    push(&refused, gd);
     return nullptr;
   }
   return gd;
@@ -280,12 +274,7 @@ globaldata* rfork_create(cpu* c) {
 
 void rfork_assign(cpu* c) {
   if (c->c_gd != nullptr) c->c_nhandoff++;  // it had a holder, which sits in a trap
-  globaldata* gd;
-  {
-    Guard g(spare_lock);
-    gd = spares;
-    if (gd != nullptr) spares = gd->gd_sparenext;
-  }
+  globaldata* gd = pop(&spares);
   if (gd == nullptr) {
     if (rfork_create(c) != nullptr) return;
     // No kernel thread to be had (RLIMIT_NPROC): whoever comes back from a trap takes it.
@@ -299,18 +288,19 @@ void rfork_assign(cpu* c) {
 
 void rfork_reserve(uint32_t n) {
   constexpr uint32_t kTries = 200;
-  auto ready = [] {
+  auto count = [](auto pred) {
     uint32_t k = 0;
-    for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
-      // Deaf, or with a cpu by now: it has its alternate stack.
-      k += gd->gd_ktid > 0 && (load_acquire(&gd->gd_deaf) != 0 || gd->gd_cpu != nullptr) ? 1 : 0;
-    }
+    for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) k += pred(gd) ? 1 : 0;
     return k;
   };
-  uint32_t have = 0;
-  for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) have += gd->gd_ktid > 0 ? 1 : 0;
+  auto made = [](const globaldata* gd) { return load_acquire(&gd->gd_ktid) > 0; };
+  // Deaf, or with a cpu by now: it has its alternate stack.
+  auto ready = [made](const globaldata* gd) {
+    return made(gd) && (load_acquire(&gd->gd_deaf) != 0 || gd->gd_cpu != nullptr);
+  };
+  uint32_t have = count(made);
   while (have < n && rfork_create(nullptr) != nullptr) have++;
-  for (uint32_t i = 0; i < kTries && ready() < have; i++) clock_nap(100'000);
+  for (uint32_t i = 0; i < kTries && count(ready) < have; i++) clock_nap(100'000);
 }
 
 void rfork_interrupt(globaldata* gd) {

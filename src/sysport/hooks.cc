@@ -47,10 +47,8 @@ void threads_start() {
 }
 
 // The engine may be another one by the time of the call.
-// A retired one is used until nobody waits in it.
-bool in_use() { return !engine_retired() || __atomic_load_n(&sched_external, __ATOMIC_SEQ_CST) != 0; }
-uint32_t harvest(cpu* c) { return in_use() ? engine->harvest(c) : 0; }
-bool sleep(cpu* c, uint32_t seen, uint64_t deadline) { return in_use() && engine->sleep(c, seen, deadline); }
+uint32_t harvest(cpu* c) { return engine_in_use() ? engine->harvest(c) : 0; }
+bool sleep(cpu* c, uint32_t seen, uint64_t deadline) { return engine_in_use() && engine->sleep(c, seen, deadline); }
 void deliver(cpu* c) { engine->deliver(c); }
 bool kick(cpu* c) { return engine->kick(c); }
 bool unattended() { return engine->unattended(); }

@@ -21,7 +21,7 @@ inline constexpr uint32_t kTidBlocks = ((1u << 30) - kTidBase) / kTidBlock;
 
 inline bool tid_is_virtual(int32_t tid) { return tid >= kTidBase; }
 
-void peers_init();                   // at start, before the program may forbid calls
+void peers_init(long seccomp_mode);  // at start, before the program may forbid calls: what forbids some already
 uint32_t peers_claim(uint32_t nth);  // a block for this process, its nth
 void peers_release(uint32_t block);
 bool peers_alive(int32_t tid);  // false: the virtual tid's process has ended. Some traps

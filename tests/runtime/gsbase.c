@@ -79,15 +79,16 @@ static void* hands_over(void* arg) {
   }
   return (void*)wrong;
 }
-static void each_thread_has_its_own(void) {
+static void in_threads(void* (*fn)(void*)) {
   pthread_t t[THREADS];
-  for (uintptr_t i = 0; i < THREADS; i++) CHECK(pthread_create(&t[i], NULL, hands_over, (void*)i) == 0);
+  for (uintptr_t i = 0; i < THREADS; i++) CHECK(pthread_create(&t[i], NULL, fn, (void*)i) == 0);
   for (int i = 0; i < THREADS; i++) {
     void* wrong;
     CHECK(pthread_join(t[i], &wrong) == 0);
     printf("%d: wrong %zu times\n", i, (size_t)wrong);
   }
 }
+static void each_thread_has_its_own(void) { in_threads(hands_over); }
 
 static void* computes(void* arg) {
   uint64_t me[1] = {(uintptr_t)arg};
@@ -97,15 +98,7 @@ static void* computes(void* arg) {
     for (int i = 0; i < 100000; i++) wrong += word() != (uintptr_t)arg;
   return (void*)wrong;
 }
-static void threads_that_compute(void) {
-  pthread_t t[THREADS];
-  for (uintptr_t i = 0; i < THREADS; i++) CHECK(pthread_create(&t[i], NULL, computes, (void*)i) == 0);
-  for (int i = 0; i < THREADS; i++) {
-    void* wrong;
-    CHECK(pthread_join(t[i], &wrong) == 0);
-    printf("%d: wrong %zu times\n", i, (size_t)wrong);
-  }
-}
+static void threads_that_compute(void) { in_threads(computes); }
 
 static volatile uint64_t in_handler;
 static uint64_t other[1] = {815};

@@ -31,16 +31,19 @@ enum { NR = REG_EAX, PC = REG_EIP, ARG1 = REG_EBX, ARG2 = REG_ECX };
 #define STAT SYS_fstatat64
 #endif
 
-static void install(struct sock_filter* code, size_t size) {
+static void install(int for_all, struct sock_filter* code, size_t size) {
   struct sock_fprog program = {(unsigned short)(size / sizeof *code), code};
   CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-  CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+  if (for_all) CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0);
+  else CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
-#define INSTALL(...)                              \
+#define INSTALL_(for_all, ...)                    \
   do {                                            \
     struct sock_filter code_[] = {__VA_ARGS__};   \
-    install(code_, sizeof code_);                 \
+    install(for_all, code_, sizeof code_);        \
   } while (0)
+#define INSTALL(...) INSTALL_(0, __VA_ARGS__)
+#define INSTALL_FOR_ALL(...) INSTALL_(1, __VA_ARGS__)
 
 /* Its own traps, so that it is known where each is and what it is called with. */
 __attribute__((noinline)) static long call2(long nr, long a, long b) {
@@ -156,16 +159,19 @@ static void a_handler_that_blocks(void) {
   printf("%ld wrong, broker %d\n", wrong, WEXITSTATUS(status));
 }
 
-static int end_of(void (*run)(void)) {
+static int end_of_child(pid_t pid) {
   int status;
+  CHECK(waitpid(pid, &status, 0) == pid);
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 1000 + WEXITSTATUS(status);
+}
+static int end_of(void (*run)(void)) {
   fflush(stdout);
   pid_t pid = fork();
   if (pid == 0) {
     run();
     _exit(3);
   }
-  CHECK(waitpid(pid, &status, 0) == pid);
-  return WIFSIGNALED(status) ? WTERMSIG(status) : 1000 + WEXITSTATUS(status);
+  return end_of_child(pid);
 }
 static void trap_getppid(void) { INSTALL(LOAD_NR, TRAP(SYS_getppid), RETURN(SECCOMP_RET_ALLOW)); }
 static void unhandled(void) {
@@ -212,9 +218,7 @@ static void in_a_vforks_child(void) {
     call2(SYS_getppid, 0, 0);
     _exit(3);
   }
-  int status;
-  CHECK(waitpid(pid, &status, 0) == pid);
-  printf("%d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 1000 + WEXITSTATUS(status));
+  printf("%d\n", end_of_child(pid));
 }
 
 /* What a filter says is said to all threads, those that were there and those to come. */
@@ -231,10 +235,7 @@ static void all_threads_at_once(void) {
   pthread_t t[8];
   for (int i = 0; i < 8; i++) CHECK(pthread_create(&t[i], NULL, asked_for_ppid, NULL) == 0);
   sleep_ms(10);
-  struct sock_filter code[] = {LOAD_NR, FAIL(SYS_getppid), RETURN(SECCOMP_RET_ALLOW)};
-  struct sock_fprog program = {sizeof code / sizeof code[0], code};
-  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-  CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0);
+  INSTALL_FOR_ALL(LOAD_NR, FAIL(SYS_getppid), RETURN(SECCOMP_RET_ALLOW));
   CHECK(write(gate[1], "12345678", 8) == 8);
   for (int i = 0; i < 8; i++) {
     void* e;
@@ -256,14 +257,23 @@ static void strays_here(int sig, siginfo_t* info, void* context) {
   strays = info->si_syscall;
   ((ucontext_t*)context)->uc_mcontext.gregs[NR] = -ENOSYS;
 }
+enum { ROUNDS = 500 };
 static int ping[2], pong[2];
 static void* answers(void* arg) {
   char c;
-  for (int i = 0; i < 500; i++) {
+  for (int i = 0; i < ROUNDS; i++) {
     CHECK(read(ping[0], &c, 1) == 1);
     CHECK(write(pong[1], &c, 1) == 1);
   }
   return NULL;
+}
+/* Of one who answers. */
+static void asks_answers(void) {
+  char c = 'x';
+  for (int i = 0; i < ROUNDS; i++) {
+    CHECK(write(ping[1], &c, 1) == 1);
+    CHECK(read(pong[0], &c, 1) == 1);
+  }
 }
 static void* writes_nothing(void* arg) { return arg; }
 static void nothing_else_is_called(void) {
@@ -286,11 +296,7 @@ static void nothing_else_is_called(void) {
           ALLOW(SYS_tgkill), ALLOW(SYS_rt_sigaction), ALLOW(SYS_sigaltstack),
           ALLOW(SYS_getrandom), RETURN(SECCOMP_RET_TRAP));
   CHECK(pthread_create(&t, NULL, answers, NULL) == 0);
-  char c = 'x';
-  for (int i = 0; i < 500; i++) {
-    CHECK(write(ping[1], &c, 1) == 1);
-    CHECK(read(pong[0], &c, 1) == 1);
-  }
+  asks_answers();
   CHECK(pthread_join(t, NULL) == 0);
   sleep_ms(2);
   printf("called besides: %d\n", strays);
@@ -307,11 +313,7 @@ static void what_is_not_called_is_forbidden(void) {
   CHECK(pipe(pong) == 0);
   pthread_t t[20];
   for (int i = 0; i < 20; i++) CHECK(pthread_create(&t[i], NULL, i == 0 ? answers : writes_nothing, NULL) == 0);
-  char c = 'x';
-  for (int i = 0; i < 500; i++) {
-    CHECK(write(ping[1], &c, 1) == 1);
-    CHECK(read(pong[0], &c, 1) == 1);
-  }
+  asks_answers();
   for (int i = 0; i < 20; i++) CHECK(pthread_join(t[i], NULL) == 0);
   puts("done");
 }
@@ -352,13 +354,9 @@ static void sleepers_go_on(void) {
   CHECK(getsockname(wake_up[5][0], (struct sockaddr*)&name, &size) == 0);
   for (long i = 0; i < SLEEPERS; i++) CHECK(pthread_create(&t[i], NULL, sleeps, (void*)i) == 0);
   sleep_ms(30);
-  struct sock_filter code[] = {
-      LOAD_NR, FAIL(SYS_recvfrom), FAIL(SYS_preadv2), FAIL(SYS_fcntl),
-      FAIL(SYS_ioctl), FAIL(SYS_epoll_ctl), FAIL(SYS_epoll_pwait2),
-      FAIL(SYS_ppoll), FAIL(SYS_io_uring_enter), RETURN(SECCOMP_RET_ALLOW)};
-  struct sock_fprog program = {sizeof code / sizeof code[0], code};
-  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-  CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0);
+  INSTALL_FOR_ALL(LOAD_NR, FAIL(SYS_recvfrom), FAIL(SYS_preadv2), FAIL(SYS_fcntl), FAIL(SYS_ioctl),
+                  FAIL(SYS_epoll_ctl), FAIL(SYS_epoll_pwait2), FAIL(SYS_ppoll), FAIL(SYS_io_uring_enter),
+                  RETURN(SECCOMP_RET_ALLOW));
   sleep_ms(10);
   for (int i = 0; i < 5; i++) CHECK(write(wake_up[i][1], "x", 1) == 1);
   CHECK(connect(wake_up[5][1], (struct sockaddr*)&name, size) == 0);
@@ -456,11 +454,7 @@ static void a_filter_that_is_none(void) {
   CHECK(pipe(ping) == 0 && pipe(pong) == 0);
   pthread_t t;
   CHECK(pthread_create(&t, NULL, answers, NULL) == 0);
-  char c = 'x';
-  for (int i = 0; i < 500; i++) {
-    CHECK(write(ping[1], &c, 1) == 1);
-    CHECK(read(pong[0], &c, 1) == 1);
-  }
+  asks_answers();
   CHECK(pthread_join(t, NULL) == 0);
   puts("done");
 }
