@@ -16,8 +16,8 @@
 //     are events.
 //
 // It owns no cpu and touches no queue: it moves c_state, wakes and signals. How often it looks is
-// asked for by those who see the need (monitor_poke): every kFast, backing off to kSlow, where a cpu
-// could be given something to do at once; every kSlow where only a slice may come to its end; and
+// asked for by those who see the need (monitor_poke): every kFast, backing off to kSlow unless it takes cpus from traps,
+// where a cpu could be given something to do at once; every kSlow where only a slice may come to its end; and
 // where neither was asked for it sleeps, so a program that needs no monitor has no ticks. A look
 // costs 5 us here, most of it the kernel's, and for a wake-up of an LWKT now and then it was more
 // than the rest when each one asked for kFast.
@@ -64,6 +64,8 @@ inline constexpr size_t kStack = 32 * 1024;
 bool started;
 uint64_t wake_at;  // when it looks next, ns of CLOCK_MONOTONIC
 uint64_t grace = kGrace;
+uint64_t fast = kFast;  // between two looks of MONITOR_FAST
+int rounds;             // since that was last changed
 globaldata* self_gd;
 
 struct CpuSeen {
@@ -126,6 +128,13 @@ void give_turn(cpu* c, CpuSeen& s, uint64_t now) {
   __atomic_store_n(&c->c_look, uint64_t{0}, __ATOMIC_SEQ_CST);
 }
 
+// A cpu taken from a trap may go into the next one, and so on: a hundred LWKTs that begin to wait by traps should not
+// take a long interval each.
+void look_sooner() {
+  fast = fast / 2 > kFast ? fast / 2 : kFast;
+  rounds = 0;
+}
+
 // True if the cpu was given something to do.
 bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unattended) {
   give_turn(c, s, now);
@@ -138,7 +147,7 @@ bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unatt
     s.trapseq = c->c_trapseq;
     if (same_trap) {
       if ((work || due || unattended) && bus_cas<uint32_t>(&c->c_state, CPU_TRAP, CPU_RUN)) {
-        rfork_assign(c);
+        if (rfork_assign(c)) look_sooner();
         return true;
       }
       return false;
@@ -255,9 +264,8 @@ void calm_down(uint32_t level) {
 [[noreturn]] void monitor_main(void* arg) {
   auto* gd = static_cast<globaldata*>(arg);
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
-  uint64_t fast = kFast;
   uint32_t last = MONITOR_FAST;
-  int quiet = 0, rounds = 0, quiet_slow = kQuietSlow;
+  int quiet = 0, quiet_slow = kQuietSlow;
   uint64_t asleep_since = 0;
   for (;;) {
     uint32_t level = __atomic_load_n(&monitor_word, __ATOMIC_SEQ_CST);
@@ -365,6 +373,8 @@ void monitor_poke_timer() {
 void monitor_atfork_child() {
   started = false;
   grace = kGrace;
+  fast = kFast;
+  rounds = 0;
   monitor_word = MONITOR_ASLEEP;
   self_gd = nullptr;
   for (auto& s : seen) s = CpuSeen{};

@@ -272,18 +272,19 @@ globaldata* rfork_create(cpu* c) {
   return gd;
 }
 
-void rfork_assign(cpu* c) {
+bool rfork_assign(cpu* c) {
   if (c->c_gd != nullptr) c->c_nhandoff++;  // it had a holder, which sits in a trap
   globaldata* gd = pop(&spares);
   if (gd == nullptr) {
-    if (rfork_create(c) != nullptr) return;
+    if (rfork_create(c) != nullptr) return true;
     // No kernel thread to be had (RLIMIT_NPROC): whoever comes back from a trap takes it.
     __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_TRAP), __ATOMIC_SEQ_CST);
-    return;
+    return false;
   }
   hold(gd, c);
   store_release(&gd->gd_wake, kAssigned);
   futex_wake(&gd->gd_wake);
+  return true;
 }
 
 void rfork_reserve(uint32_t n) {

@@ -77,8 +77,8 @@ extern "C" {
 [[gnu::visibility("hidden")]] void cr_switch_return();
 }
 globaldata* rfork_create(cpu* c);
-// Gives the free cpu `c` to a spare rfork, or a new one.
-void rfork_assign(cpu* c);
+// Gives the free cpu `c` to a spare rfork, or a new one. False if there is none to be had.
+bool rfork_assign(cpu* c);
 // One of gd_requests has been finished.
 void rfork_request_done(globaldata* gd);
 // Sends gd's kernel thread the IPI signal, unless one is on its way already: they would queue, and all of a
