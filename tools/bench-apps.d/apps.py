@@ -355,7 +355,7 @@ class MariaDBWrites(MariaDB):
 
 
 class Copy(App):
-    """A program that ends by itself: its load is the whole run, over a local pipe."""
+    """A program that ends by itself: its load is the whole run, over a local pipe, again and again."""
     unit = "megabytes"
     connections = (1,)
 
@@ -370,6 +370,9 @@ class Copy(App):
 
     def megabytes(self):
         return sum(p.stat().st_size for p in (self.shared / "tree").rglob("*") if p.is_file()) / 1e6
+
+    def remove(self):
+        shutil.rmtree(self.directory / "copy", ignore_errors=True)
 
 
 class Rsync(Copy):

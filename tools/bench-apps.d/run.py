@@ -91,15 +91,18 @@ def one_run(kind, connections, shared, options, on_libcr):
     try:
         app = kind(directory, connections, shared)
         command = [*([CR, "run", "--"] if on_libcr else []), *app.command()]
-        start = time.monotonic()
         if issubclass(kind, apps.Copy):
-            before = os.times()
-            servers.run(servers.pinned(server_cpu, command), 120 + options.seconds, environment(options, on_libcr))
-            seconds = time.monotonic() - start
-            servers.wait_for_orphans(10)  # sshd's processes end by themselves, and their time counts
+            copies, seconds, before = 0, 0.0, os.times()
+            while seconds < options.seconds:
+                app.remove()
+                start = time.monotonic()
+                servers.run(servers.pinned(server_cpu, command), 120, environment(options, on_libcr))
+                seconds += time.monotonic() - start
+                servers.wait_for_orphans(10)  # sshd's processes end by themselves, and their time counts
+                copies += 1
             after = os.times()
             cpu = after.children_user + after.children_system - before.children_user - before.children_system
-            return apps.Load(app.megabytes(), seconds), cpu, app.check()
+            return apps.Load(copies * app.megabytes(), seconds), cpu, app.check()
         server = servers.Server(servers.pinned(server_cpu, command), directory / "log", environment(options, on_libcr))
         try:
             server.wait_ready(app.ready)
