@@ -48,7 +48,9 @@ struct FdRead {
 class FdCall {
  public:
   FdCall(int number, fdentry* entry, uint32_t dir)
-      : fd(number), e(entry), gen_(load_acquire(&entry->gen)), dir_(dir) {}
+      : fd(number), e(entry), gen_(load_acquire(&entry->gen)), dir_(dir) {
+    sched_note_io();
+  }
   ~FdCall() {
     let_go();
     if (__builtin_expect(hidden_, 0)) fd_hidden_release(fd);
@@ -185,6 +187,7 @@ inline bool fd_is_socket(FdKind k) { return k >= FDK_TCP && k <= FDK_SOCKET; }
 
 // A read that never waits, by its flags or its file's. What it finds empty need not be polled.
 inline int blocking_never(union sysunion* m, fdentry* e) {
+  sched_note_io();
   uint32_t seen = load_acquire(&e->seq[0]);
   int error = sysport_trap(m);
   if (error == EAGAIN) __atomic_store_n(&e->empty, seen, __ATOMIC_RELAXED);

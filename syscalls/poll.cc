@@ -66,6 +66,7 @@ class PollSet {
   // Waits until one is ready or `deadline`. How many are ready (>= 0), -errno, -ERESTARTNOHAND, or
   // kOfferTrap before any time has gone.
   int wait(uint64_t deadline) {
+    sched_note_io();
     for (uint32_t i = 0; i < n_; i++) slots_[i].hidden = false;
     bool expired = false;
     for (bool first = true;; first = false) {

@@ -85,6 +85,7 @@ void engine_retire() {
     sched_harvest();
     sched_yield_cpu();
   }
+  monitor_leave_lookout();
   // Who sleeps in it would be woken by a write.
   for (int i = 0; i < ncpus; i++) {
     if (cpus[i] != nullptr) engine->kick(cpus[i]);
@@ -115,7 +116,7 @@ void engine_threads_start() {
   if (wished == &engine_none || engine_retired()) return;
   long fd = raw2(SYS_eventfd2, 0, O_CLOEXEC);
   if (raw_failed(fd)) return;
-  constexpr int kOthers = 8;  // epoll, what wakes it, the call in flight of a duplicate
+  constexpr int kOthers = 8;  // epoll and the lookout, what wakes them, the call in flight of a duplicate
   long high = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kHiddenFrom + kOthers + ncpus);
   if (!raw_failed(high)) raw1(SYS_close, high);
   raw1(SYS_close, fd);

@@ -9,7 +9,7 @@
 // kick is a write to an eventfd that is registered level-triggered, and the poller that it has woken
 // reads it before it gives up its place. Edge-triggered it could be lost: a cpu that harvests without sleeping (it saw no poller a
 // moment ago) would take the edge, and the poller, woken by it, would find nothing and sleep on. A
-// kick that comes after its sleep has ended costs the next sleep a wake-up.
+// kick that comes after its sleep has ended costs the next sleep a wake-up, or a cpu that harvests reads it.
 //
 // A cpu that goes idle publishes itself as the poller and then looks at c_wake once more; a
 // kicker changes c_wake and then looks who polls (engine.h, 1).
@@ -27,6 +27,7 @@
 #include "engine.h"
 #include "epoll.h"
 #include "fdtable.h"
+#include "lookout.h"
 
 namespace cr {
 
@@ -42,6 +43,7 @@ bool no_pwait2;
 // What a cpu has taken from the kernel and not handed out yet. Its holder's.
 struct Taken {
   int n;
+  bool kick;  // of those handed out last
   epoll_event event[kBatch];
 };
 Taken taken[kMaxCpus];  // in .bss: pages come as cpus poll
@@ -63,6 +65,7 @@ int epoll_open() {
   ev.events = EPOLLIN;
   ev.data.u64 = kKick;
   raw4(SYS_epoll_ctl, epfd, EPOLL_CTL_ADD, kickfd, reinterpret_cast<long>(&ev));
+  lookout_open();
   return 0;
 }
 
@@ -72,19 +75,37 @@ void epoll_atfork_child() {
   if (kickfd >= 0) raw1(SYS_close, kickfd);
   epfd = kickfd = -1;
   sched_poller = nullptr;
+  lookout_atfork_child();
   for (int i = 0; i < ncpus; i++) {
     if (taken[i].n != 0) taken[i].n = 0;
   }
 }
 
-// While still the poller: afterwards the kick may be meant for the next one.
-void end_kick(const Taken& t) {
+void read_kick() {
+  uint64_t count;
+  raw3(SYS_read, kickfd, reinterpret_cast<long>(&count), sizeof count);
+}
+
+bool kicked(const Taken& t) {
   for (int i = 0; i < t.n; i++) {
-    if (t.event[i].data.u64 != kKick) continue;
-    uint64_t count;
-    raw3(SYS_read, kickfd, reinterpret_cast<long>(&count), sizeof count);
-    return;
+    if (t.event[i].data.u64 == kKick) return true;
   }
+  return false;
+}
+
+void write_kick() {
+  uint64_t one = 1;
+  raw3(SYS_write, kickfd, reinterpret_cast<long>(&one), sizeof one);
+}
+
+bool somebody_polls() { return __atomic_load_n(&sched_poller, __ATOMIC_SEQ_CST) != nullptr; }
+
+// One that came too late for the poller whom it was meant for: it would end every sleep of the monitor's until the next
+// poller's. Whoever polls since and was kicked is seen after the read.
+void end_stale_kick() {
+  if (somebody_polls()) return;
+  read_kick();
+  if (somebody_polls()) write_kick();
 }
 
 // Of thousands of connections nothing is in the cache, nor their pages in the TLB: what comes next is fetched
@@ -127,7 +148,10 @@ uint32_t hand_out(Taken& t) {
   for (int i = 0; i < t.n; i++) {
     if (i % kGroup == 0) look_ahead(t, i);
     uint64_t data = t.event[i].data.u64;
-    if (data == kKick) continue;
+    if (data == kKick) {
+      t.kick = true;
+      continue;
+    }
     fd_event(static_cast<int>(static_cast<uint32_t>(data)), static_cast<uint32_t>(data >> 32),
              t.event[i].events);
     n++;
@@ -141,29 +165,10 @@ uint32_t epoll_harvest(cpu* c) {
   long n = raw4(SYS_epoll_wait, epfd, reinterpret_cast<long>(t.event), kBatch, 0);
   if (n <= 0) return 0;
   t.n = static_cast<int>(n);
-  return hand_out(t);
-}
-
-long wait_until(epoll_event* ev, uint64_t deadline) {
-  __kernel_timespec ts{};
-  uint64_t left = 0;
-  if (deadline != kNever) {
-    uint64_t now = clock_monotonic();
-    left = deadline > now ? deadline - now : 0;
-    // The kernel lets this wait run over by a thousandth (10 ms in 10 s), whatever the timer slack:
-    // so it ends a little early, and the idle loop comes back for the rest.
-    left -= left / 512;
-    ts = {static_cast<int64_t>(left / kSecond), static_cast<int64_t>(left % kSecond)};
-  }
-  if (!no_pwait2) {
-    long r = raw6(SYS_epoll_pwait2, epfd, reinterpret_cast<long>(ev), kBatch,
-                  deadline == kNever ? 0 : reinterpret_cast<long>(&ts), 0, 0);
-    if (r != -ENOSYS && r != -EPERM) return r;
-    no_pwait2 = true;  // before Linux 5.11, or filtered: sleepers are up to a millisecond late
-  }
-  uint64_t ms = left > 3600 * kSecond ? 3'600'000 : (left + 999'999) / 1'000'000;
-  return raw4(SYS_epoll_wait, epfd, reinterpret_cast<long>(ev), kBatch,
-              deadline == kNever ? -1 : static_cast<long>(ms));
+  t.kick = false;
+  uint32_t events = hand_out(t);
+  if (__builtin_expect(t.kick, 0)) end_stale_kick();
+  return events;
 }
 
 bool epoll_sleep(cpu* c, uint32_t seen, uint64_t deadline) {
@@ -171,9 +176,10 @@ bool epoll_sleep(cpu* c, uint32_t seen, uint64_t deadline) {
   Taken& t = taken[c->c_id];
   long n = 0;
   if (__atomic_load_n(&c->c_wake, __ATOMIC_SEQ_CST) == seen) {
-    n = wait_until(t.event, deadline);
+    n = epoll_wait_until(epfd, t.event, kBatch, epoll_before(deadline));
     t.n = n > 0 ? static_cast<int>(n) : 0;
-    end_kick(t);
+    // While still the poller: afterwards it may be meant for the next one. A signal may have come before it was seen.
+    if (n < 0 || kicked(t)) read_kick();
   }
   __atomic_store_n(&sched_poller, nullptr, __ATOMIC_SEQ_CST);
   return n >= 0 || !engine_retired();  // then the kernel may not let us (seccomp)
@@ -206,6 +212,34 @@ int epoll_watch(int fd, uint32_t gen, uint32_t events, uint32_t had) {
   return static_cast<int>(-r);
 }
 
+int epoll_instance() { return epfd; }
+
+long epoll_wait_until(int instance, epoll_event* ev, int n, uint64_t deadline) {
+  __kernel_timespec ts{};
+  uint64_t left = 0;
+  if (deadline != kNever) {
+    uint64_t now = clock_monotonic();
+    left = deadline > now ? deadline - now : 0;
+    ts = {static_cast<int64_t>(left / kSecond), static_cast<int64_t>(left % kSecond)};
+  }
+  if (!no_pwait2) {
+    long r = raw6(SYS_epoll_pwait2, instance, reinterpret_cast<long>(ev), n,
+                  deadline == kNever ? 0 : reinterpret_cast<long>(&ts), 0, 0);
+    if (r != -ENOSYS && r != -EPERM) return r;
+    no_pwait2 = true;  // before Linux 5.11, or filtered: sleepers are up to a millisecond late
+  }
+  uint64_t ms = left > 3600 * kSecond ? 3'600'000 : (left + 999'999) / 1'000'000;
+  return raw4(SYS_epoll_wait, instance, reinterpret_cast<long>(ev), n,
+              deadline == kNever ? -1 : static_cast<long>(ms));
+}
+
+uint64_t epoll_before(uint64_t deadline) {
+  uint64_t now = clock_monotonic();
+  return deadline == kNever || deadline <= now ? deadline : deadline - (deadline - now) / 512;
+}
+
+bool epoll_is_exact() { return !no_pwait2; }
+
 void epoll_unwatch(int fd) {
   epoll_event unused;
   raw4(SYS_epoll_ctl, epfd, EPOLL_CTL_DEL, fd, reinterpret_cast<long>(&unused));
@@ -213,8 +247,7 @@ void epoll_unwatch(int fd) {
 
 bool epoll_kick(cpu* c) {
   if (__atomic_load_n(&sched_poller, __ATOMIC_SEQ_CST) != c) return false;
-  uint64_t one = 1;
-  raw3(SYS_write, kickfd, reinterpret_cast<long>(&one), sizeof one);
+  write_kick();
   return true;
 }
 

@@ -190,7 +190,7 @@ bool timer_arm(thread* td, uint64_t deadline) {
     publish();
     first_now = heap[kPad].handle == handle;
   }
-  // With nobody queued here the cpu goes idle, and looks at the timers itself.
+  // With nobody queued here the cpu goes idle, and looks at the timers itself, or runs a spent LWKT (sched.cc's pop_last).
   if (first_now && sched_cpu_has_work(mycpu())) monitor_poke_timer();
   return true;
 }

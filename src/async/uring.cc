@@ -199,9 +199,9 @@ void uring_cancel(iorequest* io) {
 
 uint32_t uring_harvest(cpu* c) {
   flush(c);
-  uint32_t n = reap_all();
-  if (epoll_unattended()) n += engine_epoll.harvest(c);
-  return n;
+  // In this order: it takes the rings' events, too, which come once.
+  uint32_t n = epoll_unattended() ? engine_epoll.harvest(c) : 0;
+  return n + reap_all();
 }
 
 bool uring_sleep(cpu* c, uint32_t seen, uint64_t deadline) {

@@ -10,21 +10,26 @@
 //     and takes it again would be met with the lock in its hands each time, by all that wait, for ever;
 //   - LWKTs that have used up their slices and wait behind others that don't: when these have had as much
 //     time as is their share, counted in heads, one of the former has its turn (c_turn; sched.cc);
-//   - a timer that is due while every cpu computes: the same;
+//   - LWKTs with slices used up that run while others wait for a timer or an event, or are just back from a trap
+//     to find that another rfork has their cpu: one of them gives way at once, unless it is its turn, and has the rest
+//     of its slice first of them all later on (slices.h);
+//   - a timer that is due while every cpu computes otherwise: the IPI signal once it is late;
 //   - LWKTs that wait for events of the kernel while no cpu sleeps in the engine: an idle cpu is
-//     woken to do it, a cpu in a trap given to another rfork, one that computes preempted once there
-//     are events.
+//     woken to do it, a cpu in a trap given to another rfork, one that has computed for a while interrupted.
+//
+// Once somebody has computed while LWKTs waited for events it sleeps in the lookout (src/async/lookout.h), which
+// events end.
 //
 // It owns no cpu and touches no queue: it moves c_state, wakes and signals. How often it looks is
-// asked for by those who see the need (monitor_poke): every kFast, backing off to kSlow unless it takes cpus from traps,
-// where a cpu could be given something to do at once; every kSlow where only a slice may come to its end; and
+// asked for by those who see the need (monitor_poke): every kFast, backing off to kSlow unless it takes cpus from
+// traps, where a cpu could be given something to do at once; every kSlow where only a slice may come to its end; and
 // where neither was asked for it sleeps, so a program that needs no monitor has no ticks. A look
 // costs 5 us here, most of it the kernel's, and for a wake-up of an LWKT now and then it was more
 // than the rest when each one asked for kFast.
 //
 // Timers are the idle cpus' business. The monitor wakes kGrace after the first of them should
 // have gone off (at once while a cpu sits in a trap), sees that it has, and sleeps until kGrace after
-// the next. It publishes that time, so that only an earlier timer needs a poke. While it finds them served each
+// the next. Where somebody computes and no cpu is idle it wakes for it in time. It publishes that time, so that only an earlier timer needs a poke. While it finds them served each
 // time it comes later, up to kMostGrace: it is not needed then, and of 100,000 wake-ups a second its looks
 // cost a tenth. For the same reason it stays awake longer when it is asked for again and again.
 
@@ -40,6 +45,7 @@
 #include "ipiq.h"
 #include "rank.h"
 #include "rfork.h"
+#include "slices.h"
 
 namespace cr {
 
@@ -49,11 +55,10 @@ namespace {
 
 inline constexpr uint64_t kFast = 100'000;       // ns
 inline constexpr uint64_t kSlow = 5'000'000;     // ns
-inline constexpr uint64_t kSlice = 10'000'000;   // ns an LWKT computes while others wait
+inline constexpr uint64_t kBehind = 2'000'000;   // ns between looks for those behind one that computes
 inline constexpr uint64_t kTurn = 20'000'000;    // ns between those of LWKTs that switch often
 inline constexpr uint64_t kGrace = 1'000'000;    // ns a timer may be late before the monitor looks
 inline constexpr uint64_t kMostGrace = 4'000'000;
-inline constexpr uint32_t kMostSlices = 10;      // that those with slices used up wait for others
 inline constexpr int kRoundsToBackOff = 20;
 inline constexpr int kQuietFast = 40;  // looks with nothing to do before it looks less often,
 inline constexpr int kQuietSlow = 2;   // and before it sleeps,
@@ -67,65 +72,22 @@ uint64_t grace = kGrace;
 uint64_t fast = kFast;  // between two looks of MONITOR_FAST
 int rounds;             // since that was last changed
 globaldata* self_gd;
+uint32_t dozing;  // it sleeps in the lookout, or is about to
+uint32_t hurry;   // it is to look at once
 
-struct CpuSeen {
-  uint32_t trapseq;
-  uint64_t nswitch;
-  uint64_t since;  // when nswitch was first seen
-  uint64_t turn;   // when nobody waited here, or one that wakes another was last told to yield
-  uint32_t spentrun;
-  uint64_t passed;  // since when LWKTs run here that go before the spent ones
-  uint64_t had;     // what the next spent one has had of its slice when it was interrupted, ns
-};
 CpuSeen seen[kMaxCpus];
 
 bool ipi_waits(const cpu* c) { return (load_acquire(&c->c_ipipending) & IPI_KICKED) != 0; }
 
-bool spent_runs(const cpu* c) {
-  return load_acquire(&c->c_spentrun) == static_cast<uint32_t>(c->c_nswitch);
-}
-
-// The LWKT that runs since s.since is about to be interrupted.
-void end_slice(cpu* c, CpuSeen& s, uint64_t now) {
-  uint32_t mark = static_cast<uint32_t>(s.nswitch) + 1;
-  uint64_t had = now - s.since;
-  s.since = now;
-  if (had + kSlice / 16 >= kSlice) {
-    __atomic_store_n(&c->c_over, mark, __ATOMIC_RELAXED);
-  } else if (spent_runs(c)) {
-    // For another's deadline. It has the rest afterwards, or sleepers that keep step with the slices would
-    // always take the time of the same ones.
-    s.had = had;
-    __atomic_store_n(&c->c_cut, mark, __ATOMIC_RELAXED);
+// Nobody idles who would see to timers and events, and somebody computes.
+bool computes_before_events() {
+  bool any = false;
+  for (int i = 0; i < ncpus; i++) {
+    uint32_t state = load_acquire(&cpus[i]->c_state);
+    if (state == CPU_IDLE) return false;
+    any = any || (state == CPU_RUN && (spent_gives_way(cpus[i]) || spent_is_next(cpus[i])));
   }
-}
-
-void note_switch(const cpu* c, CpuSeen& s, uint64_t now) {
-  s.nswitch = c->c_nswitch;
-  s.since = now;
-  if (!spent_runs(c)) return;
-  s.since = c->c_spentsince - s.had;
-  s.had = 0;
-}
-
-// The turn of those that have used up their slices, beside others that leave the cpu to each other.
-void give_turn(cpu* c, CpuSeen& s, uint64_t now) {
-  uint32_t spent = sched_spent_count();
-  uint32_t last = __atomic_load_n(&c->c_spentrun, __ATOMIC_RELAXED);
-  if (spent == 0 || spent_runs(c) || last != s.spentrun) {
-    s.spentrun = last;
-    s.passed = now;
-    return;
-  }
-  uint32_t others = load_acquire(&c->c_tail) - load_acquire(&c->c_head);
-  uint32_t slices = others / spent;
-  if (slices < 1) slices = 1;
-  if (slices > kMostSlices) slices = kMostSlices;
-  if (now - s.passed < slices * kSlice) return;
-  s.passed = now;
-  __atomic_store_n(&c->c_turn, 1u, __ATOMIC_RELAXED);
-  // The holder may write its own over it: then its next regular look is in time, or the next turn.
-  __atomic_store_n(&c->c_look, uint64_t{0}, __ATOMIC_SEQ_CST);
+  return any;
 }
 
 // A cpu taken from a trap may go into the next one, and so on: a hundred LWKTs that begin to wait by traps should not
@@ -135,75 +97,133 @@ void look_sooner() {
   rounds = 0;
 }
 
+// Who waits, at one look.
+struct Waiting {
+  uint64_t deadline;  // of the first timer,
+  bool due;           // which has passed
+  bool global;        // somebody in the global queue,
+  bool plain;         // who is not spent
+  bool unattended;    // LWKTs wait for events, and no cpu sleeps for these
+  bool told;          // some have come,
+  bool events;        // and nobody has seen to them
+  bool spent_runs;    // somewhere: plain ones are not interrupted for events
+
+  void served() { events = plain = due = false; }  // one cpu is enough to begin with
+};
+
+bool waits_for_spent(const cpu* c, const Waiting& w) { return w.plain || w.events || w.due || sched_cpu_has_work(c); }
+
 // True if the cpu was given something to do.
-bool look_at(cpu* c, CpuSeen& s, uint64_t now, bool queued_elsewhere, bool unattended) {
-  give_turn(c, s, now);
-  uint32_t state = load_acquire(&c->c_state);
-  bool work = sched_cpu_has_work(c) || queued_elsewhere || ipi_waits(c);
-  uint64_t deadline = sched_hooks.timer_next();
-  bool due = deadline <= now;
-  if (state == CPU_TRAP) {
-    bool same_trap = s.trapseq == c->c_trapseq;
-    s.trapseq = c->c_trapseq;
-    if (same_trap) {
-      if ((work || due || unattended) && bus_cas<uint32_t>(&c->c_state, CPU_TRAP, CPU_RUN)) {
-        if (rfork_assign(c)) look_sooner();
-        return true;
-      }
-      return false;
+bool look_at_trap(cpu* c, CpuSeen& s, uint64_t now, Waiting& w, bool work) {
+  if (s.trapseq == c->c_trapseq) {
+    bool wanted = (work || w.due || w.unattended) && now - s.trapsince >= kFast;
+    if (!wanted || !bus_cas<uint32_t>(&c->c_state, CPU_TRAP, CPU_RUN)) return false;
+    if (rfork_assign(c)) {
+      look_sooner();
+      w.served();
     }
-    // One short trap after the other: its LWKT has a slice like one that computes. No signal: the
-    // trap may be a long one by now, and return less than it would have.
-    if (s.nswitch != c->c_nswitch) {
-      note_switch(c, s, now);
-    } else if ((work || due) && now - s.since >= kSlice) {
-      end_slice(c, s, now);
-      __atomic_store_n(&c->c_yield, 1u, __ATOMIC_RELAXED);
-      return true;
-    }
-    return false;
+    return true;
   }
-  if (state != CPU_RUN) return false;
-  due = due && deadline + kGrace <= now;
-  if (due) __atomic_store_n(&grace, kGrace, __ATOMIC_RELAXED);
+  s.trapseq = c->c_trapseq;
+  s.trapsince = now;
+  // One short trap after the other: its LWKT has a slice like one that computes. No signal: the
+  // trap may be a long one by now, and return less than it would have.
+  bool over = false;
   if (s.nswitch != c->c_nswitch) {
-    note_switch(c, s, now);
+    slice_note_switch(c, s, now);
+  } else {
+    over = (work || w.due) && slice_had(s, now) >= kSlice;
+  }
+  if (!over && !(spent_gives_way(c) && waits_for_spent(c, w))) return false;
+  slice_end(c, s, now, kSlice);
+  __atomic_store_n(&c->c_yield, 1u, __ATOMIC_RELAXED);
+  w.served();
+  return true;
+}
+
+bool look_at_running(cpu* c, CpuSeen& s, uint64_t now, Waiting& w, bool work) {
+  bool late = w.deadline <= now && w.deadline + kGrace <= now;
+  if (late) __atomic_store_n(&grace, kGrace, __ATOMIC_RELAXED);
+  if (s.nswitch != c->c_nswitch) {
+    slice_note_switch(c, s, now);
     if (!work) {
       s.turn = now;
     } else if (now - s.turn >= kTurn) {
       s.turn = now;
       __atomic_store_n(&c->c_yield, 1u, __ATOMIC_RELAXED);
     }
-    if (!due) return false;
   }
-  if (due || ((work || unattended) && now - s.since >= kSlice &&
-              (work || sched_hooks.engine_events()))) {
-    end_slice(c, s, now);
-    globaldata* gd = c->c_gd;
-    if (gd != nullptr && gd->gd_ktid != 0) rfork_interrupt(gd);
-    return true;
+  bool whole = slice_had(s, now) >= kSlice;
+  if (whole && s.spent) slice_end_turn(c, s);
+  bool spent = spent_gives_way(c), plain = !s.spent && now - s.since >= kLeast && only_computes(c);
+  bool over = whole && (work || w.unattended) && (work || w.events || sched_hooks.engine_events());
+  if (!late && !over && !(spent && waits_for_spent(c, w)) && !(plain && w.events && !w.spent_runs)) {
+    if ((spent || plain) && w.unattended && !w.told) sched_hooks.lookout_keep();
+    return false;
   }
-  return false;
+  slice_end(c, s, now, over || s.spent ? kSlice : kLeast);
+  globaldata* gd = c->c_gd;
+  if (gd == nullptr || load_acquire(&gd->gd_ktid) <= 0) return false;
+  // Its kernel thread may have been interrupted before, and not be on a processor: then somebody else.
+  if (load_acquire(&gd->gd_interrupt) != kInterruptSent) w.served();
+  rfork_interrupt(gd);
+  return true;
 }
 
-bool look() {
+bool look_at(cpu* c, CpuSeen& s, uint64_t now, Waiting& w) {
+  slice_give_turn(c, s, now);
+  uint32_t state = load_acquire(&c->c_state);
+  bool work = sched_cpu_has_work(c) || w.global || ipi_waits(c);
+  if (state == CPU_TRAP) return look_at_trap(c, s, now, w, work);
+  return state == CPU_RUN && look_at_running(c, s, now, w, work);
+}
+
+Waiting who_waits(uint64_t now, bool told) {
+  uint32_t queued = sched_global_count();
+  Waiting w{};
+  w.deadline = sched_hooks.timer_next();
+  w.due = w.deadline <= now;
+  w.global = queued != 0;
+  w.plain = queued > sched_spent_count();
+  w.unattended = sched_hooks.engine_unattended();
+  w.told = told;
+  w.events = told && w.unattended && (ncpus == 1 || sched_hooks.engine_events());
+  for (int i = 0; i < ncpus; i++) {
+    w.spent_runs = w.spent_runs || (load_acquire(&cpus[i]->c_state) == CPU_RUN && spent_gives_way(cpus[i]));
+  }
+  return w;
+}
+
+// Somebody took a spent one off its queue, and is not there yet: this look came too soon to interrupt it.
+void look_again(const Waiting& w) {
+  constexpr uint64_t kMoment = 20'000;
+  if (!w.plain && !w.events) return;
+  for (int i = 0; i < ncpus; i++) {
+    if (load_acquire(&cpus[i]->c_state) != CPU_RUN || !spent_is_next(cpus[i])) continue;
+    clock_nap(kMoment);
+    if (w.events) sched_hooks.lookout_keep();
+    __atomic_store_n(&hurry, 1u, __ATOMIC_SEQ_CST);
+    return;
+  }
+}
+
+// `told`: events have come, which the lookout tells of once.
+bool look(bool told) {
   uint64_t now = clock_monotonic();
   // Longer, unless look_at finds a late one.
-  uint64_t longer = grace * 2 < kMostGrace ? grace * 2 : kMostGrace;
+  uint64_t longer = told ? grace : grace * 2 < kMostGrace ? grace * 2 : kMostGrace;
   __atomic_store_n(&grace, sched_spent_count() != 0 ? kGrace : longer, __ATOMIC_RELAXED);
-  bool global = sched_global_count() != 0;
-  bool waiting = global;
+  Waiting w = who_waits(now, told);
+  bool waiting = w.global;
   bool acted = false, ipis = false;
   for (int i = 0; i < ncpus; i++) {
     waiting = waiting || sched_cpu_has_work(cpus[i]);
     ipis = ipis || ipi_waits(cpus[i]);
   }
-  bool unattended = sched_hooks.engine_unattended();
-  if (waiting || unattended) rfork_spread();
-  for (int i = 0; i < ncpus; i++) {
-    acted = look_at(cpus[i], seen[i], now, global, unattended) || acted;
-  }
-  return acted || waiting || ipis || unattended;
+  if (waiting || w.unattended) rfork_spread();
+  for (int i = 0; i < ncpus; i++) acted = look_at(cpus[i], seen[i], now, w) || acted;
+  if (!acted) look_again(w);
+  return acted || waiting || ipis || w.unattended;
 }
 
 // When the first slice of a spent LWKT ends: where they take turns none should have more than the others.
@@ -212,8 +232,7 @@ uint64_t first_slice_end() {
   if (sched_spent_count() == 0) return first;
   for (int i = 0; i < ncpus; i++) {
     if (load_acquire(&cpus[i]->c_state) != CPU_RUN || !spent_runs(cpus[i])) continue;
-    bool known = seen[i].nswitch == cpus[i]->c_nswitch;
-    uint64_t end = (known ? seen[i].since : cpus[i]->c_spentsince - seen[i].had) + kSlice;
+    uint64_t end = slice_spent_end(cpus[i], seen[i]);
     if (end < first) first = end;
   }
   return first;
@@ -226,29 +245,63 @@ bool cpu_in_trap() {
   return false;
 }
 
-// When a look is due: after `interval` or, where that is too long for the timer at `deadline`, once that is late;
-// never sooner than kFast, or a timer that nobody can serve yet would make it spin. Or at the end of a slice.
+// When a look is due: after `interval` or, where that is too long for the timer at `deadline`, once that is late or, if
+// somebody computes, when it is due. Or at the end of a slice. In any case not at once, or a timer that nobody can serve
+// yet would make it spin.
 uint64_t next_look(uint64_t interval, uint64_t deadline) {
   uint64_t now = clock_monotonic();
   uint64_t until = interval == kNever ? kNever : now + interval;
-  if (interval <= kGrace) return until;
-  if (!cpu_in_trap() && deadline != kNever) deadline += grace;
+  bool computes = computes_before_events();
+  if (interval <= kGrace && !computes) return until;
+  if (!cpu_in_trap() && deadline != kNever && !computes) deadline += grace;
   uint64_t end = first_slice_end();
   if (end < deadline) deadline = end;
-  if (deadline < now + kFast) deadline = now + kFast;
+  if (deadline <= now) deadline = now + kFast;
   return deadline < until ? deadline : until;
 }
 
-// Sleeps until the next look or until somebody asks for more than `level`.
-void pause_for(uint32_t level, uint64_t interval) {
+// Ends its sleep, for whoever changed monitor_word, wake_at or hurry before. Without a lookout one that is only about to
+// sleep may miss a change of the latter two, until its next look.
+void rouse() {
+  if (__atomic_load_n(&dozing, __ATOMIC_SEQ_CST) != 0) {
+    sched_hooks.lookout_rouse();
+  } else {
+    raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+  }
+}
+
+bool doze(uint32_t level, uint64_t until) {
+  __atomic_store_n(&dozing, 1u, __ATOMIC_SEQ_CST);
+  bool same = sched_hooks.lookout_stands() && __atomic_load_n(&monitor_word, __ATOMIC_SEQ_CST) == level &&
+              __atomic_load_n(&wake_at, __ATOMIC_SEQ_CST) == until && __atomic_load_n(&hurry, __ATOMIC_SEQ_CST) == 0;
+  bool events = same && sched_hooks.lookout_sleep(until);
+  __atomic_store_n(&dozing, 0u, __ATOMIC_SEQ_CST);
+  return events;
+}
+
+uint64_t interval_of(uint32_t level) {
+  if (level == MONITOR_ASLEEP) return kNever;
+  uint64_t interval = level == MONITOR_FAST ? fast : kSlow;
+  if (interval <= kBehind || !computes_before_events()) return interval;
+  bool waits = sched_hooks.engine_unattended() || sched_global_count() > sched_spent_count();
+  for (int i = 0; i < ncpus && !waits; i++) waits = sched_cpu_has_work(cpus[i]);
+  return waits ? kBehind : interval;
+}
+
+// Sleeps until the next look, until somebody asks for more than `level`, or until there are events that nobody else
+// looks for: true then.
+bool pause_for(uint32_t level) {
   uint64_t first = sched_hooks.timer_next();
-  uint64_t until = next_look(interval, first);
+  uint64_t until = next_look(interval_of(level), first);
   __atomic_store_n(&wake_at, until, __ATOMIC_SEQ_CST);
   // Whoever armed an earlier timer before that line may have seen the old wake_at.
-  if (sched_hooks.timer_next() < first) return;
+  if (sched_hooks.timer_next() < first) return false;
+  if (sched_hooks.lookout_stands()) return doze(level, until);
+  if (__atomic_load_n(&hurry, __ATOMIC_SEQ_CST) != 0) return false;
   timespec ts = clock_timespec(until);
   raw6(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, level,
        until == kNever ? 0 : reinterpret_cast<long>(&ts), 0, FUTEX_BITSET_MATCH_ANY);
+  return false;
 }
 
 // One level down, unless somebody asked for more meanwhile. Who wanted `level` between the last look
@@ -258,7 +311,7 @@ void pause_for(uint32_t level, uint64_t interval) {
 void calm_down(uint32_t level) {
   bus_cas(&monitor_word, level, level - 1);
   clock_nap(kFast);
-  if (look()) monitor_poke(static_cast<MonitorWatch>(level));
+  if (look(false)) monitor_poke(static_cast<MonitorWatch>(level));
 }
 
 [[noreturn]] void monitor_main(void* arg) {
@@ -278,15 +331,17 @@ void calm_down(uint32_t level) {
       quiet = rounds = 0;
     }
     last = level;
-    pause_for(level, level == MONITOR_FAST ? fast : level == MONITOR_SLOW ? kSlow : kNever);
+    bool events = pause_for(level);
+    __atomic_store_n(&hurry, 0u, __ATOMIC_SEQ_CST);
     sched_hooks.back_from_deaf();  // what is asked of every rfork: it makes others
-    if (look()) {
+    if (look(events)) {
       quiet = 0;
       if (level == MONITOR_ASLEEP) monitor_poke(MONITOR_SLOW);
     } else {
       quiet++;
     }
-    if (++rounds >= kRoundsToBackOff) {
+    // Those that it was woken for don't count.
+    if (wake_at != 0 && clock_monotonic() >= wake_at && ++rounds >= kRoundsToBackOff) {
       fast = fast * 2 > kSlow ? kSlow : fast * 2;
       rounds = 0;
     }
@@ -341,7 +396,7 @@ void monitor_ask(MonitorWatch level) {
     if (seen >= level) return;
   } while (!__atomic_compare_exchange_n(&monitor_word, &seen, level, false, __ATOMIC_SEQ_CST,
                                         __ATOMIC_SEQ_CST));
-  raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+  rouse();
 }
 
 void monitor_rank(int priority) {
@@ -351,20 +406,31 @@ void monitor_rank(int priority) {
   }
 }
 
-void monitor_nudge() {
-  raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+void monitor_nudge() { rouse(); }
+
+void monitor_make_way() {
+  if (!started || !computes_before_events() || __atomic_exchange_n(&hurry, 1u, __ATOMIC_SEQ_CST) != 0) return;
+  rouse();
 }
 
-void monitor_poke_timer() {
+void monitor_leave_lookout() {
+  if (!started) return;
+  while (__atomic_load_n(&dozing, __ATOMIC_SEQ_CST) != 0) {
+    sched_hooks.lookout_rouse();
+    clock_nap(kFast);
+  }
+}
+
+void monitor_poke_timer(bool exact) {
   uint64_t deadline = sched_hooks.timer_next();
   if (deadline == kNever || !started) return;
   __atomic_thread_fence(__ATOMIC_SEQ_CST);  // between arming the timer and wake_at: pause_for
   uint64_t known = __atomic_load_n(&wake_at, __ATOMIC_RELAXED);
-  if (deadline + __atomic_load_n(&grace, __ATOMIC_RELAXED) >= known) return;
+  if (deadline + (exact ? 0 : __atomic_load_n(&grace, __ATOMIC_RELAXED)) >= known) return;
   // One poke is enough until it has looked.
   if (!bus_cas(&wake_at, known, uint64_t{0})) return;
   if (__atomic_load_n(&monitor_word, __ATOMIC_SEQ_CST) >= MONITOR_SLOW) {
-    raw3(SYS_futex, reinterpret_cast<long>(&monitor_word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+    rouse();
   } else {
     monitor_poke(MONITOR_SLOW);
   }
@@ -375,6 +441,7 @@ void monitor_atfork_child() {
   grace = kGrace;
   fast = kFast;
   rounds = 0;
+  dozing = hurry = 0;
   monitor_word = MONITOR_ASLEEP;
   self_gd = nullptr;
   for (auto& s : seen) s = CpuSeen{};

@@ -114,6 +114,7 @@ void go_deaf(globaldata* gd) {
 inline constexpr uint32_t kSpare = 0, kAssigned = 1, kLookAtMask = 2;
 
 void spare_wait(globaldata* gd) {
+  monitor_make_way();  // for the LWKT that it came back with
   if (sched_ranked != 0) rank_settle(nullptr);
   if (load_acquire(&gd->gd_ast) != 0) {
     gd->gd_ast = 0;
@@ -500,13 +501,13 @@ void sched_trap_took(globaldata* gd, cpu* c) {
   hold(gd, c);
   c->c_yield = 0;
   sched_hooks.go_on_with_cpu();
-  sched_run_timers();
-  if (!sched_cpu_has_work(c) && sched_global_count() == 0) return;
   if (ours) {
     sched_preempt_cpu();
-  } else {
-    sched_yield_cpu();
+    return;
   }
+  c->c_nswitch++;  // what the monitor noted of the LWKT that ran here is not this one's
+  sched_run_timers();
+  if (sched_cpu_has_work(c) || sched_global_count() > sched_spent_count()) sched_yield_cpu();
 }
 
 void sched_trap_lost() {
@@ -548,6 +549,7 @@ void sched_init(int ncpus_wanted, thread* main_td) {
     cpus[i] = reinterpret_cast<cpu*>(p) + i;
     cpus[i]->c_id = i;
     cpus[i]->c_exact = 1;
+    cpus[i]->c_spentrun = cpus[i]->c_spentturn = cpus[i]->c_io = kNoSwitch;
   }
   gd->gd_flags = GDF_MAIN;
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
@@ -607,7 +609,8 @@ void sched_atfork_child() {
     c->c_ipipending = 0;
     c->c_gd = nullptr;
     c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = c->c_look = c->c_period = 0;
-    c->c_over = c->c_cut = c->c_turn = c->c_spentrun = 0;
+    c->c_over = c->c_cut = c->c_turn = 0;
+    c->c_spentrun = c->c_spentturn = c->c_io = kNoSwitch;
     c->c_ranked_since = c->c_fair_until = 0;
     c->c_exact = 1;
     c->c_counted = c->c_backoff = c->c_backoffnext = 0;

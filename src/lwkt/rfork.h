@@ -29,6 +29,7 @@ void rfork_wake_cpu(cpu* c);
 
 // ---- of sched.cc, for the idle loop --------------------------------------------------------
 thread* sched_pick(cpu* c);
+void sched_lookout();  // a spent LWKT goes on: the monitor is to tell of the next event, if nobody else looks for it
 thread* sched_steal(cpu* self);
 bool sched_cpu_has_work(const cpu* c);
 uint32_t sched_global_count();
@@ -61,10 +62,13 @@ inline void monitor_poke(MonitorWatch level) {
   }
 }
 // An LWKT will run, or sit in a trap, while timers are pending: the first may be earlier than the
-// monitor knows.
-void monitor_poke_timer();
+// monitor knows. Exact: nobody else will see to it.
+void monitor_poke_timer(bool exact = false);
 void monitor_rank(int priority);  // SCHED_FIFO for it, too: it must see who computes
 void monitor_nudge();  // looks once, and is as vigilant as before
+// Somebody was queued for all cpus: one that has used up its slices is to give way. Also without a cpu.
+void monitor_make_way();
+void monitor_leave_lookout();  // once the engine is retired: it does not sleep there when this returns
 void monitor_atfork_child();
 
 // ---- rforks ----------------------------------------------------------------------------------

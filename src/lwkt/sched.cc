@@ -130,12 +130,14 @@ void global_push(thread* td, bool first = false) {
   count_global(1);
 }
 
-thread* spent_pop(cpu* c) {
+thread* spent_pop(cpu* c, bool turn) {
   thread* td = globalq.spent.pop();
   if (td == nullptr) return nullptr;
   globalq.nspent--;
+  uint32_t run = static_cast<uint32_t>(c->c_nswitch) + 1;
   c->c_spentsince = clock_monotonic();
-  __atomic_store_n(&c->c_spentrun, static_cast<uint32_t>(c->c_nswitch) + 1, __ATOMIC_RELEASE);
+  if (turn) __atomic_store_n(&c->c_spentturn, run, __ATOMIC_RELAXED);
+  store_release(&c->c_spentrun, run);
   return td;
 }
 
@@ -144,9 +146,9 @@ thread* global_pop(cpu* c, From from) {
   if (n == 0) return nullptr;
   if (from == From::kPlain && n == sched_spent_count()) return nullptr;
   Guard g(globalq.lock);
-  thread* td = from == From::kSpentFirst ? spent_pop(c) : nullptr;
+  thread* td = from == From::kSpentFirst ? spent_pop(c, true) : nullptr;
   if (td == nullptr) td = globalq.plain.pop();
-  if (td == nullptr && from == From::kPlainFirst) td = spent_pop(c);
+  if (td == nullptr && from == From::kPlainFirst) td = spent_pop(c, false);
   if (td != nullptr) count_global(-1);
   return td;
 }
@@ -420,10 +422,27 @@ bool plain_turn(cpu* c) {
   return true;
 }
 
+// From the global queue, a spent one last. While that runs the monitor sees to timers and events.
+thread* pop_last(cpu* c) {
+  thread* next = global_pop(c, From::kPlainFirst);
+  if (next == nullptr || c->c_spentrun != static_cast<uint32_t>(c->c_nswitch) + 1) return next;
+  sched_lookout();
+  monitor_poke_timer(true);
+  return next;
+}
+
+// Whether a spent LWKT will do.
+enum class Spent { kNot, kToo };
+
+bool only_spent_wait(const cpu* c) {
+  uint32_t spent = sched_spent_count();
+  return spent != 0 && spent == sched_global_count() && !sched_cpu_has_work(c);
+}
+
 // What sched_pick takes once there are ranks. `least`: no lower rank; 0: anybody.
-[[gnu::noinline]] thread* pick_ranked(cpu* c, int least) {
+[[gnu::noinline]] thread* pick_ranked(cpu* c, int least, Spent spent) {
   thread* next = nullptr;
-  bool look = c->c_nswitch % kGlobalEvery == 0;
+  bool look = c->c_nswitch % kGlobalEvery == 0 || only_spent_wait(c);
   if (look) {
     sched_run_timers();
     sched_harvest();
@@ -433,18 +452,18 @@ bool plain_turn(cpu* c) {
   if (next == nullptr && (plain_first || least == 0)) {
     if (look || c->c_turn != 0) next = global_turn(c);
     if (next == nullptr) next = ring_pop(c);
-    if (next == nullptr) next = global_pop(c, From::kPlainFirst);
+    if (next == nullptr) next = spent == Spent::kToo ? pop_last(c) : global_pop(c, From::kPlain);
     if (next != nullptr && !plain_first) c->c_ranked_since = 0;
   }
   return next;
 }
 
 // What a pick does now and then.
-[[gnu::noinline]] thread* look_around(cpu* c, bool* done) {
+[[gnu::noinline]] thread* look_around(cpu* c, Spent spent, bool* done) {
   bool each = cputime_note(mygd(), c);
   if (__builtin_expect(sched_ranked != 0, 0)) {
     c->c_look = 0;
-    thread* ranked = pick_ranked(c, 0);
+    thread* ranked = pick_ranked(c, 0, spent);
     rank_settle_next(ranked);
     *done = true;
     return ranked;
@@ -465,20 +484,31 @@ bool plain_turn(cpu* c) {
   return next;
 }
 
-}  // namespace
+// Whoever has used up his slices runs when there is nobody else here, those among them who only wait for somebody to look.
+[[gnu::noinline]] thread* pick_spent(cpu* c) {
+  sched_run_timers();
+  sched_harvest();
+  thread* next = ring_pop(c);
+  return next != nullptr ? next : pop_last(c);
+}
 
-thread* sched_pick(cpu* c) {
+thread* pick_for(cpu* c, Spent spent) {
   thread* next;
   if (__builtin_expect(load_acquire(&c->c_ipipending) != 0, 0)) process_ipiq();
   if (__builtin_expect(c->c_nswitch >= c->c_look, 0)) {
     bool done = false;
-    next = look_around(c, &done);
+    next = look_around(c, spent, &done);
     if (done || next != nullptr) return next;
   }
   next = ring_pop(c);
   if (next != nullptr) return next;
-  return global_pop(c, From::kPlainFirst);
+  if (__builtin_expect(spent == Spent::kToo && sched_spent_count() != 0, 0)) return pick_spent(c);
+  return global_pop(c, From::kPlain);
 }
+
+}  // namespace
+
+thread* sched_pick(cpu* c) { return pick_for(c, Spent::kToo); }
 
 thread* sched_steal(cpu* self) {
   for (int i = 1; i < ncpus; i++) {
@@ -634,6 +664,9 @@ void requeue(thread* td, Slice slice) {
   }
 }
 
+// One that is cut goes on before the other spent ones.
+Spent beside(Slice slice) { return slice == Slice::kCut ? Spent::kNot : Spent::kToo; }
+
 // A yield once there are ranks: those below the caller's don't get its cpu. `forced`: it didn't ask, and
 // in SCHED_FIFO keeps its place before its equals.
 [[gnu::noinline]] bool yield_ranked(globaldata* gd, bool forced, Slice slice) {
@@ -643,10 +676,11 @@ void requeue(thread* td, Slice slice) {
   bool stays = forced && mine != 0 && (td->td_policy & ~TDP_RESET) == SCHED_FIFO;
   sched_run_timers();
   int least = stays ? mine + 1 : mine;
-  thread* next = pick_ranked(c, least);
+  Spent spent = beside(slice);
+  thread* next = pick_ranked(c, least, spent);
   if (next == nullptr) {
     sched_harvest();
-    next = pick_ranked(c, least);
+    next = pick_ranked(c, least, spent);
   }
   if (next == nullptr) {
     rank_settle(td);  // its class may be another one
@@ -671,14 +705,14 @@ void requeue(thread* td, Slice slice) {
   cpu* c = gd->gd_cpu;
   // Of those that wait by yielding each may wait for one that computes.
   if (slice == Slice::kNew && c->c_nswitch >= c->c_period) c->c_turn = 1;
-  thread* next = sched_pick(c);
+  thread* next = pick_for(c, beside(slice));
   if (next == nullptr) {
     // One that waits by yielding makes no switch, so no look at the timers and at the kernel's events
     // is ever due here. What it waits for may need one: every turn of two LWKTs that wait for each
     // other, one in a read, one by yields, would last until the monitor's next look, 10 ms.
     sched_run_timers();
     sched_harvest();
-    next = sched_pick(c);
+    next = pick_for(c, beside(slice));
   }
   if (next == nullptr) return false;
   thread* td = gd->gd_curthread;
@@ -690,13 +724,23 @@ void requeue(thread* td, Slice slice) {
 
 }  // namespace
 
+void sched_lookout() {
+  if (sched_hooks.engine_unattended()) sched_hooks.lookout_keep();
+}
+
 bool sched_preempt_cpu() {
   globaldata* gd = mygd();
   const cpu* c = gd->gd_cpu;
-  uint32_t mark = static_cast<uint32_t>(c->c_nswitch) + 1;
-  Slice slice = c->c_over == mark ? Slice::kOver : c->c_cut == mark ? Slice::kCut : Slice::kNew;
-  if (__builtin_expect(sched_ranked != 0, 0)) return yield_ranked(gd, true, slice);
-  return slice != Slice::kNew ? yield_slowly(gd, slice) : sched_yield_cpu();
+  auto run = static_cast<uint32_t>(c->c_nswitch);
+  // A spent one stays one, whoever the interrupt was for. It has the rest of its slice first only if the monitor knows
+  // how much that is.
+  bool spent = c->c_spentrun == run, cut = c->c_cut == run + 1;
+  Slice slice = c->c_over == run + 1 || (spent && !cut) ? Slice::kOver : cut ? Slice::kCut : Slice::kNew;
+  bool gone = __builtin_expect(sched_ranked != 0, 0) ? yield_ranked(gd, true, slice)
+              : slice != Slice::kNew                 ? yield_slowly(gd, slice)
+                                                     : sched_yield_cpu();
+  if (!gone && spent) sched_lookout();  // what it was interrupted for was nobody's, or another's already
+  return gone;
 }
 
 bool sched_yield_cpu() {

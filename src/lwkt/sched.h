@@ -119,9 +119,21 @@ struct SchedHooks {
   bool (*engine_kick)(cpu*);
   bool (*engine_unattended)();
   bool (*engine_events)();
+  // src/async/lookout.h
+  void (*lookout_keep)();
+  bool (*lookout_stands)();
+  bool (*lookout_sleep)(uint64_t until);
+  void (*lookout_rouse)();
   uint64_t (*idle_until)();        // src/sysport/deadlock.h
 };
 extern SchedHooks sched_hooks;
+
+// The calling LWKT reads, writes or polls what can make it wait: it serves somebody, and doesn't only compute. That keeps
+// it from giving way to events (slices.h).
+inline void sched_note_io() {
+  cpu* c = mycpu();
+  __atomic_store_n(&c->c_io, static_cast<uint32_t>(c->c_nswitch), __ATOMIC_RELAXED);
+}
 
 // ---- a trap that may block (DESIGN §4.4 (5)) -------------------------------------------------
 

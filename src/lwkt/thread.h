@@ -174,6 +174,8 @@ inline constexpr uint32_t kRunqSize = 1024;
 struct ipiq;
 struct slab_cpu;
 
+inline constexpr uint32_t kNoSwitch = ~1u;  // in c_spentrun and c_spentturn
+
 // Who holds a cpu, in c_state.
 enum CpuState : uint32_t {
   CPU_OFF = 0,     // never started
@@ -190,12 +192,14 @@ struct alignas(kCacheLine) cpu {
   uint32_t c_yield;        // the monitor's: others first, after the next trap or wake
   uint32_t c_unsubmitted;  // requests of its ring that wait for the next enter
   uint32_t c_trapseq;    // counts entries into blocking traps: the monitor compares
+  uint32_t c_io;         // the last switch whose LWKT then read, wrote or polled what others fill or empty
   // Spent LWKTs, who have used up their slices (sched.cc).
   uint32_t c_over;       // the monitor's: the LWKT of switch c_over - 1 (of c_nswitch) has used up its own,
-  uint32_t c_cut;        // and that of c_cut - 1, a spent one, is interrupted before it has
+  uint32_t c_cut;        // and that of c_cut - 1, a spent one, is interrupted before it has: it is to have the rest
   uint32_t c_turn;       // the monitor's: the next one is to be a spent one
   uint32_t c_spentrun;   // the switch that made the last of them run
-  uint64_t c_spentsince; // and when, ns of CLOCK_MONOTONIC
+  uint32_t c_spentturn;  // the same if it was its turn: it has its slice
+  uint64_t c_spentsince; // when that was, ns of CLOCK_MONOTONIC
   uint64_t c_nswitch;    // switches so far
   uint64_t c_look;       // ... at which sched_pick does more: at c_period, or each time for cputime.h
   uint64_t c_period;     // ... at which the global queue and the timers are looked at next

@@ -7,6 +7,7 @@
 
 #include "../async/engine.h"
 #include "../async/fdtable.h"
+#include "../async/lookout.h"
 #include "../async/timer.h"
 #include "../gate/buslock.h"
 #include "../lwkt/assert.h"
@@ -59,7 +60,8 @@ bool events() { return engine->events(); }
 void hooks_init() {
   sched_hooks = {threads_start, sig_route,    sig_begin_with_cpu, sig_go_on_with_cpu, sig_go_on_without_cpu, broadcast_serve,
                  timer_next,    timer_expire, timer_arm,          timer_cancel,       harvest,               sleep,
-                 deliver,       kick,         unattended,         events,             deadlock_idle_until};
+                 deliver,       kick,         unattended,         events,             lookout_keep,          lookout_stands,
+                 lookout_sleep, lookout_rouse, deadlock_idle_until};
   KASSERT(all_below());
 }
 

@@ -3,7 +3,7 @@
 //
 //   bench_echo CONNECTIONS MILLISECONDS apart|together SERVER...
 //
-// SERVER is threads, epoll, uring or multishot: bench_echo_SERVER beside this program. `apart`:
+// SERVER is threads, busy, epoll, uring or multishot: bench_echo_SERVER beside this program. `apart`:
 // the server has the last cpu that this process may use, and the load generator the first, so that
 // what the server takes is its own. `together`: both have all of them.
 //

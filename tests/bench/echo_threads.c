@@ -4,6 +4,10 @@
 
 #include "echo.h"
 
+#ifndef ECHO_COMPUTING
+#define ECHO_COMPUTING 0  // threads that compute meanwhile (echo_busy.c)
+#endif
+
 static void *serve(void *arg) {
   const int fd = (int)(intptr_t)arg;
   char buffer[ECHO_BYTES];
@@ -22,8 +26,18 @@ static void *serve(void *arg) {
   return NULL;
 }
 
+static void *compute(void *arg) {
+  for (volatile unsigned long n = 0;; n++) {
+  }
+  return arg;
+}
+
 int main(void) {
   const int listener = echo_listen(0);
+  pthread_t computing;
+  for (int i = 0; i < ECHO_COMPUTING; i++) {
+    bench_check("pthread_create", pthread_create(&computing, NULL, compute, NULL));
+  }
   pthread_attr_t attributes;
   bench_check("pthread_attr_init", pthread_attr_init(&attributes));
   bench_check("stack size", pthread_attr_setstacksize(&attributes, 64 * 1024));

@@ -78,6 +78,10 @@ void append_async_cases(std::vector<Case>& cases) {
   cases.push_back(echo_case(
       "echo_10k_2cpus", "10000", {"together", "threads"}, {"together", "threads"},
       {{"echoes a second, 10,000, both cpus", "threads_per_s", "", kMax, times_native(1.5)}}));
+  cases.push_back(echo_case(
+      "echo_busy", "10", {"apart", "busy"}, {"apart", "busy"},
+      {{"echoes a second, 10, beside two that compute", "busy_per_s", "", kMax, times_native(1)},
+       {"  99th percentile of the latency", "busy_p99_us", "us", kMedian, of_native(1)}}));
   cases.push_back(
       pinned_case("copy4k", {"bench_copy4k", "{scratch}"}, {"bench_copy4k", "{scratch}", "4", "5"},
                   {{"copy 4 KB, cached, alone: cpu", "alone_ns", "ns", kMin, of_native(1.03)},

@@ -5,7 +5,7 @@
 namespace cr::bench {
 namespace {
 
-constexpr double kSliceMs = 10;  // src/lwkt/monitor.cc
+constexpr double kSliceMs = 10;  // src/lwkt/slices.h
 
 Case pinned_case(std::string name, int rounds, std::vector<std::string> argv,
                  std::vector<std::string> quick_argv, std::vector<Measure> measures) {
