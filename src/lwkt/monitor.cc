@@ -187,10 +187,12 @@ Waiting who_waits(uint64_t now, bool told) {
   w.plain = queued > sched_spent_count();
   w.unattended = sched_hooks.engine_unattended();
   w.told = told;
-  w.events = told && w.unattended && (ncpus == 1 || sched_hooks.engine_events());
   for (int i = 0; i < ncpus; i++) {
     w.spent_runs = w.spent_runs || (load_acquire(&cpus[i]->c_state) == CPU_RUN && spent_gives_way(cpus[i]));
   }
+  // Another cpu may have seen to them already; and where there is no lookout nobody tells of any.
+  bool asks = told ? ncpus > 1 : w.spent_runs && !sched_hooks.lookout_stands();
+  w.events = w.unattended && (asks ? sched_hooks.engine_events() : told);
   return w;
 }
 

@@ -174,7 +174,7 @@ inline constexpr uint32_t kRunqSize = 1024;
 struct ipiq;
 struct slab_cpu;
 
-inline constexpr uint32_t kNoSwitch = ~1u;  // in c_spentrun and c_spentturn
+inline constexpr uint32_t kNoSwitch = ~1u;  // in c_spentrun, c_spentturn and c_io
 
 // Who holds a cpu, in c_state.
 enum CpuState : uint32_t {

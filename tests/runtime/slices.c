@@ -1,13 +1,17 @@
 // Threads that compute for whole slices, and those that share a cpu with them.
 #include "case.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 enum { SPINNERS = 8 };
@@ -77,6 +81,23 @@ static void sleepers_wake_in_time_beside_threads_that_compute(void) {
   puts("ok");
 }
 
+static int64_t own_cpu_ms(void) {
+  struct timespec t;
+  CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0);
+  return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+// Each time it wakes another one is interrupted for it, whose time is not its own.
+static void a_sleeper_is_not_charged_for_threads_that_compute(void) {
+  start_spinners(SPINNERS);
+  sleep_ms(100);
+  int64_t before = own_cpu_ms();
+  for (int i = 0; i < 100; i++) CHECK(usleep(2000) == 0);
+  CHECK(own_cpu_ms() - before <= 50);
+  stop_spinners(SPINNERS);
+  puts("ok");
+}
+
 // A client in another process, which asks and waits for the answer.
 static int ends[2];
 static void ask_by_socket(void) {
@@ -138,6 +159,20 @@ static void hang_up(void) { CHECK(shutdown(ends[0], SHUT_RDWR) == 0); }
 static void who_waits_for_data_runs_before_who_computes(void) {
   CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
   answers_beside_threads_that_compute(ask_by_socket, answer_by_socket, hang_up);
+}
+
+// Before Linux 5.11, or where a sandbox forbids it: then the monitor's looks are what ends the wait.
+static void also_without_epoll_pwait2(void) {
+  struct sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_pwait2, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog program = {sizeof code / sizeof *code, code};
+  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+  execl("/proc/self/exe", "slices", "who_waits_for_data_runs_before_who_computes", NULL);
 }
 
 static void remove_queue(void) { CHECK(msgctl(queue, IPC_RMID, NULL) == 0); }
@@ -223,7 +258,9 @@ static void threads_that_yield_let_the_one_go_on_that_they_wait_for(void) {
 static const struct test_case cases[] = {
     CASE(a_sleeper_does_not_wait_for_all_that_compute),
     CASE(sleepers_wake_in_time_beside_threads_that_compute),
+    CASE(a_sleeper_is_not_charged_for_threads_that_compute),
     CASE(who_waits_for_data_runs_before_who_computes),
+    CASE(also_without_epoll_pwait2),
     CASE(who_comes_back_from_the_kernel_runs_before_who_computes),
     CASE(threads_that_compute_run_beside_those_that_hand_over),
     CASE(threads_that_yield_let_the_one_go_on_that_they_wait_for),

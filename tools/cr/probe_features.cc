@@ -156,6 +156,17 @@ Check probe_engine(const Check& io_uring) {
   return check;
 }
 
+Check probe_exact_waits() {
+  struct timespec none {};
+  struct epoll_event event;
+  const int fd = epoll_create1(EPOLL_CLOEXEC);
+  const bool ok = fd >= 0 && syscall(SYS_epoll_pwait2, fd, &event, 1, &none, nullptr, 0) == 0;
+  Check check{"exact-waits", ok, false, ok ? "epoll_pwait2 works" : "epoll_pwait2: " + error_name(),
+              "sleeps end up to a millisecond late, and data wait for up to 2 ms beside threads that compute"};
+  if (fd >= 0) close(fd);
+  return check;
+}
+
 Check probe_lightweight_guards() {
   Page page(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   const bool ok = page.mapped() && page.advise(kMadvGuardInstall);
@@ -227,7 +238,7 @@ std::vector<Check> probe_features() {
   const Check io_uring = probe_io_uring();
   return {probe_kernel(),     probe_glibc(), probe_text_rewriting(),
           probe_fsgsbase(),   probe_keep_gs(), io_uring,      probe_engine(io_uring), probe_lightweight_guards(),
-          probe_membarrier(), probe_syscall_user_dispatch(), probe_trap_rcx(), probe_vdso_clock()};
+          probe_exact_waits(), probe_membarrier(), probe_syscall_user_dispatch(), probe_trap_rcx(), probe_vdso_clock()};
 }
 
 }  // namespace cr::tool
