@@ -43,7 +43,6 @@ bool no_pwait2;
 // What a cpu has taken from the kernel and not handed out yet. Its holder's.
 struct Taken {
   int n;
-  bool kick;  // of those handed out last
   epoll_event event[kBatch];
 };
 Taken taken[kMaxCpus];  // in .bss: pages come as cpus poll
@@ -148,10 +147,7 @@ uint32_t hand_out(Taken& t) {
   for (int i = 0; i < t.n; i++) {
     if (i % kGroup == 0) look_ahead(t, i);
     uint64_t data = t.event[i].data.u64;
-    if (data == kKick) {
-      t.kick = true;
-      continue;
-    }
+    if (data == kKick) continue;
     fd_event(static_cast<int>(static_cast<uint32_t>(data)), static_cast<uint32_t>(data >> 32),
              t.event[i].events);
     n++;
@@ -165,10 +161,8 @@ uint32_t epoll_harvest(cpu* c) {
   long n = raw4(SYS_epoll_wait, epfd, reinterpret_cast<long>(t.event), kBatch, 0);
   if (n <= 0) return 0;
   t.n = static_cast<int>(n);
-  t.kick = false;
-  uint32_t events = hand_out(t);
-  if (__builtin_expect(t.kick, 0)) end_stale_kick();
-  return events;
+  if (__builtin_expect(kicked(t), 0)) end_stale_kick();
+  return hand_out(t);
 }
 
 bool epoll_sleep(cpu* c, uint32_t seen, uint64_t deadline) {

@@ -29,9 +29,10 @@
 //
 // Timers are the idle cpus' business. The monitor wakes kGrace after the first of them should
 // have gone off (at once while a cpu sits in a trap), sees that it has, and sleeps until kGrace after
-// the next. Where somebody computes and no cpu is idle it wakes for it in time. It publishes that time, so that only an earlier timer needs a poke. While it finds them served each
-// time it comes later, up to kMostGrace: it is not needed then, and of 100,000 wake-ups a second its looks
-// cost a tenth. For the same reason it stays awake longer when it is asked for again and again.
+// the next. Where somebody computes and no cpu is idle it wakes for it in time. It publishes that time, so that only an
+// earlier timer needs a poke. While it finds them served each time it comes later, up to kMostGrace: it is not needed
+// then, and of 100,000 wake-ups a second its looks cost a tenth. For the same reason it stays awake longer when it is
+// asked for again and again.
 
 #include <linux/futex.h>
 #include <sched.h>
@@ -216,12 +217,9 @@ bool look(bool told) {
   uint64_t longer = told ? grace : grace * 2 < kMostGrace ? grace * 2 : kMostGrace;
   __atomic_store_n(&grace, sched_spent_count() != 0 ? kGrace : longer, __ATOMIC_RELAXED);
   Waiting w = who_waits(now, told);
-  bool waiting = w.global;
+  bool waiting = w.global || sched_rings_have_work();
   bool acted = false, ipis = false;
-  for (int i = 0; i < ncpus; i++) {
-    waiting = waiting || sched_cpu_has_work(cpus[i]);
-    ipis = ipis || ipi_waits(cpus[i]);
-  }
+  for (int i = 0; i < ncpus; i++) ipis = ipis || ipi_waits(cpus[i]);
   if (waiting || w.unattended) rfork_spread();
   for (int i = 0; i < ncpus; i++) acted = look_at(cpus[i], seen[i], now, w) || acted;
   if (!acted) look_again(w);
@@ -285,9 +283,8 @@ uint64_t interval_of(uint32_t level) {
   if (level == MONITOR_ASLEEP) return kNever;
   uint64_t interval = level == MONITOR_FAST ? fast : kSlow;
   if (interval <= kBehind || !computes_before_events()) return interval;
-  bool waits = sched_hooks.engine_unattended() || sched_global_count() > sched_spent_count();
-  for (int i = 0; i < ncpus && !waits; i++) waits = sched_cpu_has_work(cpus[i]);
-  return waits ? kBehind : interval;
+  bool plain = sched_global_count() > sched_spent_count() || sched_rings_have_work();
+  return plain || sched_hooks.engine_unattended() ? kBehind : interval;
 }
 
 // Sleeps until the next look, until somebody asks for more than `level`, or until there are events that nobody else

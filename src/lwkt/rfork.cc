@@ -93,13 +93,7 @@ void hold(globaldata* gd, cpu* c) {
   cputime_hold(gd, c);
 }
 
-bool work_anywhere() {
-  if (sched_global_count() != 0) return true;
-  for (int i = 0; i < ncpus; i++) {
-    if (cpus[i] != nullptr && sched_cpu_has_work(cpus[i])) return true;
-  }
-  return false;
-}
+bool work_anywhere() { return sched_global_count() != 0 || sched_rings_have_work(); }
 
 // ---- the idle thread of an rfork -----------------------------------------------------------
 

@@ -32,6 +32,7 @@ thread* sched_pick(cpu* c);
 void sched_lookout();  // a spent LWKT goes on: the monitor is to tell of the next event, if nobody else looks for it
 thread* sched_steal(cpu* self);
 bool sched_cpu_has_work(const cpu* c);
+bool sched_rings_have_work();
 uint32_t sched_global_count();
 uint32_t sched_spent_count();  // those of them that have used up their slices
 bool sched_timer_due();

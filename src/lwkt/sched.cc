@@ -33,6 +33,7 @@
 #include "ipiq.h"
 #include "rank.h"
 #include "rfork.h"
+#include "slices.h"
 #include "spinlock.h"
 #include "token.h"
 
@@ -134,7 +135,7 @@ thread* spent_pop(cpu* c, bool turn) {
   thread* td = globalq.spent.pop();
   if (td == nullptr) return nullptr;
   globalq.nspent--;
-  uint32_t run = static_cast<uint32_t>(c->c_nswitch) + 1;
+  uint32_t run = run_of(c) + 1;
   c->c_spentsince = clock_monotonic();
   if (turn) __atomic_store_n(&c->c_spentturn, run, __ATOMIC_RELAXED);
   store_release(&c->c_spentrun, run);
@@ -422,25 +423,23 @@ bool plain_turn(cpu* c) {
   return true;
 }
 
-// From the global queue, a spent one last. While that runs the monitor sees to timers and events.
-thread* pop_last(cpu* c) {
-  thread* next = global_pop(c, From::kPlainFirst);
-  if (next == nullptr || c->c_spentrun != static_cast<uint32_t>(c->c_nswitch) + 1) return next;
+// The last that a pick looks at. While a spent one runs the monitor sees to timers and events.
+thread* pop_last(cpu* c, From from) {
+  thread* next = global_pop(c, from);
+  if (next == nullptr || !spent_is_next(c)) return next;
   sched_lookout();
   monitor_poke_timer(true);
   return next;
 }
-
-// Whether a spent LWKT will do.
-enum class Spent { kNot, kToo };
 
 bool only_spent_wait(const cpu* c) {
   uint32_t spent = sched_spent_count();
   return spent != 0 && spent == sched_global_count() && !sched_cpu_has_work(c);
 }
 
-// What sched_pick takes once there are ranks. `least`: no lower rank; 0: anybody.
-[[gnu::noinline]] thread* pick_ranked(cpu* c, int least, Spent spent) {
+// What a pick takes once there are ranks. `least`: no lower rank; 0: anybody. `from`: kPlain or, if a spent one will do,
+// kPlainFirst.
+[[gnu::noinline]] thread* pick_ranked(cpu* c, int least, From from) {
   thread* next = nullptr;
   bool look = c->c_nswitch % kGlobalEvery == 0 || only_spent_wait(c);
   if (look) {
@@ -452,18 +451,18 @@ bool only_spent_wait(const cpu* c) {
   if (next == nullptr && (plain_first || least == 0)) {
     if (look || c->c_turn != 0) next = global_turn(c);
     if (next == nullptr) next = ring_pop(c);
-    if (next == nullptr) next = spent == Spent::kToo ? pop_last(c) : global_pop(c, From::kPlain);
+    if (next == nullptr) next = pop_last(c, from);
     if (next != nullptr && !plain_first) c->c_ranked_since = 0;
   }
   return next;
 }
 
 // What a pick does now and then.
-[[gnu::noinline]] thread* look_around(cpu* c, Spent spent, bool* done) {
+[[gnu::noinline]] thread* look_around(cpu* c, From from, bool* done) {
   bool each = cputime_note(mygd(), c);
   if (__builtin_expect(sched_ranked != 0, 0)) {
     c->c_look = 0;
-    thread* ranked = pick_ranked(c, 0, spent);
+    thread* ranked = pick_ranked(c, 0, from);
     rank_settle_next(ranked);
     *done = true;
     return ranked;
@@ -489,26 +488,27 @@ bool only_spent_wait(const cpu* c) {
   sched_run_timers();
   sched_harvest();
   thread* next = ring_pop(c);
-  return next != nullptr ? next : pop_last(c);
+  return next != nullptr ? next : pop_last(c, From::kPlainFirst);
 }
 
-thread* pick_for(cpu* c, Spent spent) {
+// `from` as with pick_ranked.
+thread* pick_from(cpu* c, From from) {
   thread* next;
   if (__builtin_expect(load_acquire(&c->c_ipipending) != 0, 0)) process_ipiq();
   if (__builtin_expect(c->c_nswitch >= c->c_look, 0)) {
     bool done = false;
-    next = look_around(c, spent, &done);
+    next = look_around(c, from, &done);
     if (done || next != nullptr) return next;
   }
   next = ring_pop(c);
   if (next != nullptr) return next;
-  if (__builtin_expect(spent == Spent::kToo && sched_spent_count() != 0, 0)) return pick_spent(c);
+  if (__builtin_expect(from == From::kPlainFirst && sched_spent_count() != 0, 0)) return pick_spent(c);
   return global_pop(c, From::kPlain);
 }
 
 }  // namespace
 
-thread* sched_pick(cpu* c) { return pick_for(c, Spent::kToo); }
+thread* sched_pick(cpu* c) { return pick_from(c, From::kPlainFirst); }
 
 thread* sched_steal(cpu* self) {
   for (int i = 1; i < ncpus; i++) {
@@ -524,6 +524,13 @@ bool sched_alone() { return !sched_wanted(mycpu()); }
 
 bool sched_cpu_has_work(const cpu* c) {
   return load_acquire(&c->c_head) != load_acquire(&c->c_tail);
+}
+
+bool sched_rings_have_work() {
+  for (int i = 0; i < ncpus; i++) {
+    if (cpus[i] != nullptr && sched_cpu_has_work(cpus[i])) return true;
+  }
+  return false;
 }
 
 namespace {
@@ -665,7 +672,7 @@ void requeue(thread* td, Slice slice) {
 }
 
 // One that is cut goes on before the other spent ones.
-Spent beside(Slice slice) { return slice == Slice::kCut ? Spent::kNot : Spent::kToo; }
+From beside(Slice slice) { return slice == Slice::kCut ? From::kPlain : From::kPlainFirst; }
 
 // A yield once there are ranks: those below the caller's don't get its cpu. `forced`: it didn't ask, and
 // in SCHED_FIFO keeps its place before its equals.
@@ -676,11 +683,11 @@ Spent beside(Slice slice) { return slice == Slice::kCut ? Spent::kNot : Spent::k
   bool stays = forced && mine != 0 && (td->td_policy & ~TDP_RESET) == SCHED_FIFO;
   sched_run_timers();
   int least = stays ? mine + 1 : mine;
-  Spent spent = beside(slice);
-  thread* next = pick_ranked(c, least, spent);
+  From from = beside(slice);
+  thread* next = pick_ranked(c, least, from);
   if (next == nullptr) {
     sched_harvest();
-    next = pick_ranked(c, least, spent);
+    next = pick_ranked(c, least, from);
   }
   if (next == nullptr) {
     rank_settle(td);  // its class may be another one
@@ -705,14 +712,14 @@ Spent beside(Slice slice) { return slice == Slice::kCut ? Spent::kNot : Spent::k
   cpu* c = gd->gd_cpu;
   // Of those that wait by yielding each may wait for one that computes.
   if (slice == Slice::kNew && c->c_nswitch >= c->c_period) c->c_turn = 1;
-  thread* next = pick_for(c, beside(slice));
+  thread* next = pick_from(c, beside(slice));
   if (next == nullptr) {
     // One that waits by yielding makes no switch, so no look at the timers and at the kernel's events
     // is ever due here. What it waits for may need one: every turn of two LWKTs that wait for each
     // other, one in a read, one by yields, would last until the monitor's next look, 10 ms.
     sched_run_timers();
     sched_harvest();
-    next = pick_for(c, beside(slice));
+    next = pick_from(c, beside(slice));
   }
   if (next == nullptr) return false;
   thread* td = gd->gd_curthread;
@@ -731,11 +738,11 @@ void sched_lookout() {
 bool sched_preempt_cpu() {
   globaldata* gd = mygd();
   const cpu* c = gd->gd_cpu;
-  auto run = static_cast<uint32_t>(c->c_nswitch);
+  uint32_t mark = run_of(c) + 1;
   // A spent one stays one, whoever the interrupt was for. It has the rest of its slice first only if the monitor knows
   // how much that is.
-  bool spent = c->c_spentrun == run, cut = c->c_cut == run + 1;
-  Slice slice = c->c_over == run + 1 || (spent && !cut) ? Slice::kOver : cut ? Slice::kCut : Slice::kNew;
+  bool spent = spent_runs(c), cut = c->c_cut == mark;
+  Slice slice = c->c_over == mark || (spent && !cut) ? Slice::kOver : cut ? Slice::kCut : Slice::kNew;
   bool gone = __builtin_expect(sched_ranked != 0, 0) ? yield_ranked(gd, true, slice)
               : slice != Slice::kNew                 ? yield_slowly(gd, slice)
                                                      : sched_yield_cpu();

@@ -132,7 +132,7 @@ extern SchedHooks sched_hooks;
 // it from giving way to events (slices.h).
 inline void sched_note_io() {
   cpu* c = mycpu();
-  __atomic_store_n(&c->c_io, static_cast<uint32_t>(c->c_nswitch), __ATOMIC_RELAXED);
+  __atomic_store_n(&c->c_io, run_of(c), __ATOMIC_RELAXED);
 }
 
 // ---- a trap that may block (DESIGN §4.4 (5)) -------------------------------------------------

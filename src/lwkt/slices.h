@@ -1,5 +1,6 @@
 // Slices, as the monitor sees them: how long the LWKT that runs on a cpu has computed, whether it is to give way, and
-// whose turn it is. The scheduler's side is in sched.cc (c_over, c_cut, c_turn, c_spentrun). The monitor's alone.
+// whose turn it is. The scheduler's side is in sched.cc (c_over, c_cut, c_turn, c_spentrun). But for spent_runs and
+// spent_is_next it is the monitor's alone.
 #pragma once
 
 #include "atomic.h"
@@ -14,7 +15,7 @@ inline constexpr uint64_t kLeast = 3'000'000;   // ns one that is not spent does
 struct CpuSeen {
   uint32_t trapseq;
   uint64_t trapsince;  // when that trap was first seen
-  bool spent;       // a spent one made nswitch
+  bool spent;       // switch nswitch made a spent one run
   uint64_t nswitch;
   uint64_t since;   // when nswitch was first seen
   uint64_t turn;    // when nobody waited here, or one that wakes another was last told to yield
@@ -23,19 +24,15 @@ struct CpuSeen {
 };
 
 // A spent LWKT, one that has used up its slices, runs on c.
-inline bool spent_runs(const cpu* c) { return load_acquire(&c->c_spentrun) == static_cast<uint32_t>(c->c_nswitch); }
+inline bool spent_runs(const cpu* c) { return load_acquire(&c->c_spentrun) == run_of(c); }
 // It is taken off its queue, and not there yet.
-inline bool spent_is_next(const cpu* c) {
-  return load_acquire(&c->c_spentrun) == static_cast<uint32_t>(c->c_nswitch) + 1;
-}
+inline bool spent_is_next(const cpu* c) { return load_acquire(&c->c_spentrun) == run_of(c) + 1; }
 // The LWKT on c has only computed since it runs. A server that is busy looks for its events itself: interrupted for those
 // of each other, four of memcached's threads on one cpu made 0.6 times the answers that they make in whole slices.
-inline bool only_computes(const cpu* c) {
-  return __atomic_load_n(&c->c_io, __ATOMIC_RELAXED) != static_cast<uint32_t>(c->c_nswitch);
-}
+inline bool only_computes(const cpu* c) { return __atomic_load_n(&c->c_io, __ATOMIC_RELAXED) != run_of(c); }
 // A spent one that is to give way to whoever waits for the kernel: nobody has passed it so often that it is its turn.
 inline bool spent_gives_way(const cpu* c) {
-  bool turn = __atomic_load_n(&c->c_spentturn, __ATOMIC_RELAXED) == static_cast<uint32_t>(c->c_nswitch);
+  bool turn = __atomic_load_n(&c->c_spentturn, __ATOMIC_RELAXED) == run_of(c);
   return spent_runs(c) && !turn && only_computes(c);
 }
 

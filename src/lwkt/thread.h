@@ -226,6 +226,9 @@ struct alignas(kCacheLine) cpu {
   ipiq* c_ipiq;                          // one inbox ring for each sending cpu
 };
 
+// The switch that made whoever runs on c, as c_spentrun and others name it.
+inline uint32_t run_of(const cpu* c) { return static_cast<uint32_t>(c->c_nswitch); }
+
 // The area behind %gs.
 struct globaldata {
   // -- offsets known to assembly (frame.h) --
