@@ -68,7 +68,7 @@ enum IoState : uint32_t {
 // A call given to the kernel. On the caller's stack; the engine's from submit to io_done.
 struct iorequest {
   uint8_t op;        // IORING_OP_* (linux/io_uring.h): its names are the widest set there is
-  uint8_t disk;      // a read or write on a disk: done soon
+  uint8_t disk;      // a read or write on a disk: done soon, but in the issuer's context
   uint16_t ring;     // the engine's: where it was submitted
   int32_t fd;
   uint64_t addr;     // as in struct io_uring_sqe

@@ -70,7 +70,6 @@ int64_t io_call(iorequest* io, bool interruptible, uint64_t deadline) {
   thread* td = curthread();
   io->td = td;
   io->state = IO_PENDING;
-  io->disk = interruptible ? 0 : 1;
   io->issuer = nullptr;
   const bool mortal_request = interruptible;
   if (mortal_request) enlist(io);

@@ -34,7 +34,6 @@ thread* sched_steal(cpu* self);
 bool sched_cpu_has_work(const cpu* c);
 bool sched_rings_have_work();
 uint32_t sched_global_count();
-uint32_t sched_spent_count();  // those of them that have used up their slices
 bool sched_timer_due();
 void sched_run_timers();  // wakes sleepers whose time has come; needs a cpu
 void sched_harvest();     // takes the kernel's events if nobody sleeps for them; needs a cpu

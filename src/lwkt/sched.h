@@ -60,6 +60,8 @@ extern uint64_t sched_timer_first;  // when the first timer must go off, ~0: non
 // Nothing but the caller could use this cpu now, nor could a timer or an event make somebody
 // runnable here: the caller may as well sleep in the kernel. False negatives are possible.
 bool sched_alone();
+// LWKTs that wait for a cpu and have used up their slices: they compute.
+uint32_t sched_spent_count();
 
 // ---- life -------------------------------------------------------------------------------
 

@@ -444,6 +444,77 @@ static void a_write_beyond_the_limit_is_signalled(void) {
   company_goes();
 }
 
+// ---- beside threads that compute: it is the ring that waits for the disk then ----
+
+static atomic_int enough_computed;
+static void* compute(void* arg) {
+  while (!atomic_load_explicit(&enough_computed, memory_order_relaxed)) {
+  }
+  return arg;
+}
+
+enum { COMPUTE = 9 };  // so that some wait for a cpu, wherever that is
+static pthread_t computing[COMPUTE];
+
+static void start_computing(void) {
+  for (int i = 0; i < COMPUTE; i++) CHECK(pthread_create(&computing[i], NULL, compute, NULL) == 0);
+  sleep_ms(200);  // they have used up their slices
+}
+
+static void end_computing(void) {
+  atomic_store(&enough_computed, 1);
+  for (int i = 0; i < COMPUTE; i++) CHECK(pthread_join(computing[i], NULL) == 0);
+}
+
+static void threads_write_and_sync_beside_threads_that_compute(void) {
+  start_computing();
+  threads_write_and_sync();
+  end_computing();
+}
+
+static void what_can_not_be_synced_fails_beside_threads_that_compute(void) {
+  start_computing();
+  int p[2];
+  CHECK(pipe(p) == 0);
+  show("pipe", fsync(p[1]));
+  int dir = open("/tmp", O_RDONLY | O_DIRECTORY);
+  show("directory", fsync(dir));
+  int path = open("/tmp", O_PATH);
+  show("path", fdatasync(path));
+  show("closed", fsync(999));
+  file = new_file(O_DSYNC);
+  show("nothing", pwrite(file, "", 0, 0));
+  show("nowhere", pwrite(file, (void*)8, BLOCK, 0));
+  struct iovec parts[2] = {{"abc", 3}, {"defg", 4}};
+  show("parts", pwritev(file, parts, 2, 10));
+  CHECK(fcntl(file, F_SETFL, O_APPEND | O_NONBLOCK) == 0);
+  show("appended", pwrite(file, "x", 1, 0));
+  show("synced", pwritev2(file, parts, 2, 0, RWF_DSYNC));
+  char back[32] = "";
+  show("read", pread(file, back, sizeof back - 1, 10));
+  puts(back);
+  end_computing();
+}
+
+static void a_write_for_the_disk_beyond_the_limit_is_signalled(void) {
+  start_computing();
+  signal(SIGXFSZ, count_too_big);
+  struct rlimit limit;
+  getrlimit(RLIMIT_FSIZE, &limit);
+  limit.rlim_cur = 3 * BLOCK;
+  CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  static _Alignas(BLOCK) char block[2 * BLOCK];
+  int fd = new_file(O_DSYNC);
+  show("across, synced", pwrite(fd, block, 2 * BLOCK, 2 * BLOCK));
+  show("behind, synced", pwrite(fd, block, BLOCK, 4 * BLOCK));
+  fd = new_file(0);
+  CHECK(fcntl(fd, F_SETFL, O_DIRECT) == 0 || errno == EINVAL);
+  show("across, direct", pwrite(fd, block, 2 * BLOCK, 2 * BLOCK));
+  show("behind, direct", pwrite(fd, block, BLOCK, 4 * BLOCK));
+  printf("signals %d\n", atomic_load(&too_big));
+  end_computing();
+}
+
 // ---- signals, fork, the end --------------------------------------------------------------------
 
 static atomic_int signals, reader_done;
@@ -609,6 +680,9 @@ static const struct test_case cases[] = {
     CASE(the_cache_can_be_turned_off_and_on),
     CASE(threads_write_and_sync),
     CASE(a_write_beyond_the_limit_is_signalled),
+    CASE(threads_write_and_sync_beside_threads_that_compute),
+    CASE(what_can_not_be_synced_fails_beside_threads_that_compute),
+    CASE(a_write_for_the_disk_beyond_the_limit_is_signalled),
     CASE(no_signal_cuts_a_disk_read_short),
     CASE(a_forked_child_reads_for_itself),
     CASE(an_exit_need_not_wait_for_readers),

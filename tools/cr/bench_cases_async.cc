@@ -83,6 +83,9 @@ void append_async_cases(std::vector<Case>& cases) {
       {{"echoes a second, 10, beside two that compute", "busy_per_s", "", kMax, times_native(1)},
        {"  99th percentile of the latency", "busy_p99_us", "us", kMedian, of_native(1)}}));
   cases.push_back(
+      pinned_case("fsync_busy", {"bench_fsync_busy", "{scratch}"}, {"bench_fsync_busy", "{scratch}", "8", "10"},
+                  {{"fsyncs a second, 8 threads beside one that computes", "syncs_per_s", "", kMax, times_native(1)}}));
+  cases.push_back(
       pinned_case("copy4k", {"bench_copy4k", "{scratch}"}, {"bench_copy4k", "{scratch}", "4", "5"},
                   {{"copy 4 KB, cached, alone: cpu", "alone_ns", "ns", kMin, of_native(1.03)},
                    {"  while another thread waits", "parked_ns", "ns", kMin, of_native(1.03)}}));
