@@ -511,7 +511,25 @@ static void a_write_for_the_disk_beyond_the_limit_is_signalled(void) {
   CHECK(fcntl(fd, F_SETFL, O_DIRECT) == 0 || errno == EINVAL);
   show("across, direct", pwrite(fd, block, 2 * BLOCK, 2 * BLOCK));
   show("behind, direct", pwrite(fd, block, BLOCK, 4 * BLOCK));
+  fd = new_file(O_DSYNC | O_APPEND);
+  show("append", pwrite(fd, block, 2 * BLOCK, 0));
+  show("append across", pwrite(fd, block, 2 * BLOCK, 0));
+  show("append behind", pwrite(fd, block, 1, 0));
   printf("signals %d\n", atomic_load(&too_big));
+  end_computing();
+}
+
+// The kernel makes workers for a ring when it first needs them, and gives up what they were for where it can't.
+static void what_waits_for_the_disk_does_so_where_no_thread_can_be_made(void) {
+  start_computing();
+  file = new_file(O_DSYNC);
+  CHECK(geteuid() != 0 || setresuid(65534, 65534, 65534) == 0);
+  struct rlimit limit = {1, 1};
+  CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
+  for (int i = 0; i < 3; i++) {
+    show("write", pwrite(file, "x", 1, i));
+    show("sync", i % 2 != 0 ? fsync(file) : fdatasync(file));
+  }
   end_computing();
 }
 
@@ -683,6 +701,7 @@ static const struct test_case cases[] = {
     CASE(threads_write_and_sync_beside_threads_that_compute),
     CASE(what_can_not_be_synced_fails_beside_threads_that_compute),
     CASE(a_write_for_the_disk_beyond_the_limit_is_signalled),
+    CASE(what_waits_for_the_disk_does_so_where_no_thread_can_be_made),
     CASE(no_signal_cuts_a_disk_read_short),
     CASE(a_forked_child_reads_for_itself),
     CASE(an_exit_need_not_wait_for_readers),
