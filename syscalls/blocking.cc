@@ -94,9 +94,9 @@ inline int FdCall::sleep(bool one, bool doubt, const FdRead* read) {
     return kOfferTrap;
   }
   slept_ = true;
-  atomic_add(&sched_external, 1u);
+  sched_waits_outside(td);
   int64_t why = sched_sleep_interruptible();
-  atomic_add(&sched_external, ~0u);
+  sched_waited_outside(td);
   if (timed_) timer_cancel(td);
   bool edge = leave(&w);
   if (w.received != 0) {

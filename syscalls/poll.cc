@@ -167,9 +167,9 @@ class PollSet {
     int64_t why = 0;
     if (error == 0) {
       slept_ = true;
-      atomic_add(&sched_external, 1u);
+      sched_waits_outside(td);
       why = sched_sleep_interruptible();
-      atomic_add(&sched_external, ~0u);
+      sched_waited_outside(td);
     } else if (blocked && !atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) {
       sched_sleep();  // an edge of one that was linked already has woken it
     }

@@ -76,8 +76,10 @@ bool engine_choose(const char* wish) {
 }
 
 void engine_retire() {
-  constexpr uint64_t kMost = 2'000'000'000;  // ns, for a disk that doesn't answer
+  constexpr uint64_t kMost = 10'000'000'000;  // ns, for a disk that doesn't answer
   __atomic_store_n(&retired, 1u, __ATOMIC_SEQ_CST);
+  lock.lock();  // who opens it is done with that
+  lock.unlock();
   fd_wake_everybody();
   io_give_up();
   uint64_t deadline = clock_monotonic() + kMost;
@@ -90,6 +92,7 @@ void engine_retire() {
   for (int i = 0; i < ncpus; i++) {
     if (cpus[i] != nullptr) engine->kick(cpus[i]);
   }
+  while (__atomic_load_n(&sched_poller, __ATOMIC_SEQ_CST) != nullptr && clock_monotonic() < deadline) sched_yield_cpu();
 }
 void engine_unretire() { store_release(&retired, 0u); }
 bool engine_retired() { return load_acquire(&retired) != 0; }
@@ -99,6 +102,7 @@ bool engine_open() {
   if (__builtin_expect(engine_retired(), 0)) return false;
   if (__builtin_expect(load_acquire(&opened) != 0, 1)) return engine != &engine_none;
   Guard g(lock);
+  if (engine_retired()) return false;
   if (opened != 0) return engine != &engine_none;
   // From the one that was asked for on, down to what this kernel or container allows.
   bool reached = wished == nullptr;
@@ -116,7 +120,7 @@ void engine_threads_start() {
   if (wished == &engine_none || engine_retired()) return;
   long fd = raw2(SYS_eventfd2, 0, O_CLOEXEC);
   if (raw_failed(fd)) return;
-  constexpr int kOthers = 8;  // epoll and the lookout, what wakes them, the call in flight of a duplicate
+  constexpr int kOthers = 10;  // epoll and the lookout, what wakes them, the beats, the call in flight of a duplicate
   long high = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kHiddenFrom + kOthers + ncpus);
   if (!raw_failed(high)) raw1(SYS_close, high);
   raw1(SYS_close, fd);

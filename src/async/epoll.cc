@@ -3,7 +3,7 @@
 // One epoll instance for the process. A descriptor is registered once in its life, edge-triggered (fdtable.h says
 // when that changes); writers' edges are asked for when the first one parks (a unix socket reports room at every
 // message its peer takes). One idle cpu, the poller, sleeps in epoll_pwait2 with the next timer
-// as its time-out; other idle cpus sleep on their futex. Nobody polls while all cpus run: they
+// as its time-out, or until a beat (beat.h); other idle cpus sleep on their futex. Nobody polls while all cpus run: they
 // look at every 61st decision and, since the poller's place is free, when they go idle.
 //
 // kick is a write to an eventfd that is registered level-triggered, and the poller that it has woken
@@ -24,6 +24,7 @@
 
 #include "../../arch/rawcall.h"
 #include "../lwkt/sched.h"
+#include "beat.h"
 #include "engine.h"
 #include "epoll.h"
 #include "fdtable.h"
@@ -75,6 +76,7 @@ void epoll_atfork_child() {
   epfd = kickfd = -1;
   sched_poller = nullptr;
   lookout_atfork_child();
+  beat_atfork_child();
   for (int i = 0; i < ncpus; i++) {
     if (taken[i].n != 0) taken[i].n = 0;
   }
@@ -144,15 +146,18 @@ void look_ahead(const Taken& t, int at) {
 
 uint32_t hand_out(Taken& t) {
   uint32_t n = 0;
+  bool beat = false;
   for (int i = 0; i < t.n; i++) {
     if (i % kGroup == 0) look_ahead(t, i);
     uint64_t data = t.event[i].data.u64;
-    if (data == kKick) continue;
+    beat = beat || data == kBeatEvent;
+    if (data >= kBeatEvent) continue;
     fd_event(static_cast<int>(static_cast<uint32_t>(data)), static_cast<uint32_t>(data >> 32),
              t.event[i].events);
     n++;
   }
   t.n = 0;
+  if (beat) beat_came();
   return n;
 }
 
@@ -170,7 +175,10 @@ bool epoll_sleep(cpu* c, uint32_t seen, uint64_t deadline) {
   Taken& t = taken[c->c_id];
   long n = 0;
   if (__atomic_load_n(&c->c_wake, __ATOMIC_SEQ_CST) == seen) {
-    n = epoll_wait_until(epfd, t.event, kBatch, epoll_before(deadline));
+    uint64_t until = beat_by(deadline) ? kNever : epoll_before(deadline);
+    __atomic_store_n(&sched_timers_until, deadline, __ATOMIC_RELAXED);
+    n = epoll_wait_until(epfd, t.event, kBatch, until);
+    __atomic_store_n(&sched_timers_until, kNever, __ATOMIC_RELAXED);
     t.n = n > 0 ? static_cast<int>(n) : 0;
     // While still the poller: afterwards it may be meant for the next one. A signal may have come before it was seen.
     if (n < 0 || kicked(t)) read_kick();

@@ -74,13 +74,13 @@ int64_t io_call(iorequest* io, bool interruptible, uint64_t deadline) {
   const bool mortal_request = interruptible;
   if (mortal_request) enlist(io);
   auto finished = [&] {
-    atomic_add(&sched_external, ~0u);
+    sched_waited_outside(td);
     if (mortal_request) delist(io);
   };
   sched_block(td);
   bool timed = deadline != kNever;
   bool armed = timed && timer_arm(td, deadline);
-  atomic_add(&sched_external, 1u);  // before the look at the engine: who retires it waits for those that are in it
+  sched_waits_outside(td);  // before the look at the engine: who retires it waits for those that are in it
   if (timed != armed || engine_retired() || engine->submit(io) != 0) {
     // A signal or the timer may have woken it meanwhile: then it is on a queue and comes back by the switch.
     if (!atomic_cas<uint32_t>(&td->td_state, TDS_BLOCKED, TDS_RUNNING)) sched_sleep();

@@ -30,7 +30,7 @@ inline constexpr uint64_t kForever = 1ull << 63;  // ns: 292 years after the mac
 inline constexpr uint64_t kWindow = 10'000'000;  // ns over which wakes are counted
 inline constexpr uint32_t kCrowded = 400;        // wakes in a window: the slack grows,
 inline constexpr uint32_t kSparse = 200;         // and shrinks again
-inline constexpr uint64_t kCrowdedSlack = 8;
+inline constexpr uint64_t kLong = 3 * kWindow;   // ns from when a window began to deadlines to which that is little
 
 struct Node {
   uint64_t latest;  // deadline and slack
@@ -50,7 +50,7 @@ int32_t free_handle = -1;
 struct Crowd {
   uint64_t window;  // where the window began
   uint32_t wakes;
-  bool crowded;
+  uint32_t crowded;
 };
 Crowd crowd;
 
@@ -164,12 +164,14 @@ void count_wakes(uint64_t now, uint32_t n) {
   if (now - crowd.window < kWindow) return;
   uint64_t windows = (now - crowd.window) / kWindow;
   uint64_t each = crowd.wakes / windows;
-  crowd.crowded = each >= (crowd.crowded ? kSparse : kCrowded);
+  __atomic_store_n(&crowd.crowded, each >= (crowd.crowded != 0 ? kSparse : kCrowded) ? 1u : 0u, __ATOMIC_RELAXED);
   crowd.window = now;
   crowd.wakes = 0;
 }
 
 }  // namespace
+
+bool timer_crowded() { return __atomic_load_n(&crowd.crowded, __ATOMIC_RELAXED) != 0; }
 
 uint64_t timer_next() { return load_deadline(&sched_timer_first); }
 
@@ -184,7 +186,8 @@ bool timer_arm(thread* td, uint64_t deadline) {
     whose[handle] = td;
     td->td_timer = handle;
     td->td_deadline = deadline;
-    uint64_t slack = crowd.crowded ? td->td_slack * kCrowdedSlack : td->td_slack;
+    bool shared = crowd.crowded != 0 && deadline > crowd.window + kLong;
+    uint64_t slack = shared ? td->td_slack * kCrowdedSlack : td->td_slack;
     if (slack > UINT32_MAX) slack = UINT32_MAX;  // 4 s: to wake early is always right
     sift_up(count++, {deadline + slack, handle, static_cast<uint32_t>(slack)});
     publish();

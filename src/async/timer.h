@@ -10,7 +10,7 @@
 // PR_SET_TIMERSLACK). The heap is ordered by the latter, and whoever runs the timers takes its first
 // ones for as long as their deadlines have passed: so one wake-up of an idle cpu serves all that
 // fall into one slack.
-// The rforks' own slack in the kernel is nothing: their sleeps end when timer_next says.
+// The rforks' own slack in the kernel is nothing: their sleeps end when they are to.
 //
 // When deadlines crowd (more than 40,000 a second) the slack counts eight times. A wake-up of an
 // idle cpu costs 10 to 20 us here (the kernel's timer, a sleep, an interrupt in a virtual machine)
@@ -18,7 +18,8 @@
 // wake-ups would cost ten times what they serve. Natively that rate costs 77 % of a cpu and the
 // 99th percentile comes 400 to 600 us late on one machine, a millisecond and more on another; with six
 // times the slack it is 350 us late here, with eight 480, with ten 560, for 1.32, 1.17 and 1.10 us of cpu a wake.
-// A slack that the program made small stays small.
+// A slack that the program made small stays small, and so does that of sleeps of less than 20 to 30 ms: eight threads
+// that each sleep 50 us again and again are a crowd, too, and would sleep eight times as long.
 #pragma once
 
 #include <stdint.h>
@@ -27,6 +28,10 @@
 #include "../lwkt/thread.h"
 
 namespace cr {
+
+inline constexpr uint64_t kCrowdedSlack = 8;  // times the slack, where deadlines crowd;
+inline constexpr uint64_t kBeat = kCrowdedSlack * 50'000;  // ns that the usual slack comes to then (beat.h)
+bool timer_crowded();
 
 // When the first timer must go off, ns of CLOCK_MONOTONIC; kNever if none. Any rfork.
 uint64_t timer_next();

@@ -13,7 +13,8 @@
 //   - LWKTs with slices used up that run while others wait for a timer or an event, or are just back from a trap
 //     to find that another rfork has their cpu: one of them gives way at once, unless it is its turn, and has the rest
 //     of its slice first of them all later on (slices.h);
-//   - a timer that is due while every cpu computes otherwise: the IPI signal once it is late;
+//   - a timer that is due while every cpu computes otherwise: the IPI signal once it is late. Where a cpu idles
+//     that does not look at timers, since those that do have something else to do: it is woken;
 //   - LWKTs that wait for events of the kernel while no cpu sleeps in the engine: an idle cpu is
 //     woken to do it, a cpu in a trap given to another rfork, one that has computed for a while interrupted.
 //
@@ -24,8 +25,9 @@
 // asked for by those who see the need (monitor_poke): every kFast, backing off to kSlow unless it takes cpus from
 // traps, where a cpu could be given something to do at once; every kSlow where only a slice may come to its end; and
 // where neither was asked for it sleeps, so a program that needs no monitor has no ticks. A look
-// costs 5 us here, most of it the kernel's, and for a wake-up of an LWKT now and then it was more
-// than the rest when each one asked for kFast.
+// costs 5 us here, in other virtual machines 20, most of it the kernel's, and for a wake-up of an LWKT now and then it was more
+// than the rest when each one asked for kFast. So it sleeps as soon as no cpu runs anything (all_rest). To be asked for
+// costs as much as a look: where that happens within kAtOnce, again and again, it stays awake and looks less often.
 //
 // Timers are the idle cpus' business. The monitor wakes kGrace after the first of them should
 // have gone off (at once while a cpu sits in a trap), sees that it has, and sleeps until kGrace after
@@ -65,6 +67,7 @@ inline constexpr int kQuietFast = 40;  // looks with nothing to do before it loo
 inline constexpr int kQuietSlow = 2;   // and before it sleeps,
 inline constexpr int kQuietMost = 16;  // or as many where it was asked for again soon after
 inline constexpr uint64_t kSoon = 20'000'000;
+inline constexpr uint64_t kAtOnce = 1'000'000;
 inline constexpr size_t kStack = 32 * 1024;
 
 bool started;
@@ -98,6 +101,11 @@ void look_sooner() {
   rounds = 0;
 }
 
+void look_later() {
+  fast = fast * 2 > kSlow ? kSlow : fast * 2;
+  rounds = 0;
+}
+
 // Who waits, at one look.
 struct Waiting {
   uint64_t deadline;  // of the first timer,
@@ -110,6 +118,10 @@ struct Waiting {
   bool spent_runs;    // somewhere: plain ones are not interrupted for events
 
   void served() { events = plain = due = false; }  // one cpu is enough to begin with
+  void timers_seen_to() {
+    due = false;
+    deadline = kNever;
+  }
 };
 
 bool waits_for_spent(const cpu* c, const Waiting& w) { return w.plain || w.events || w.due || sched_cpu_has_work(c); }
@@ -144,7 +156,6 @@ bool look_at_trap(cpu* c, CpuSeen& s, uint64_t now, Waiting& w, bool work) {
 
 bool look_at_running(cpu* c, CpuSeen& s, uint64_t now, Waiting& w, bool work) {
   bool late = w.deadline <= now && w.deadline + kGrace <= now;
-  if (late) __atomic_store_n(&grace, kGrace, __ATOMIC_RELAXED);
   if (s.nswitch != c->c_nswitch) {
     slice_note_switch(c, s, now);
     if (!work) {
@@ -210,20 +221,34 @@ void look_again(const Waiting& w) {
   }
 }
 
+// No cpu runs anything, or is to: what there is to see begins with somebody who asks for it. In this order: one that
+// sits in a trap has queued before.
+bool all_rest() {
+  for (int i = 0; i < ncpus; i++) {
+    if (load_acquire(&cpus[i]->c_state) == CPU_RUN || ipi_waits(cpus[i])) return false;
+  }
+  return sched_global_count() == 0 && !sched_rings_have_work() && !sched_hooks.engine_unattended();
+}
+
+enum class Seen { kRest, kQuiet, kBusy };  // all_rest; nothing to do; somebody waits, or was helped
+
 // `told`: events have come, which the lookout tells of once.
-bool look(bool told) {
+Seen look(bool told) {
   uint64_t now = clock_monotonic();
-  // Longer, unless look_at finds a late one.
   uint64_t longer = told ? grace : grace * 2 < kMostGrace ? grace * 2 : kMostGrace;
-  __atomic_store_n(&grace, sched_spent_count() != 0 ? kGrace : longer, __ATOMIC_RELAXED);
   Waiting w = who_waits(now, told);
+  bool late = w.due && w.deadline + kGrace <= now;
+  __atomic_store_n(&grace, late || sched_spent_count() != 0 ? kGrace : longer, __ATOMIC_RELAXED);
   bool waiting = w.global || sched_rings_have_work();
   bool acted = false, ipis = false;
   for (int i = 0; i < ncpus; i++) ipis = ipis || ipi_waits(cpus[i]);
   if (waiting || w.unattended) rfork_spread();
+  // Those who idle may not look at the timers (rfork.cc), and are seldom asked to without need.
+  if (w.due && w.deadline + kFast <= now && rfork_wake_for_timers()) w.timers_seen_to();
   for (int i = 0; i < ncpus; i++) acted = look_at(cpus[i], seen[i], now, w) || acted;
   if (!acted) look_again(w);
-  return acted || waiting || ipis || w.unattended;
+  if (acted || waiting || ipis || w.unattended) return Seen::kBusy;
+  return all_rest() ? Seen::kRest : Seen::kQuiet;
 }
 
 // When the first slice of a spent LWKT ends: where they take turns none should have more than the others.
@@ -245,6 +270,15 @@ bool cpu_in_trap() {
   return false;
 }
 
+// Cpus idle that do not look at the timers, and nobody does for them.
+bool left_alone(uint64_t deadline) {
+  if (__atomic_load_n(&sched_timers_until, __ATOMIC_RELAXED) <= deadline) return false;
+  for (int i = 0; i < ncpus; i++) {
+    if (load_acquire(&cpus[i]->c_state) == CPU_IDLE) return true;
+  }
+  return false;
+}
+
 // When a look is due: after `interval` or, where that is too long for the timer at `deadline`, once that is late or, if
 // somebody computes, when it is due. Or at the end of a slice. In any case not at once, or a timer that nobody can serve
 // yet would make it spin.
@@ -253,7 +287,7 @@ uint64_t next_look(uint64_t interval, uint64_t deadline) {
   uint64_t until = interval == kNever ? kNever : now + interval;
   bool computes = computes_before_events();
   if (interval <= kGrace && !computes) return until;
-  if (!cpu_in_trap() && deadline != kNever && !computes) deadline += grace;
+  if (!cpu_in_trap() && deadline != kNever && !computes) deadline += left_alone(deadline) ? kFast : grace;
   uint64_t end = first_slice_end();
   if (end < deadline) deadline = end;
   if (deadline <= now) deadline = now + kFast;
@@ -303,50 +337,78 @@ bool pause_for(uint32_t level) {
   return false;
 }
 
-// One level down, unless somebody asked for more meanwhile. Who wanted `level` between the last look
+// From `level` down to `to`, unless somebody asked for more meanwhile. Who wanted `level` between the last look
 // and here saw that it was kept: so one more look. Who pokes has queued something by a plain store
 // and reads monitor_word right after, perhaps before that store is seen here: the pause lets it come
-// out, and spares every poke a fence.
-void calm_down(uint32_t level) {
-  bus_cas(&monitor_word, level, level - 1);
+// out, and spares every poke a fence. None is needed where all cpus rest still: to leave that state is a fence.
+void calm_down(uint32_t level, uint32_t to) {
+  bus_cas(&monitor_word, level, to);
+  if (all_rest()) return;
   clock_nap(kFast);
-  if (look(false)) monitor_poke(static_cast<MonitorWatch>(level));
+  if (look(false) == Seen::kBusy) monitor_poke(static_cast<MonitorWatch>(level));
 }
+
+// How long the monitor goes on looking though there is nothing to do.
+struct Patience {
+  int slow = kQuietSlow;  // looks with nothing to do before it sleeps
+  uint64_t asleep_since = 0;
+  uint64_t nswitch = 0;   // of all cpus, at the last look
+
+  void asked_for_again() {
+    uint64_t slept = clock_monotonic() - asleep_since;
+    slow = slept >= kSoon ? kQuietSlow : slow * 2 < kQuietMost ? slow * 2 : kQuietMost;
+    if (slept < kAtOnce) {
+      look_later();
+      if (fast > kAtOnce) fast = kAtOnce;
+    } else if (slept < kSoon) {
+      look_sooner();
+    } else {
+      fast = kFast;
+      rounds = 0;
+    }
+  }
+
+  // All rest and, where that has turned out not to last, have since the last look.
+  bool rest(Seen found) {
+    uint64_t before = nswitch;
+    nswitch = 0;
+    for (int i = 0; i < ncpus; i++) nswitch += cpus[i]->c_nswitch;
+    return found == Seen::kRest && (fast == kFast || nswitch == before);
+  }
+};
 
 [[noreturn]] void monitor_main(void* arg) {
   auto* gd = static_cast<globaldata*>(arg);
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
   uint32_t last = MONITOR_FAST;
-  int quiet = 0, quiet_slow = kQuietSlow;
-  uint64_t asleep_since = 0;
+  int quiet = 0;
+  Patience patience;
   for (;;) {
     uint32_t level = __atomic_load_n(&monitor_word, __ATOMIC_SEQ_CST);
     if (level > last) {
       if (last == MONITOR_ASLEEP) {
-        bool soon = clock_monotonic() - asleep_since < kSoon;
-        quiet_slow = !soon ? kQuietSlow : quiet_slow * 2 < kQuietMost ? quiet_slow * 2 : kQuietMost;
+        patience.asked_for_again();
+      } else {
+        fast = kFast;
+        rounds = 0;
       }
-      fast = kFast;
-      quiet = rounds = 0;
+      quiet = 0;
     }
     last = level;
     bool events = pause_for(level);
     __atomic_store_n(&hurry, 0u, __ATOMIC_SEQ_CST);
     sched_hooks.back_from_deaf();  // what is asked of every rfork: it makes others
-    if (look(events)) {
-      quiet = 0;
-      if (level == MONITOR_ASLEEP) monitor_poke(MONITOR_SLOW);
-    } else {
-      quiet++;
-    }
+    Seen found = look(events);
+    bool rest = patience.rest(found);
+    quiet = found == Seen::kBusy ? 0 : quiet + 1;
     // Those that it was woken for don't count.
-    if (wake_at != 0 && clock_monotonic() >= wake_at && ++rounds >= kRoundsToBackOff) {
-      fast = fast * 2 > kSlow ? kSlow : fast * 2;
-      rounds = 0;
-    }
-    if (level != MONITOR_ASLEEP && quiet >= (level == MONITOR_FAST ? kQuietFast : quiet_slow)) {
-      calm_down(level);
-      if (level == MONITOR_SLOW) asleep_since = clock_monotonic();
+    if (wake_at != 0 && clock_monotonic() >= wake_at && ++rounds >= kRoundsToBackOff) look_later();
+    if (level == MONITOR_ASLEEP) {
+      if (found == Seen::kBusy) monitor_poke(MONITOR_SLOW);
+    } else if (rest || quiet >= (level == MONITOR_FAST ? kQuietFast : patience.slow)) {
+      uint32_t to = rest ? MONITOR_ASLEEP : level - 1;
+      calm_down(level, to);
+      if (to == MONITOR_ASLEEP) patience.asleep_since = clock_monotonic();
       quiet = 0;
     }
   }

@@ -16,7 +16,7 @@
 // Wake-up policy: a hand-over between two LWKTs must not wake the other cpu, which costs 20 to
 // 45 us here and steals the cache; two LWKTs that wait behind a running one should. So the
 // second queued LWKT wakes an idle cpu at once, a single one is left to the monitor, which
-// looks every 100 us while one is idle and another busy.
+// looks every 100 us while one is idle and another busy, and less often while it finds nothing to do.
 
 #include "rfork.h"
 
@@ -132,6 +132,47 @@ void spare_wait(globaldata* gd) {
   sched_hooks.begin_with_cpu();
 }
 
+// Who of the idle cpus wakes for timers: the poller, or where there is none the first that sleeps, when they are
+// due. It may run somebody else by then, so a second one looks, too, later and later while this is in vain. Others
+// sleep on: where nobody looks in time the monitor wakes one.
+cpu* timekeeper;
+cpu* second;
+
+bool take_place(cpu** place, cpu* c) {
+  return __atomic_load_n(place, __ATOMIC_RELAXED) == nullptr && bus_cas<cpu*>(place, nullptr, c);
+}
+void leave_place(cpu** place) { __atomic_store_n(place, nullptr, __ATOMIC_SEQ_CST); }
+
+void wait_as_second(cpu* c, uint32_t seen, uint64_t deadline) {
+  constexpr uint64_t kLeast = 50'000, kMost = 100'000'000;
+  uint64_t late = deadline + c->c_patience;
+  futex_wait(&c->c_wake, seen, late);
+  if (sched_timer_due()) {
+    c->c_patience = 0;
+  } else if (load_acquire(&c->c_wake) == seen && clock_monotonic() >= late) {
+    uint64_t longer = c->c_patience * 2;
+    c->c_patience = longer < kLeast ? kLeast : longer > kMost ? kMost : longer;
+  }
+}
+
+// `deadline` is that of the first timer.
+void wait_for_wake(cpu* c, uint32_t seen, uint64_t deadline) {
+  bool polled = __atomic_load_n(&sched_poller, __ATOMIC_RELAXED) != nullptr;
+  if (!polled && take_place(&timekeeper, c)) {
+    __atomic_store_n(&sched_timers_until, deadline, __ATOMIC_RELAXED);
+    futex_wait(&c->c_wake, seen, deadline);
+    __atomic_store_n(&sched_timers_until, kNever, __ATOMIC_RELAXED);
+    leave_place(&timekeeper);
+  } else if (__atomic_load_n(&sched_timers_until, __ATOMIC_RELAXED) > deadline) {
+    futex_wait(&c->c_wake, seen, deadline);
+  } else if (take_place(&second, c)) {
+    wait_as_second(c, seen, deadline);
+    leave_place(&second);
+  } else {
+    futex_wait(&c->c_wake, seen, kNever);
+  }
+}
+
 void idle_wait(globaldata* gd, cpu* c) {
   uint32_t seen = load_acquire(&c->c_wake);
   __atomic_add_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
@@ -141,10 +182,15 @@ void idle_wait(globaldata* gd, cpu* c) {
   bool in_engine = false;
   if (!work_anywhere() && load_acquire(&c->c_ipipending) == 0 && load_acquire(&gd->gd_ast) == 0) {
     uint64_t deadline = sched_hooks.timer_next();
-    if (deadline == kNever) deadline = sched_hooks.idle_until();
+    bool timers = deadline != kNever;
+    if (!timers) deadline = sched_hooks.idle_until();
     if (deadline == kNever || deadline > clock_monotonic()) {
       in_engine = sched_hooks.engine_sleep(c, seen, deadline);
-      if (!in_engine) futex_wait(&c->c_wake, seen, deadline);
+      if (!in_engine && timers) {
+        wait_for_wake(c, seen, deadline);
+      } else if (!in_engine) {
+        futex_wait(&c->c_wake, seen, deadline);
+      }
     }
   }
   if (try_take(c, CPU_IDLE)) {
@@ -154,6 +200,13 @@ void idle_wait(globaldata* gd, cpu* c) {
     __atomic_sub_fetch(&nwaking, 1, __ATOMIC_SEQ_CST);
   }
   if (in_engine) sched_hooks.engine_deliver(c);
+}
+
+bool somebody_idles() { return __atomic_load_n(&nidle, __ATOMIC_RELAXED) != 0; }
+
+bool others_wait_outside(const thread* td) {
+  return __atomic_load_n(&sched_external, __ATOMIC_RELAXED) > td->td_external &&
+         __atomic_load_n(&sched_poller, __ATOMIC_RELAXED) == nullptr;
 }
 
 void idle_main(void*) {
@@ -175,8 +228,9 @@ void idle_main(void*) {
       if (td != nullptr && __builtin_expect(sched_ranked != 0, 0)) rank_settle_next(td);
     }
     if (td != nullptr) {
-      // While it computes nobody here looks at the timers.
+      // While it computes nobody here looks at the timers, or for the events that others wait for.
       monitor_poke_timer();
+      if (others_wait_outside(td)) monitor_poke(somebody_idles() ? MONITOR_FAST : MONITOR_SLOW);
       sched_switch_to(td);
       continue;
     }
@@ -379,25 +433,30 @@ void ipiq_kick(cpu* c) {
 
 namespace {
 
+// The poller last, since while it runs LWKTs nobody waits for events, and then those that see to timers.
+cpu* idle_cpu() {
+  cpu* best = nullptr;
+  int least = 3;
+  for (int i = 0; i < ncpus && least > 0; i++) {
+    cpu* c = cpus[i];
+    if (c == nullptr || load_acquire(&c->c_state) != CPU_IDLE) continue;
+    int worth = 0;
+    if (c == __atomic_load_n(&second, __ATOMIC_RELAXED) || c == __atomic_load_n(&timekeeper, __ATOMIC_RELAXED)) worth = 1;
+    if (c == __atomic_load_n(&sched_poller, __ATOMIC_RELAXED)) worth = 2;
+    if (worth >= least) continue;
+    best = c;
+    least = worth;
+  }
+  return best;
+}
+
 // One more cpu for the work that is queued: an idle one, or one that never ran.
 bool wake_one() {
   if (__atomic_load_n(&nwaking, __ATOMIC_RELAXED) != 0) return true;
-  if (__atomic_load_n(&nidle, __ATOMIC_SEQ_CST) != 0) {
-    // The poller last: while it runs LWKTs nobody waits for events.
-    cpu* poller = nullptr;
-    for (int i = 0; i < ncpus; i++) {
-      if (cpus[i] == nullptr || load_acquire(&cpus[i]->c_state) != CPU_IDLE) continue;
-      if (cpus[i] == __atomic_load_n(&sched_poller, __ATOMIC_RELAXED)) {
-        poller = cpus[i];
-        continue;
-      }
-      rfork_wake_cpu(cpus[i]);
-      return true;
-    }
-    if (poller != nullptr) {
-      rfork_wake_cpu(poller);
-      return true;
-    }
+  cpu* idle = __atomic_load_n(&nidle, __ATOMIC_SEQ_CST) != 0 ? idle_cpu() : nullptr;
+  if (idle != nullptr) {
+    rfork_wake_cpu(idle);
+    return true;
   }
   for (int i = 0; i < ncpus; i++) {
     if (load_acquire(&cpus[i]->c_state) == CPU_OFF && try_take(cpus[i], CPU_OFF)) {
@@ -416,8 +475,13 @@ void rfork_work_queued(uint32_t n) {
   if (n >= 2) wake_one();
   // With nobody idle the queue moves on at the end of a slice, unless a cpu sits in a trap: only
   // the global queue is such a cpu's business, too.
-  bool idle = __atomic_load_n(&nidle, __ATOMIC_RELAXED) != 0;
-  monitor_poke(idle || sched_global_count() != 0 ? MONITOR_FAST : MONITOR_SLOW);
+  monitor_poke_queued(n, somebody_idles() || sched_global_count() != 0 ? MONITOR_FAST : MONITOR_SLOW);
+}
+
+void monitor_ask_queued(uint32_t n, MonitorWatch level) {
+  globaldata* gd = mygd();
+  bool next = n == 1 && gd->gd_curthread == gd->gd_idle && sched_global_count() == 0;
+  if (!next) monitor_ask(level);
 }
 
 void rfork_migrate(thread* td) {
@@ -432,6 +496,13 @@ void rfork_start_cpu(cpu* c) {
 }
 
 void rfork_spread() { wake_one(); }
+
+bool rfork_wake_for_timers() {
+  if (__atomic_load_n(&nwaking, __ATOMIC_RELAXED) != 0) return true;  // it looks at them first of all
+  cpu* idle = idle_cpu();
+  if (idle != nullptr) rfork_wake_cpu(idle);
+  return idle != nullptr;
+}
 
 void rfork_kick() {
   if (wake_one()) return;
@@ -613,6 +684,9 @@ void sched_atfork_child() {
   spare_lock = GlobalLock{};
   spares = refused = nullptr;
   nidle = nwaking = 0;
+  timekeeper = second = nullptr;
+  for (int i = 0; i < ncpus; i++) cpus[i]->c_patience = 0;
+  sched_timers_until = kNever;
   sched_live = {1};
   sched_queue_reset();
   rank_atfork_child();

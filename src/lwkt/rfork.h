@@ -61,6 +61,14 @@ inline void monitor_poke(MonitorWatch level) {
     monitor_ask(level);
   }
 }
+// The same for whoever has made the queue of its cpu `n` long: what an idle one has queued there alone it runs next
+// (rfork.cc).
+void monitor_ask_queued(uint32_t n, MonitorWatch level);
+inline void monitor_poke_queued(uint32_t n, MonitorWatch level) {
+  if (__builtin_expect(__atomic_load_n(&monitor_word, __ATOMIC_RELAXED) < level, 0)) {
+    monitor_ask_queued(n, level);
+  }
+}
 // An LWKT will run, or sit in a trap, while timers are pending: the first may be earlier than the
 // monitor knows. Exact: nobody else will see to it.
 void monitor_poke_timer(bool exact = false);
@@ -76,6 +84,8 @@ extern globaldata* rforks;  // all of them, newest first; never shrinks
 void rfork_publish(globaldata* gd);
 // One idle cpu for the LWKTs that wait behind running ones, if there is an idle cpu.
 void rfork_spread();
+// An idle cpu, if there is one, to look at the timers, which none has done in time.
+bool rfork_wake_for_timers();
 extern "C" {
 [[gnu::visibility("hidden")]] void gate_entry();
 [[gnu::visibility("hidden")]] void cr_switch_return();

@@ -45,6 +45,7 @@ uint32_t sched_external;
 uint32_t sched_nglobal;
 uint64_t sched_timer_first = kNever;
 cpu* sched_poller;
+uint64_t sched_timers_until = kNever;
 SchedHooks sched_hooks;
 
 namespace {
@@ -129,6 +130,8 @@ void global_push(thread* td, bool first = false) {
     globalq.plain.push(td);
   }
   count_global(1);
+  // Before the look whether the monitor is awake: who has no cpu keeps none from resting (monitor.cc).
+  if (mygd()->gd_cpu == nullptr) __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 thread* spent_pop(cpu* c, bool turn) {
@@ -361,7 +364,7 @@ namespace {
   c->c_ring[t % kRunqSize] = td;
   store_release(&c->c_tail, t + 1);
   if (__builtin_expect(ncpus > 1, 0)) return rfork_work_queued(n + 1);
-  monitor_poke(MONITOR_SLOW);  // or one that computes for ever would keep td waiting for ever
+  monitor_poke_queued(n + 1, MONITOR_SLOW);  // or one that computes for ever would keep td waiting for ever
 }
 
 }  // namespace

@@ -48,6 +48,15 @@ bool sched_preempt_cpu();
 // Something but the caller could use `c`, now or when a timer or an event comes.
 extern uint32_t sched_external;   // LWKTs that only an event from the kernel can wake: somebody
                                   // must look for it (src/async/engine.h)
+// The calling LWKT is one of them, or was until here.
+[[gnu::always_inline]] inline void sched_waits_outside(thread* td) {
+  td->td_external = 1;
+  atomic_add(&sched_external, 1u);
+}
+[[gnu::always_inline]] inline void sched_waited_outside(thread* td) {
+  atomic_add(&sched_external, ~0u);
+  td->td_external = 0;
+}
 extern uint32_t sched_nglobal;      // LWKTs in the global queue
 extern uint64_t sched_timer_first;  // when the first timer must go off, ~0: none (src/async/timer.h)
 [[gnu::always_inline]] inline bool sched_wanted(const cpu* c) {
@@ -99,6 +108,7 @@ extern LiveCount sched_live;
 inline constexpr uint32_t& nthreads = sched_live.all;
 inline uint32_t sched_program_threads() { return sched_live.all - sched_live.workers; }
 extern cpu* sched_poller;         // the idle cpu that sleeps in the kernel's event queue
+extern uint64_t sched_timers_until;  // when the one that sees to timers wakes (rfork.cc), ns of CLOCK_MONOTONIC; kNever: none does
 inline constexpr int kMaxCpus = 256;
 
 // What the floors above hang into the idle loop and the monitor. All must be set before the

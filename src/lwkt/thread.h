@@ -90,6 +90,7 @@ struct thread {
   cr::globaldata* td_gd;  // the rfork it runs on (RUNNING) or ran on last
   int16_t td_critcount;
   uint8_t td_rank;     // above 0: before all those of a lower one (rank.h)
+  uint8_t td_external; // it counts in sched_external
   int32_t td_tid;      // Linux's thread id, virtual but for the main thread; 0: none
   int64_t td_wakeval;  // what the winner of the wake says: 0 woken, -errno
 
@@ -206,6 +207,7 @@ struct alignas(kCacheLine) cpu {
   slab_cpu* c_slab;
   uint64_t c_ranked_since;  // since when only ranked LWKTs run here though others wait, ns; 0: not so
   uint64_t c_fair_until;    // until then those others go first
+  uint64_t c_patience;      // ns that its holder, idle beside the one that sees to timers, leaves these to it
   uint64_t c_nmade;      // counters for --stats: LWKTs made here,
   uint64_t c_nsteal;     // taken from other cpus,
   uint64_t c_nhandoff;   // and how often the cpu left a holder that sat in a trap

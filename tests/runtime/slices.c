@@ -175,6 +175,56 @@ static void also_without_epoll_pwait2(void) {
   execl("/proc/self/exe", "slices", "who_waits_for_data_runs_before_who_computes", NULL);
 }
 
+// Whoever an idle cpu has woken may compute for long, and nobody else looks for events then.
+enum { COMPUTED_MS = 300 };
+
+static void* compute_for_each(void* arg) {
+  char c;
+  while (read(*(int*)arg, &c, 1) == 1) {
+    for (int64_t end = now_ms() + COMPUTED_MS; now_ms() < end;) {
+    }
+  }
+  return arg;
+}
+
+static atomic_llong best_late = 1000000;
+static void* note_how_late(void* arg) {
+  int64_t sent;
+  while (read(*(int*)arg, &sent, sizeof sent) == sizeof sent) {
+    int64_t late = now_ms() - sent;
+    if (late < atomic_load(&best_late)) atomic_store(&best_late, late);
+  }
+  return arg;
+}
+
+static void who_waits_for_data_does_not_wait_for_one_that_was_woken_to_compute(void) {
+  int work[2], notes[2];
+  CHECK(pipe(work) == 0 && pipe(notes) == 0);
+  pid_t client = fork();
+  CHECK(client >= 0);
+  if (client == 0) {
+    CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+    for (int i = 0; i < 4; i++) {
+      sleep_ms(200);
+      CHECK(write(work[1], "x", 1) == 1);
+      sleep_ms(30);
+      int64_t now = now_ms();
+      CHECK(write(notes[1], &now, sizeof now) == sizeof now);
+      sleep_ms(COMPUTED_MS);
+    }
+    _exit(0);
+  }
+  close(work[1]), close(notes[1]);
+  pthread_t t[2];
+  CHECK(pthread_create(&t[0], NULL, compute_for_each, &work[0]) == 0);
+  CHECK(pthread_create(&t[1], NULL, note_how_late, &notes[0]) == 0);
+  for (int i = 0; i < 2; i++) CHECK(pthread_join(t[i], NULL) == 0);
+  int status;
+  CHECK(waitpid(client, &status, 0) == client && status == 0);
+  CHECK(atomic_load(&best_late) <= COMPUTED_MS / 2);
+  puts("ok");
+}
+
 static void remove_queue(void) { CHECK(msgctl(queue, IPC_RMID, NULL) == 0); }
 static void who_comes_back_from_the_kernel_runs_before_who_computes(void) {
   queue = msgget(IPC_PRIVATE, 0600);
@@ -261,6 +311,7 @@ static const struct test_case cases[] = {
     CASE(a_sleeper_is_not_charged_for_threads_that_compute),
     CASE(who_waits_for_data_runs_before_who_computes),
     CASE(also_without_epoll_pwait2),
+    CASE(who_waits_for_data_does_not_wait_for_one_that_was_woken_to_compute),
     CASE(who_comes_back_from_the_kernel_runs_before_who_computes),
     CASE(threads_that_compute_run_beside_those_that_hand_over),
     CASE(threads_that_yield_let_the_one_go_on_that_they_wait_for),

@@ -6,6 +6,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 enum { SLEEPERS = 300 };
@@ -251,6 +252,153 @@ static void a_child_of_a_crowd_sleeps_by_itself(void) {
   printf("%d\n", WEXITSTATUS(status));
 }
 
+// So many that deadlines crowd for as long as they live: 70,000 and more a second.
+static atomic_int crowd_leaves;
+static pthread_t crowd[SLEEPERS];
+
+static void* doze_in_a_crowd(void* arg) {
+  uint64_t state = ((uint64_t)(intptr_t)arg + 1) * 0x9e3779b97f4a7c15u;
+  while (!atomic_load(&crowd_leaves)) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    int64_t ns = 2000000 + (int64_t)(state % 4000000);
+    int64_t before = now_ns();
+    struct timespec ts = {0, ns};
+    CHECK(nanosleep(&ts, NULL) == 0);
+    int64_t took = now_ns() - before;
+    CHECK(took >= ns && took < 5000000000);
+  }
+  return arg;
+}
+
+static void crowd_comes(void) {
+  for (intptr_t i = 0; i < SLEEPERS; i++) CHECK(pthread_create(&crowd[i], NULL, doze_in_a_crowd, (void*)i) == 0);
+  sleep_ms(100);
+}
+
+static void crowd_goes(void) {
+  sleep_ms(50);
+  atomic_store(&crowd_leaves, 1);
+  for (int i = 0; i < SLEEPERS; i++) CHECK(pthread_join(crowd[i], NULL) == 0);
+}
+
+static void* sleep_shortly(void* arg) {
+  while (!atomic_load(&crowd_leaves)) CHECK(usleep(20) == 0);
+  return arg;
+}
+
+// So do threads that sleep shortly and often, to whom a shared wake-up would be a long time: 100 sleeps took 45 ms.
+static void short_sleeps_in_a_crowd_are_not_late(void) {
+  enum { SHORT = 16, ENOUGH = 25 };
+  for (intptr_t i = 0; i < SHORT; i++) CHECK(pthread_create(&crowd[i], NULL, sleep_shortly, (void*)i) == 0);
+  sleep_ms(50);
+  int64_t best = 1000000;
+  for (int i = 0; i < 20 && best > ENOUGH; i++) {
+    int64_t before = now_ms();
+    for (int k = 0; k < 100; k++) CHECK(usleep(20) == 0);
+    int64_t took = now_ms() - before;
+    if (took < best) best = took;
+  }
+  atomic_store(&crowd_leaves, 1);
+  for (int i = 0; i < SHORT; i++) CHECK(pthread_join(crowd[i], NULL) == 0);
+  CHECK(best <= ENOUGH);
+  puts("ok");
+}
+
+// What ends the sleeps of a crowd are descriptors of libcr's own, whose numbers the program may use.
+static void a_crowd_sleeps_on_whatever_descriptors_are_used(void) {
+  crowd_comes();
+  for (int round = 0; round < 3; round++) {
+    for (int fd = 1000; fd < 1016; fd++) CHECK(dup2(1, fd) == fd);
+    sleep_ms(20);
+    for (int fd = 1000; fd < 1016; fd++) CHECK(close(fd) == 0 && close(fd) == -1 && errno == EBADF);
+    sleep_ms(20);
+  }
+  crowd_goes();
+  puts("ok");
+}
+
+static void* read_one(void* arg) {
+  char c;
+  CHECK(read(*(int*)arg, &c, 1) == 1);
+  return arg;
+}
+
+static void a_crowd_sleeps_on_where_no_descriptor_is_left(void) {
+  int ends[2];
+  pthread_t t;
+  CHECK(pipe(ends) == 0 && pthread_create(&t, NULL, read_one, ends) == 0);
+  sleep_ms(20);
+  struct rlimit limit = {3, 3};
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  crowd_comes();
+  CHECK(write(ends[1], "x", 1) == 1 && pthread_join(t, NULL) == 0);
+  crowd_goes();
+  puts("ok");
+}
+
+static void a_child_of_a_crowd_has_a_crowd_of_its_own(void) {
+  crowd_comes();
+  for (int round = 0; round < 3; round++) {
+    pid_t child = fork();
+    if (child == 0) {
+      crowd_comes();
+      crowd_goes();
+      _exit(7);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+  }
+  crowd_goes();
+  puts("ok");
+}
+
+enum { SELDOM = 200 };
+static sem_t asked, answered;
+
+static void* answer(void* arg) {
+  for (int i = 0; i < SELDOM; i++) CHECK(sem_wait(&asked) == 0 && sem_post(&answered) == 0);
+  return arg;
+}
+
+static void* compute_a_while(void* arg) {
+  for (int64_t end = now_ms() + 20; now_ms() < end;) {
+  }
+  return arg;
+}
+
+static void ask_now_and_then(void) {
+  pthread_t t;
+  run_threads(8, compute_a_while);  // on all cpus, which idle then
+  CHECK(sem_init(&asked, 0, 0) == 0 && sem_init(&answered, 0, 0) == 0);
+  CHECK(pthread_create(&t, NULL, answer, NULL) == 0);
+  for (int i = 0; i < SELDOM; i++) {
+    sleep_ms(8);
+    CHECK(sem_post(&asked) == 0 && sem_wait(&answered) == 0);
+  }
+  CHECK(pthread_join(t, NULL) == 0);
+}
+
+// Nobody goes on looking whether there is something to do: how often a process of such threads sleeps in the kernel. 3
+// or 4 times for each question are usual, they were 40 with several cpus.
+static void threads_that_wake_each_other_now_and_then_cost_little(void) {
+  long best = 1000000;
+  for (int i = 0; i < 3 && best > SELDOM * 10; i++) {  // where others keep the cpu busy there are more
+    pid_t child = fork();
+    if (child == 0) {
+      ask_now_and_then();
+      _exit(7);
+    }
+    int status;
+    struct rusage used;
+    CHECK(wait4(child, &status, 0, &used) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    if (used.ru_nvcsw < best) best = used.ru_nvcsw;
+  }
+  if (best > SELDOM * 10) printf("slept %ld times\n", best);
+  puts("ok");
+}
+
 // Who sleeps until the end of time has no timer that others' could stand behind.
 static const struct timespec end_of_time = {
     .tv_sec = (time_t)(sizeof(time_t) == 8 ? INT64_MAX : INT32_MAX), .tv_nsec = 999999999};
@@ -314,6 +462,11 @@ static const struct test_case cases[] = {
     CASE(a_crowd_waits_for_near_and_far_deadlines),
     CASE(a_crowd_that_sleeps_takes_no_cpu_time),
     CASE(a_child_of_a_crowd_sleeps_by_itself),
+    CASE(short_sleeps_in_a_crowd_are_not_late),
+    CASE(a_crowd_sleeps_on_whatever_descriptors_are_used),
+    CASE(a_crowd_sleeps_on_where_no_descriptor_is_left),
+    CASE(a_child_of_a_crowd_has_a_crowd_of_its_own),
+    CASE(threads_that_wake_each_other_now_and_then_cost_little),
     CASE(a_sleep_for_ever_holds_nobody_up),
     CASE(a_sleep_for_ever_takes_no_cpu_time),
 };
