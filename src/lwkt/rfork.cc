@@ -34,6 +34,7 @@
 #include "ipiq.h"
 #include "rank.h"
 #include "slab.h"
+#include "slices.h"
 #include "spinlock.h"
 
 namespace cr {
@@ -567,7 +568,10 @@ void sched_trap_took(globaldata* gd, cpu* c) {
   c->c_yield = 0;
   sched_hooks.go_on_with_cpu();
   if (ours) {
-    sched_preempt_cpu();
+    // What c_yield asks of those that leave the cpu to each other is nothing to one that computes: it would lose its
+    // slice with its first trap, each time.
+    uint32_t mark = run_of(c) + 1;
+    if (!spent_runs(c) || c->c_over == mark || c->c_cut == mark) sched_preempt_cpu();
     return;
   }
   c->c_nswitch++;  // what the monitor noted of the LWKT that ran here is not this one's

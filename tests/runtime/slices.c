@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -277,6 +278,40 @@ static void threads_that_compute_run_beside_those_that_hand_over(void) {
   puts("ok");
 }
 
+static void compute_briefly(void) {
+  for (volatile int i = 0; i < 300000; i++) {
+  }
+}
+
+static void* compute_in_pieces(void* arg) {
+  atomic_ulong* n = arg;
+  while (!atomic_load(&stop)) {
+    compute_briefly();
+    atomic_fetch_add_explicit(n, 1, memory_order_relaxed);
+  }
+  return arg;
+}
+
+// Of threads that compute one makes calls in between, which might sleep but don't: it has its share all the same.
+static void one_that_computes_and_traps_has_its_share(void) {
+  enum { OTHERS = 4 };
+  char name[] = "/tmp/runtime_slices.XXXXXX";
+  int fd = mkstemp(name);
+  CHECK(fd >= 0 && unlink(name) == 0 && ftruncate(fd, 4096) == 0);
+  void* page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  CHECK(page != MAP_FAILED);
+  for (int i = 0; i < OTHERS; i++) CHECK(pthread_create(&spinners[i], NULL, compute_in_pieces, &turns[i].n) == 0);
+  unsigned long mine = 0, others = 0;
+  for (int64_t end = now_ms() + 2000; now_ms() < end; mine++) {
+    compute_briefly();
+    CHECK(msync(page, 4096, MS_ASYNC) == 0);
+  }
+  for (int i = 0; i < OTHERS; i++) others += atomic_load(&turns[i].n);
+  stop_spinners(OTHERS);
+  CHECK(mine * OTHERS * 3 >= others);
+  puts("ok");
+}
+
 // Threads that wait for another one by yields alone: it has used up its slice, they never do.
 static atomic_int computed;
 static atomic_ulong yields;
@@ -314,6 +349,7 @@ static const struct test_case cases[] = {
     CASE(who_waits_for_data_does_not_wait_for_one_that_was_woken_to_compute),
     CASE(who_comes_back_from_the_kernel_runs_before_who_computes),
     CASE(threads_that_compute_run_beside_those_that_hand_over),
+    CASE(one_that_computes_and_traps_has_its_share),
     CASE(threads_that_yield_let_the_one_go_on_that_they_wait_for),
 };
 CASE_MAIN(cases)
