@@ -25,8 +25,8 @@
 // asked for by those who see the need (monitor_poke): every kFast, backing off to kSlow unless it takes cpus from
 // traps, where a cpu could be given something to do at once; every kSlow where only a slice may come to its end; and
 // where neither was asked for it sleeps, so a program that needs no monitor has no ticks. A look
-// costs 5 us here, in other virtual machines 20, most of it the kernel's, and for a wake-up of an LWKT now and then it was more
-// than the rest when each one asked for kFast. So it sleeps as soon as no cpu runs anything (all_rest). To be asked for
+// costs 5 us here, in other virtual machines 20, most of it the kernel's, and for a wake-up of an LWKT now and then it
+// was more than the rest when each one asked for kFast. So it sleeps as soon as no cpu runs anything (all_rest). To be asked for
 // costs as much as a look: where that happens within kAtOnce, again and again, it stays awake and looks less often.
 //
 // Timers are the idle cpus' business. The monitor wakes kGrace after the first of them should
@@ -109,7 +109,8 @@ void look_later() {
 // Who waits, at one look.
 struct Waiting {
   uint64_t deadline;  // of the first timer,
-  bool due;           // which has passed
+  bool due;           // which has passed,
+  bool late;          // by kGrace and more
   bool global;        // somebody in the global queue,
   bool plain;         // who is not spent
   bool unattended;    // LWKTs wait for events, and no cpu sleeps for these
@@ -118,10 +119,7 @@ struct Waiting {
   bool spent_runs;    // somewhere: plain ones are not interrupted for events
 
   void served() { events = plain = due = false; }  // one cpu is enough to begin with
-  void timers_seen_to() {
-    due = false;
-    deadline = kNever;
-  }
+  void timers_seen_to() { due = late = false; }
 };
 
 bool waits_for_spent(const cpu* c, const Waiting& w) { return w.plain || w.events || w.due || sched_cpu_has_work(c); }
@@ -155,7 +153,6 @@ bool look_at_trap(cpu* c, CpuSeen& s, uint64_t now, Waiting& w, bool work) {
 }
 
 bool look_at_running(cpu* c, CpuSeen& s, uint64_t now, Waiting& w, bool work) {
-  bool late = w.deadline <= now && w.deadline + kGrace <= now;
   if (s.nswitch != c->c_nswitch) {
     slice_note_switch(c, s, now);
     if (!work) {
@@ -169,7 +166,7 @@ bool look_at_running(cpu* c, CpuSeen& s, uint64_t now, Waiting& w, bool work) {
   if (whole && s.spent) slice_end_turn(c, s);
   bool spent = spent_gives_way(c), plain = !s.spent && now - s.since >= kLeast && only_computes(c);
   bool over = whole && (work || w.unattended) && (work || w.events || sched_hooks.engine_events());
-  if (!late && !over && !(spent && waits_for_spent(c, w)) && !(plain && w.events && !w.spent_runs)) {
+  if (!w.late && !over && !(spent && waits_for_spent(c, w)) && !(plain && w.events && !w.spent_runs)) {
     if ((spent || plain) && w.unattended && !w.told) sched_hooks.lookout_keep();
     return false;
   }
@@ -195,6 +192,7 @@ Waiting who_waits(uint64_t now, bool told) {
   Waiting w{};
   w.deadline = sched_hooks.timer_next();
   w.due = w.deadline <= now;
+  w.late = w.due && w.deadline + kGrace <= now;
   w.global = queued != 0;
   w.plain = queued > sched_spent_count();
   w.unattended = sched_hooks.engine_unattended();
@@ -237,8 +235,7 @@ Seen look(bool told) {
   uint64_t now = clock_monotonic();
   uint64_t longer = told ? grace : grace * 2 < kMostGrace ? grace * 2 : kMostGrace;
   Waiting w = who_waits(now, told);
-  bool late = w.due && w.deadline + kGrace <= now;
-  __atomic_store_n(&grace, late || sched_spent_count() != 0 ? kGrace : longer, __ATOMIC_RELAXED);
+  __atomic_store_n(&grace, w.late || sched_spent_count() != 0 ? kGrace : longer, __ATOMIC_RELAXED);
   bool waiting = w.global || sched_rings_have_work();
   bool acted = false, ipis = false;
   for (int i = 0; i < ncpus; i++) ipis = ipis || ipi_waits(cpus[i]);

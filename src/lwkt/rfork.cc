@@ -451,14 +451,17 @@ cpu* idle_cpu() {
   return best;
 }
 
-// One more cpu for the work that is queued: an idle one, or one that never ran.
-bool wake_one() {
+// An idle cpu is on its way, to the timers first of all.
+bool wake_idle() {
   if (__atomic_load_n(&nwaking, __ATOMIC_RELAXED) != 0) return true;
   cpu* idle = __atomic_load_n(&nidle, __ATOMIC_SEQ_CST) != 0 ? idle_cpu() : nullptr;
-  if (idle != nullptr) {
-    rfork_wake_cpu(idle);
-    return true;
-  }
+  if (idle != nullptr) rfork_wake_cpu(idle);
+  return idle != nullptr;
+}
+
+// One more cpu for the work that is queued: an idle one, or one that never ran.
+bool wake_one() {
+  if (wake_idle()) return true;
   for (int i = 0; i < ncpus; i++) {
     if (load_acquire(&cpus[i]->c_state) == CPU_OFF && try_take(cpus[i], CPU_OFF)) {
       rfork_assign(cpus[i]);
@@ -498,12 +501,7 @@ void rfork_start_cpu(cpu* c) {
 
 void rfork_spread() { wake_one(); }
 
-bool rfork_wake_for_timers() {
-  if (__atomic_load_n(&nwaking, __ATOMIC_RELAXED) != 0) return true;  // it looks at them first of all
-  cpu* idle = idle_cpu();
-  if (idle != nullptr) rfork_wake_cpu(idle);
-  return idle != nullptr;
-}
+bool rfork_wake_for_timers() { return wake_idle(); }
 
 void rfork_kick() {
   if (wake_one()) return;

@@ -108,7 +108,8 @@ extern LiveCount sched_live;
 inline constexpr uint32_t& nthreads = sched_live.all;
 inline uint32_t sched_program_threads() { return sched_live.all - sched_live.workers; }
 extern cpu* sched_poller;         // the idle cpu that sleeps in the kernel's event queue
-extern uint64_t sched_timers_until;  // when the one that sees to timers wakes (rfork.cc), ns of CLOCK_MONOTONIC; kNever: none does
+extern uint64_t sched_timers_until;  // when the one that sees to timers wakes (rfork.cc), ns of CLOCK_MONOTONIC; kNever:
+                                     // none does
 inline constexpr int kMaxCpus = 256;
 
 // What the floors above hang into the idle loop and the monitor. All must be set before the

@@ -427,13 +427,17 @@ static void threads_write_and_sync(void) {
 static atomic_int too_big;
 static void count_too_big(int sig) { atomic_fetch_add(&too_big, 1); }
 
-static void a_write_beyond_the_limit_is_signalled(void) {
-  company_comes();
+static void no_file_beyond_three_blocks(void) {
   signal(SIGXFSZ, count_too_big);
   struct rlimit limit;
   getrlimit(RLIMIT_FSIZE, &limit);
   limit.rlim_cur = 3 * BLOCK;
   CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+}
+
+static void a_write_beyond_the_limit_is_signalled(void) {
+  company_comes();
+  no_file_beyond_three_blocks();
   static char block[2 * BLOCK];
   int fd = new_file(0);
   show("across", pwrite(fd, block, 2 * BLOCK, 2 * BLOCK));
@@ -498,11 +502,7 @@ static void what_can_not_be_synced_fails_beside_threads_that_compute(void) {
 
 static void a_write_for_the_disk_beyond_the_limit_is_signalled(void) {
   start_computing();
-  signal(SIGXFSZ, count_too_big);
-  struct rlimit limit;
-  getrlimit(RLIMIT_FSIZE, &limit);
-  limit.rlim_cur = 3 * BLOCK;
-  CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  no_file_beyond_three_blocks();
   static _Alignas(BLOCK) char block[2 * BLOCK];
   int fd = new_file(O_DSYNC);
   show("across, synced", pwrite(fd, block, 2 * BLOCK, 2 * BLOCK));

@@ -54,18 +54,6 @@ static void a_sleeper_does_not_wait_for_all_that_compute(void) {
   puts("ok");
 }
 
-// The least of what a batch takes, ms: others use the machine, too. Once it is at most `enough` there are no more.
-static int64_t best_batch(void (*batch)(void), int64_t enough) {
-  int64_t best = 1000000;
-  for (int i = 0; i < 20 && best > enough; i++) {
-    int64_t before = now_ms();
-    batch();
-    int64_t took = now_ms() - before;
-    if (took < best) best = took;
-  }
-  return best;
-}
-
 enum { IN_BATCH = 20 };
 
 static void sleep_often(void) {
