@@ -15,8 +15,9 @@
 //
 // Wake-up policy: a hand-over between two LWKTs must not wake the other cpu, which costs 20 to
 // 45 us here and steals the cache; two LWKTs that wait behind a running one should. So the
-// second queued LWKT wakes an idle cpu at once, a single one is left to the monitor, which
-// looks every 100 us while one is idle and another busy, and less often while it finds nothing to do.
+// second queued LWKT wakes an idle cpu at once. So does a single one whose waker has gone on after wake-ups before
+// (eager.h); else it is left to the monitor, which looks every 100 us while one is idle and another busy, and less
+// often while it finds nothing to do. Who looks for work takes a single one only if that has waited for a moment.
 
 #include "rfork.h"
 
@@ -31,6 +32,7 @@
 #include "assert.h"
 #include "clock.h"
 #include "cputime.h"
+#include "eager.h"
 #include "ipiq.h"
 #include "rank.h"
 #include "slab.h"
@@ -94,7 +96,10 @@ void hold(globaldata* gd, cpu* c) {
   cputime_hold(gd, c);
 }
 
-bool work_anywhere() { return sched_global_count() != 0 || sched_rings_have_work(); }
+// What sched_steal would not take is none: an idle cpu would never sleep beside two LWKTs that hand over to each other.
+bool work_anywhere(const cpu* self) {
+  return sched_global_count() != 0 || sched_cpu_has_work(self) || sched_rings_keep_work(self);
+}
 
 // ---- the idle thread of an rfork -----------------------------------------------------------
 
@@ -181,7 +186,7 @@ void idle_wait(globaldata* gd, cpu* c) {
   // Whoever queues work after this line sees IDLE; whoever did before is seen here. A signal after
   // `seen` was read changes the word we sleep on, one before has set gd_ast.
   bool in_engine = false;
-  if (!work_anywhere() && load_acquire(&c->c_ipipending) == 0 && load_acquire(&gd->gd_ast) == 0) {
+  if (!work_anywhere(c) && load_acquire(&c->c_ipipending) == 0 && load_acquire(&gd->gd_ast) == 0) {
     uint64_t deadline = sched_hooks.timer_next();
     bool timers = deadline != kNever;
     if (!timers) deadline = sched_hooks.idle_until();
@@ -211,7 +216,7 @@ bool others_wait_outside(const thread* td) {
 }
 
 void idle_main(void*) {
-  for (;;) {
+  for (bool idled = false;;) {
     globaldata* gd = mygd();
     cpu* c = gd->gd_cpu;
     if (c == nullptr) {
@@ -232,10 +237,14 @@ void idle_main(void*) {
       // While it computes nobody here looks at the timers, or for the events that others wait for.
       monitor_poke_timer();
       if (others_wait_outside(td)) monitor_poke(somebody_idles() ? MONITOR_FAST : MONITOR_SLOW);
+      // Somebody may have counted on this cpu, and not told the monitor (wake_eagerly).
+      if (idled && ncpus > 1 && sched_rings_keep_work(c)) rfork_work_queued(2);
+      idled = false;
       sched_switch_to(td);
       continue;
     }
     idle_wait(gd, c);
+    idled = true;
   }
 }
 
@@ -453,7 +462,8 @@ cpu* idle_cpu() {
 
 // An idle cpu is on its way, to the timers first of all.
 bool wake_idle() {
-  if (__atomic_load_n(&nwaking, __ATOMIC_RELAXED) != 0) return true;
+  // Below 0 where one that was taken has woken by itself, before it was counted.
+  if (static_cast<int32_t>(__atomic_load_n(&nwaking, __ATOMIC_RELAXED)) > 0) return true;
   cpu* idle = __atomic_load_n(&nidle, __ATOMIC_SEQ_CST) != 0 ? idle_cpu() : nullptr;
   if (idle != nullptr) rfork_wake_cpu(idle);
   return idle != nullptr;
@@ -471,12 +481,29 @@ bool wake_one() {
   return false;
 }
 
+// For the one LWKT that the caller has just queued. True: an idle cpu is on its way and will see it; if that settles for
+// something else it tells the monitor (idle_main).
+bool wake_eagerly() {
+  globaldata* gd = mygd();
+  thread* td = gd->gd_curthread;
+  bool runs = gd->gd_cpu != nullptr && td != gd->gd_idle && load_acquire(&td->td_state) == TDS_RUNNING;
+  if (!runs || !eager_woke(gd->gd_cpu, td)) return false;
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);  // who has queued sees who sleeps, or the other way round
+  if (!wake_idle()) return false;
+  td->td_eager--;
+  return true;
+}
+
 }  // namespace
 
 // The monitor is awake while anything is queued, whoever else was woken: a cpu that is on its way
-// may take something else and be busy with that for ever.
+// may take something else and be busy with that for ever. (wake_eagerly leaves that to the other cpu.)
 void rfork_work_queued(uint32_t n) {
-  if (n >= 2) wake_one();
+  if (n >= 2) {
+    wake_one();
+  } else if (somebody_idles() && wake_eagerly()) {
+    return;
+  }
   // With nobody idle the queue moves on at the end of a slice, unless a cpu sits in a trap: only
   // the global queue is such a cpu's business, too.
   monitor_poke_queued(n, somebody_idles() || sched_global_count() != 0 ? MONITOR_FAST : MONITOR_SLOW);
@@ -616,7 +643,7 @@ void sched_init(int ncpus_wanted, thread* main_td) {
     cpus[i] = reinterpret_cast<cpu*>(p) + i;
     cpus[i]->c_id = i;
     cpus[i]->c_exact = 1;
-    cpus[i]->c_spentrun = cpus[i]->c_spentturn = cpus[i]->c_io = kNoSwitch;
+    cpus[i]->c_spentrun = cpus[i]->c_spentturn = cpus[i]->c_wokerun = cpus[i]->c_io = kNoSwitch;
   }
   gd->gd_flags = GDF_MAIN;
   gd->gd_ktid = static_cast<int32_t>(raw0(SYS_gettid));
@@ -677,7 +704,7 @@ void sched_atfork_child() {
     c->c_gd = nullptr;
     c->c_nmade = c->c_nsteal = c->c_nhandoff = c->c_nswitch = c->c_look = c->c_period = 0;
     c->c_over = c->c_cut = c->c_turn = 0;
-    c->c_spentrun = c->c_spentturn = c->c_io = kNoSwitch;
+    c->c_spentrun = c->c_spentturn = c->c_wokerun = c->c_io = kNoSwitch;
     c->c_ranked_since = c->c_fair_until = 0;
     c->c_exact = 1;
     c->c_counted = c->c_backoff = c->c_backoffnext = 0;

@@ -33,6 +33,7 @@ void sched_lookout();  // a spent LWKT goes on: the monitor is to tell of the ne
 thread* sched_steal(cpu* self);
 bool sched_cpu_has_work(const cpu* c);
 bool sched_rings_have_work();
+bool sched_rings_keep_work(const cpu* self);  // what sched_steal would take; it needs a microsecond to see that
 uint32_t sched_global_count();
 bool sched_timer_due();
 void sched_run_timers();  // wakes sleepers whose time has come; needs a cpu

@@ -30,6 +30,7 @@
 #include "assert.h"
 #include "clock.h"
 #include "cputime.h"
+#include "eager.h"
 #include "ipiq.h"
 #include "rank.h"
 #include "rfork.h"
@@ -214,20 +215,42 @@ inline thread* ring_pop(cpu* c) {
   }
 }
 
+// Whether somebody waits in the victim's ring all the time, for a moment. Two that hand over to each other leave it empty
+// each time, and are faster on one cpu; two that yield don't (exchange_shared).
+bool keeps_waiting(const cpu* victim) {
+  constexpr uint64_t kMoment = 1'000;  // ns
+  uint32_t n = load_acquire(&victim->c_tail) - load_acquire(&victim->c_head);
+  if (n != 1) return n != 0;
+  uint64_t until = clock_monotonic() + kMoment;
+  do {
+    if (!sched_cpu_has_work(victim)) return false;
+    cpu_pause();
+  } while (clock_monotonic() < until);
+  return true;
+}
+
 // Takes half of the victim's queue: the oldest runs here now, the rest is queued here.
 thread* steal_from(cpu* victim, cpu* self) {
-  for (;;) {
+  for (bool waited = false;;) {
     uint32_t h = load_acquire(&victim->c_head);
     uint32_t t = load_acquire(&victim->c_tail);
     uint32_t n = t - h;
     if (n == 0 || n > kRunqSize) return nullptr;
+    if (n == 1 && !waited) {
+      waited = keeps_waiting(victim);
+      if (!waited) return nullptr;
+      continue;
+    }
     n -= n / 2;
     uint32_t mine = self->c_tail;  // our own ring is empty: thieves only run then
     thread* first = victim->c_ring[h % kRunqSize];
     for (uint32_t i = 1; i < n; i++) {
       self->c_ring[(mine + i - 1) % kRunqSize] = victim->c_ring[(h + i) % kRunqSize];
     }
-    if (!atomic_cas(&victim->c_head, h, h + n)) continue;
+    if (!atomic_cas(&victim->c_head, h, h + n)) {
+      waited = false;
+      continue;
+    }
     store_release(&self->c_tail, mine + n - 1);
     self->c_nsteal += n;
     return first;
@@ -462,7 +485,9 @@ bool only_spent_wait(const cpu* c) {
 
 // What a pick does now and then.
 [[gnu::noinline]] thread* look_around(cpu* c, From from, bool* done) {
-  bool each = cputime_note(mygd(), c);
+  eager_leaves(c, curthread());
+  bool due = c->c_nswitch >= c->c_period;
+  bool each = (due || c->c_exact != 0 || cputime_wanted()) && cputime_note(mygd(), c);
   if (__builtin_expect(sched_ranked != 0, 0)) {
     c->c_look = 0;
     thread* ranked = pick_ranked(c, 0, from);
@@ -471,7 +496,7 @@ bool only_spent_wait(const cpu* c) {
     return ranked;
   }
   thread* next = nullptr;
-  if (c->c_nswitch >= c->c_period || c->c_turn != 0) {
+  if (due || c->c_turn != 0) {
     c->c_period = c->c_nswitch + kGlobalEvery;
     sched_run_timers();  // LWKTs that hand over to each other for ever never let idle do it
     // Events on top of a long queue would flow over into the global one, where they would wait for
@@ -527,6 +552,13 @@ bool sched_alone() { return !sched_wanted(mycpu()); }
 
 bool sched_cpu_has_work(const cpu* c) {
   return load_acquire(&c->c_head) != load_acquire(&c->c_tail);
+}
+
+bool sched_rings_keep_work(const cpu* self) {
+  for (int i = 0; i < ncpus; i++) {
+    if (cpus[i] != nullptr && cpus[i] != self && keeps_waiting(cpus[i])) return true;
+  }
+  return false;
 }
 
 bool sched_rings_have_work() {
@@ -654,11 +686,11 @@ int64_t sched_sleep_until(bool interruptible, uint64_t deadline) {
 
 namespace {
 
-// Whether the yield is one between LWKTs that share one cpu and have no other business: it needs
+// Whether the yield is one between LWKTs that share a cpu and have no other business: it needs
 // neither the pick nor the queueing of the two calls in sched_yield_cpu. 45 instructions less, 3 ns.
-// An IPI can come from a spare rfork at most; the look that is due every 61 switches sees it.
+// The look that is due every 61 switches sees an IPI.
 [[gnu::always_inline]] inline bool plain_exchange(const cpu* c) {
-  return !smp && c->c_nswitch < c->c_look && monitor_awake() && c->c_head != c->c_tail;
+  return c->c_nswitch < c->c_look && monitor_awake() && sched_cpu_has_work(c);
 }
 
 // What one that gives up its cpu has had of its slice: it goes to the ring, behind all spent ones, or
@@ -753,11 +785,29 @@ bool sched_preempt_cpu() {
   return gone;
 }
 
+namespace {
+
+// Where thieves may look on: they are not to see the ring empty, or two that yield to each other would never part.
+[[gnu::noinline]] bool exchange_shared(globaldata* gd, cpu* c) {
+  uint32_t t = c->c_tail;
+  if (t - load_acquire(&c->c_head) >= kRunqSize) return yield_slowly(gd, Slice::kNew);
+  thread* td = gd->gd_curthread;
+  td->td_state = TDS_RUNNABLE;
+  c->c_ring[t % kRunqSize] = td;
+  store_release(&c->c_tail, t + 1);
+  thread* next = ring_pop(c);
+  leave_for(gd, td, next != nullptr ? next : gd->gd_idle);
+  return next != td;
+}
+
+}  // namespace
+
 bool sched_yield_cpu() {
   globaldata* gd = mygd();
   cpu* c = gd->gd_cpu;
   thread* td = gd->gd_curthread;
   if (__builtin_expect(plain_exchange(c), 1)) {
+    if (smp) return exchange_shared(gd, c);
     uint32_t h = c->c_head, t = c->c_tail;
     thread* first = c->c_ring[h % kRunqSize];
     c->c_head = h + 1;

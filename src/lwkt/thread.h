@@ -148,6 +148,7 @@ struct thread {
   uint8_t td_policy;   // SCHED_, and TDP_RESET for SCHED_RESET_ON_FORK (src/sysport/schedclass.h)
   uint8_t td_priority; // of its real-time class, or 0
   uint8_t td_boost;    // the highest rank that it is lent
+  uint8_t td_eager;    // its credits (eager.h)
   [[no_unique_address]] cr::userregs td_user;  // registers while not running
 };
 
@@ -175,7 +176,7 @@ inline constexpr uint32_t kRunqSize = 1024;
 struct ipiq;
 struct slab_cpu;
 
-inline constexpr uint32_t kNoSwitch = ~1u;  // in c_spentrun, c_spentturn and c_io
+inline constexpr uint32_t kNoSwitch = ~1u;  // in c_spentrun, c_spentturn, c_wokerun and c_io
 
 // Who holds a cpu, in c_state.
 enum CpuState : uint32_t {
@@ -200,14 +201,16 @@ struct alignas(kCacheLine) cpu {
   uint32_t c_turn;       // the monitor's: the next one is to be a spent one
   uint32_t c_spentrun;   // the switch that made the last of them run
   uint32_t c_spentturn;  // the same if it was its turn: it has its slice
-  uint64_t c_spentsince; // when that was, ns of CLOCK_MONOTONIC
+  uint32_t c_wokerun;    // see c_wokeat
+  uint64_t c_spentsince; // when the switch of c_spentrun was, ns of CLOCK_MONOTONIC
   uint64_t c_nswitch;    // switches so far
-  uint64_t c_look;       // ... at which sched_pick does more: at c_period, or each time for cputime.h
+  uint64_t c_look;       // ... at which sched_pick does more: at c_period, or sooner for cputime.h and eager.h
   uint64_t c_period;     // ... at which the global queue and the timers are looked at next
   slab_cpu* c_slab;
   uint64_t c_ranked_since;  // since when only ranked LWKTs run here though others wait, ns; 0: not so
   uint64_t c_fair_until;    // until then those others go first
   uint64_t c_patience;      // ns that its holder, idle beside the one that sees to timers, leaves these to it
+  uint64_t c_wokeat;        // when the LWKT of switch c_wokerun woke one that an idle cpu could run, by the TSC (eager.h)
   uint64_t c_nmade;      // counters for --stats: LWKTs made here,
   uint64_t c_nsteal;     // taken from other cpus,
   uint64_t c_nhandoff;   // and how often the cpu left a holder that sat in a trap
