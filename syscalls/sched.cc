@@ -47,7 +47,8 @@ void know_process() {
   process.known = true;
   long pid = tid_process();
   process.nice = 20 - static_cast<int32_t>(raw2(SYS_getpriority, PRIO_PROCESS, pid));
-  raw3(SYS_sched_getaffinity, pid, sizeof process.mask, reinterpret_cast<long>(process.mask));
+  // The caller's, which is whole: another one may lack a processor for a moment (placement.h).
+  raw3(SYS_sched_getaffinity, 0, sizeof process.mask, reinterpret_cast<long>(process.mask));
   for (uint32_t i = 0; i < kMaskWords; i++) process.all[i] = process.mask[i];
 }
 
@@ -190,6 +191,7 @@ int sys_sched_setaffinity(union sysunion* m) {
   thread* td = nullptr;
   Who who = find(tid, &td);
   if (who == Who::kNobody) return ESRCH;
+  placement_stop();
   if (who == Who::kKernel) return td != nullptr ? forward_to_all(m, 0) : sysport_trap(m);
   Guard g(lock);
   know_process();
@@ -224,7 +226,7 @@ int sys_sched_getaffinity(union sysunion* m) {
     Who who = find_known(tid, &td);
     if (who == Who::kNobody) return ESRCH;
     if (who == Who::kKernel) {
-      if (td != nullptr) m->raw.arg[0] = in_place_of(td);
+      if (td != nullptr) m->raw.arg[0] = 0;  // all have the same, but the caller's is whole (placement.h)
       return sysport_trap(m);
     }
     const threadsched* r = td->td_sched;

@@ -16,6 +16,7 @@
 #include "../arch/rawcall.h"
 #include "../src/async/engine.h"
 #include "../src/gate/cache.h"
+#include "../src/lwkt/placement.h"
 #include "../src/lwkt/rfork.h"
 #include "../src/signal/broadcast.h"
 #include "../src/signal/signal.h"
@@ -53,6 +54,7 @@ int set_filter(union sysunion* m, uint64_t flags, uint64_t program) {
   while (!bus_cas(&setting, 0u, 1u)) sched_yield_cpu();
   bool before = engine_retired();
   sig_expect_filters();
+  placement_stop();
   sysport_literal(true);
   bool several = monitor_running();
   if (several) reserve_kernel_threads();

@@ -12,11 +12,10 @@
 
 #include <stdint.h>
 
+#include "../src/lwkt/placement.h"
 #include "../src/lwkt/thread.h"
 
 namespace cr {
-
-inline constexpr uint32_t kMaskWords = 16;  // 1,024 cpus
 
 struct threadsched {
   bool has_mask, has_nice;

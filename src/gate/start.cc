@@ -32,6 +32,7 @@
 #include "../async/timer.h"
 #include "../lwkt/clock.h"
 #include "../lwkt/export.h"
+#include "../lwkt/placement.h"
 #include "../lwkt/rfork.h"
 #include "../mem/arena.h"
 #include "../shim/report.h"
@@ -151,6 +152,7 @@ void read_options() {
   options.no_guard = flag("LIBCR_NO_GUARD_INSTALL");
   options.no_fsgsbase = flag("LIBCR_NO_FSGSBASE");
   options.no_trap_rcx = flag("LIBCR_NO_TRAP_RCX");
+  options.no_placement = flag("LIBCR_NO_PLACEMENT");
   options.keep_locks = flag("LIBCR_KEEP_LOCKS");
 }
 
@@ -355,6 +357,7 @@ int start(char** envp) {
   sysport_init();
   sig_init(&main_td, sysport_terminal_masked);
   if (filters == SECCOMP_MODE_FILTER) sig_expect_filters();
+  if (filters == SECCOMP_MODE_DISABLED && !options.no_placement) placement_allow();
   set_default_stack();
   if (options.shims != nullptr || options.stats) report_open();
   if (options.shims != nullptr && !shim_load_all(options.shims)) _exit(126);

@@ -21,6 +21,7 @@ struct Options {
   bool no_guard = false;     // LIBCR_NO_GUARD_INSTALL: guards by mprotect
   bool no_fsgsbase = false;  // LIBCR_NO_FSGSBASE: arch_prctl instead
   bool no_trap_rcx = false;  // LIBCR_NO_TRAP_RCX: a trap not begun is not told from one that is restarted
+  bool no_placement = false; // LIBCR_NO_PLACEMENT: the kernel alone says where the kernel threads run
   bool keep_locks = false;   // LIBCR_KEEP_LOCKS: bus locks stay in libc on one cpu, too
 };
 extern Options options;

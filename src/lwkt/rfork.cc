@@ -34,6 +34,7 @@
 #include "cputime.h"
 #include "eager.h"
 #include "ipiq.h"
+#include "placement.h"
 #include "rank.h"
 #include "slab.h"
 #include "slices.h"
@@ -179,8 +180,16 @@ void wait_for_wake(cpu* c, uint32_t seen, uint64_t deadline) {
   }
 }
 
+// rfork_wake_cpu must be through with our mask before an LWKT runs: a child would have it. (Mostly it is, long since.)
+void await_waker(const cpu* c, uint32_t woken) {
+  for (int i = 1; load_acquire(&c->c_woken) == woken; i++) {
+    cpu_pause();
+    if (i % kSpinLimit == 0) spin_yield();
+  }
+}
+
 void idle_wait(globaldata* gd, cpu* c) {
-  uint32_t seen = load_acquire(&c->c_wake);
+  uint32_t seen = load_acquire(&c->c_wake), woken = load_acquire(&c->c_woken);
   __atomic_add_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
   __atomic_store_n(&c->c_state, static_cast<uint32_t>(CPU_IDLE), __ATOMIC_SEQ_CST);
   // Whoever queues work after this line sees IDLE; whoever did before is seen here. A signal after
@@ -203,6 +212,7 @@ void idle_wait(globaldata* gd, cpu* c) {
     __atomic_sub_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
   } else {
     // Woken by rfork_wake_cpu, which took us off the idle count.
+    await_waker(c, woken);
     __atomic_sub_fetch(&nwaking, 1, __ATOMIC_SEQ_CST);
   }
   if (in_engine) sched_hooks.engine_deliver(c);
@@ -431,8 +441,13 @@ void rfork_wake_cpu(cpu* c) {
   if (!try_take(c, CPU_IDLE)) return;
   __atomic_sub_fetch(&nidle, 1, __ATOMIC_SEQ_CST);
   __atomic_add_fetch(&nwaking, 1, __ATOMIC_SEQ_CST);
+  AffinityMask mask;
+  const globaldata* holder = c->c_gd;
+  bool avoids = mygd()->gd_cpu != nullptr && placement_avoid(holder, &mask);
   __atomic_add_fetch(&c->c_wake, 1, __ATOMIC_SEQ_CST);
   if (!sched_hooks.engine_kick(c)) futex_wake(&c->c_wake);
+  if (avoids) placement_give_back(holder, mask);
+  __atomic_add_fetch(&c->c_woken, 1, __ATOMIC_SEQ_CST);
 }
 
 // Where nobody sleeps, the monitor sees that the cpu comes to a safe point.
@@ -462,8 +477,7 @@ cpu* idle_cpu() {
 
 // An idle cpu is on its way, to the timers first of all.
 bool wake_idle() {
-  // Below 0 where one that was taken has woken by itself, before it was counted.
-  if (static_cast<int32_t>(__atomic_load_n(&nwaking, __ATOMIC_RELAXED)) > 0) return true;
+  if (__atomic_load_n(&nwaking, __ATOMIC_RELAXED) != 0) return true;
   cpu* idle = __atomic_load_n(&nidle, __ATOMIC_SEQ_CST) != 0 ? idle_cpu() : nullptr;
   if (idle != nullptr) rfork_wake_cpu(idle);
   return idle != nullptr;
@@ -662,7 +676,10 @@ void sched_init(int ncpus_wanted, thread* main_td) {
 void rfork_several() {
   if (monitor_running()) return;
   sched_hooks.threads_start();
-  if (ncpus > 1) smp = true;
+  if (ncpus > 1) {
+    smp = true;
+    placement_begin();
+  }
   monitor_start();
 }
 
@@ -719,6 +736,7 @@ void sched_atfork_child() {
   sched_live = {1};
   sched_queue_reset();
   rank_atfork_child();
+  placement_atfork_child();
   cpu* c = cpus[0];
   c->c_state = CPU_RUN;
   hold(gd, c);

@@ -227,6 +227,7 @@ struct alignas(kCacheLine) cpu {
   thread* c_ring[kRunqSize];
   // -- other cpus --
   alignas(kCacheLine) uint32_t c_wake;   // futex word the idle holder sleeps on
+  uint32_t c_woken;                      // how often rfork_wake_cpu has woken its holder
   uint32_t c_ipipending;                 // an IPI was queued since the last look
   ipiq* c_ipiq;                          // one inbox ring for each sending cpu
 };

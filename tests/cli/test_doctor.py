@@ -6,7 +6,7 @@ import cli
 
 REQUIRED = {"kernel", "glibc", "text-rewriting", "preload"}
 OPTIONAL = {"engine", "fsgsbase", "io_uring", "keep-gs", "lightweight-guards", "membarrier-sync-core",
-            "syscall-user-dispatch", "trap-rcx", "exact-waits", "vdso-clock", "cache-directory", "cpus", "max-map-count",
+            "syscall-user-dispatch", "trap-rcx", "placement", "exact-waits", "vdso-clock", "cache-directory", "cpus", "max-map-count",
             "thread-limits", "overcommit", "transparent-huge-pages"}
 
 

@@ -22,6 +22,7 @@
 #include <fstream>
 #include <system_error>
 
+#include "../../arch/x86/guest.h"
 #include "probe.h"
 
 namespace cr::tool {
@@ -234,11 +235,22 @@ Check probe_keep_gs() {
   return check;
 }
 
+// src/lwkt/placement.h
+Check probe_placement() {
+  if (!guest_with_stolen_time()) return {"placement", true, false, "the kernel finds processors that idle by itself", ""};
+  const bool ok = prctl(PR_GET_SECCOMP) == 0;
+  return {"placement", ok, false,
+          ok ? "a guest of KVM with stolen time: who wakes a kernel thread keeps it off its own processor"
+             : "a guest of KVM with stolen time, and a filter (seccomp)",
+          "kernel threads that wake each other may stay on one processor while another idles"};
+}
+
 std::vector<Check> probe_features() {
   const Check io_uring = probe_io_uring();
   return {probe_kernel(),     probe_glibc(), probe_text_rewriting(),
           probe_fsgsbase(),   probe_keep_gs(), io_uring,      probe_engine(io_uring), probe_lightweight_guards(),
-          probe_exact_waits(), probe_membarrier(), probe_syscall_user_dispatch(), probe_trap_rcx(), probe_vdso_clock()};
+          probe_exact_waits(), probe_membarrier(), probe_syscall_user_dispatch(), probe_trap_rcx(), probe_vdso_clock(),
+          probe_placement()};
 }
 
 }  // namespace cr::tool
