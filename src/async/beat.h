@@ -6,8 +6,8 @@
 // programs on its way out of that one's interrupt, which it has to do in any case: 10 us a sleep.
 //
 // Every LWKT's deadline with its slack lies a beat and more behind the last time that the timers were looked at, unless
-// it sleeps shortly or the program has made its slack small: then a time-out ends the sleep. So a beat comes in time for whoever is first, and, for as long as the crowd lasts,
-// ends no sleep for nothing. One whose event a cpu has taken that only looked is followed by the other, and where both
+// it sleeps shortly or the program has made its slack small: then a time-out ends the sleep. So a beat comes in time for
+// whoever is first, and, for as long as the crowd lasts, ends no sleep for nothing. One whose event a cpu has taken that only looked is followed by the other, and where both
 // are lost so the monitor sees the late timers.
 #pragma once
 

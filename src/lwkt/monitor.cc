@@ -26,8 +26,8 @@
 // traps, where a cpu could be given something to do at once; every kSlow where only a slice may come to its end; and
 // where neither was asked for it sleeps, so a program that needs no monitor has no ticks. A look
 // costs 5 us here, in other virtual machines 20, most of it the kernel's, and for a wake-up of an LWKT now and then it
-// was more than the rest when each one asked for kFast. So it sleeps as soon as no cpu runs anything (all_rest). To be asked for
-// costs as much as a look: where that happens within kAtOnce, again and again, it stays awake and looks less often.
+// was more than the rest when each one asked for kFast. So it sleeps as soon as no cpu runs anything (all_rest). To be
+// asked for costs as much as a look: where that happens within kAtOnce, again and again, it stays awake and looks less often.
 //
 // Timers are the idle cpus' business. The monitor wakes kGrace after the first of them should
 // have gone off (at once while a cpu sits in a trap), sees that it has, and sleeps until kGrace after

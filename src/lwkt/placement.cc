@@ -2,8 +2,8 @@
 
 #include <sys/syscall.h>
 
+#include "../../arch/guest.h"
 #include "../../arch/rawcall.h"
-#include "../../arch/x86/guest.h"
 #include "atomic.h"
 #include "sched.h"
 #include "spinlock.h"
@@ -12,11 +12,11 @@ namespace cr {
 
 namespace {
 
-bool allowed, asked;
-uint32_t on;
-uint32_t active;  // masks that lack a processor, or are about to
-bool whole;       // the process may use whatever its cpuset has,
-AffinityMask all; // which is this; whoever has it is given all there are, since a cpuset may grow
+enum State : uint32_t { kOff, kAllowed, kOn };
+uint32_t state;
+uint32_t active;   // masks that lack a processor, or are about to
+bool whole;        // the process may use whatever its cpuset has,
+AffinityMask all;  // which is this; whoever has it is given all there are, since a cpuset may grow
 
 bool read_mask(int32_t ktid, AffinityMask* m) {
   *m = {};
@@ -66,20 +66,20 @@ bool narrow(const globaldata* gd, AffinityMask* before) {
   return without(&m, p) && write_mask(gd->gd_ktid, m);
 }
 
-bool is_on() { return __atomic_load_n(&on, __ATOMIC_SEQ_CST) != 0; }
+bool is_on() { return __atomic_load_n(&state, __ATOMIC_SEQ_CST) == kOn; }
+void set(uint32_t to) { __atomic_store_n(&state, to, __ATOMIC_SEQ_CST); }
 
 }  // namespace
 
-void placement_allow() { allowed = true; }
+void placement_allow() { set(kAllowed); }
 
 void placement_begin() {
-  if (!allowed || asked) return;
-  asked = true;
+  if (state != kAllowed) return;
+  set(kOff);
   AffinityMask now;
-  if (!guest_with_stolen_time() || !read_mask(0, &all) || ncpus > processors(all)) return;
+  if (!read_mask(0, &all) || ncpus > processors(all) || !guest_with_stolen_time()) return;
   whole = write_mask(0, every_processor()) && read_mask(0, &now) && same(all, now);
-  if (!whole && !write_mask(0, all)) return;
-  __atomic_store_n(&on, 1u, __ATOMIC_SEQ_CST);
+  if (whole || write_mask(0, all)) set(kOn);
 }
 
 bool placement_avoid(const globaldata* gd, AffinityMask* before) {
@@ -87,7 +87,7 @@ bool placement_avoid(const globaldata* gd, AffinityMask* before) {
   __atomic_add_fetch(&active, 1, __ATOMIC_SEQ_CST);
   if (is_on()) {
     if (narrow(gd, before)) return true;
-    __atomic_store_n(&on, 0u, __ATOMIC_SEQ_CST);  // forbidden, or one processor
+    set(kOff);  // forbidden, or one processor
   }
   __atomic_sub_fetch(&active, 1, __ATOMIC_SEQ_CST);
   return false;
@@ -101,8 +101,7 @@ void placement_give_back(const globaldata* gd, const AffinityMask& before) {
 }
 
 void placement_stop() {
-  allowed = false;
-  __atomic_store_n(&on, 0u, __ATOMIC_SEQ_CST);
+  set(kOff);
   while (__atomic_load_n(&active, __ATOMIC_SEQ_CST) != 0) spin_yield();
 }
 

@@ -229,32 +229,33 @@ bool keeps_waiting(const cpu* victim) {
   return true;
 }
 
-// Takes half of the victim's queue: the oldest runs here now, the rest is queued here.
-thread* steal_from(cpu* victim, cpu* self) {
-  for (bool waited = false;;) {
-    uint32_t h = load_acquire(&victim->c_head);
-    uint32_t t = load_acquire(&victim->c_tail);
-    uint32_t n = t - h;
-    if (n == 0 || n > kRunqSize) return nullptr;
-    if (n == 1 && !waited) {
-      waited = keeps_waiting(victim);
-      if (!waited) return nullptr;
-      continue;
-    }
-    n -= n / 2;
-    uint32_t mine = self->c_tail;  // our own ring is empty: thieves only run then
-    thread* first = victim->c_ring[h % kRunqSize];
-    for (uint32_t i = 1; i < n; i++) {
-      self->c_ring[(mine + i - 1) % kRunqSize] = victim->c_ring[(h + i) % kRunqSize];
-    }
-    if (!atomic_cas(&victim->c_head, h, h + n)) {
-      waited = false;
-      continue;
-    }
-    store_release(&self->c_tail, mine + n - 1);
-    self->c_nsteal += n;
-    return first;
+// Takes half of the victim's queue: the oldest runs here now, the rest is queued here. Null: there is none any more, or
+// somebody else was faster.
+thread* try_steal(cpu* victim, cpu* self) {
+  uint32_t h = load_acquire(&victim->c_head);
+  uint32_t t = load_acquire(&victim->c_tail);
+  uint32_t n = t - h;
+  if (n == 0 || n > kRunqSize) return nullptr;
+  n -= n / 2;
+  uint32_t mine = self->c_tail;  // our own ring is empty: thieves only run then
+  thread* first = victim->c_ring[h % kRunqSize];
+  for (uint32_t i = 1; i < n; i++) {
+    self->c_ring[(mine + i - 1) % kRunqSize] = victim->c_ring[(h + i) % kRunqSize];
   }
+  if (!atomic_cas(&victim->c_head, h, h + n)) return nullptr;
+  store_release(&self->c_tail, mine + n - 1);
+  self->c_nsteal += n;
+  return first;
+}
+
+// Queues td in the ring of the holder, who calls. How many wait there then; 0: it is full.
+[[gnu::always_inline]] inline uint32_t ring_push(cpu* c, thread* td) {
+  uint32_t t = c->c_tail;
+  uint32_t n = t - load_acquire(&c->c_head);
+  if (__builtin_expect(n >= kRunqSize, 0)) return 0;
+  c->c_ring[t % kRunqSize] = td;
+  store_release(&c->c_tail, t + 1);
+  return n + 1;
 }
 
 // `next` was woken before the cpu that it ran on has saved its context. That cpu may be here, too,
@@ -381,13 +382,10 @@ namespace {
   if (__builtin_expect(td->td_rank != 0, 0)) return enqueue_ranked(td);
   cpu* c = mygd()->gd_cpu;
   if (__builtin_expect(c == nullptr, 0)) return sched_enqueue_global(td);
-  uint32_t t = c->c_tail;
-  uint32_t n = t - load_acquire(&c->c_head);
-  if (__builtin_expect(n >= kRunqSize, 0)) return sched_enqueue_global(td);
-  c->c_ring[t % kRunqSize] = td;
-  store_release(&c->c_tail, t + 1);
-  if (__builtin_expect(ncpus > 1, 0)) return rfork_work_queued(n + 1);
-  monitor_poke_queued(n + 1, MONITOR_SLOW);  // or one that computes for ever would keep td waiting for ever
+  uint32_t n = ring_push(c, td);
+  if (__builtin_expect(n == 0, 0)) return sched_enqueue_global(td);
+  if (__builtin_expect(ncpus > 1, 0)) return rfork_work_queued(n);
+  monitor_poke_queued(n, MONITOR_SLOW);  // or one that computes for ever would keep td waiting for ever
 }
 
 }  // namespace
@@ -542,8 +540,10 @@ thread* sched_steal(cpu* self) {
   for (int i = 1; i < ncpus; i++) {
     cpu* victim = cpus[(self->c_id + i) % ncpus];
     if (victim == nullptr) continue;
-    thread* td = steal_from(victim, self);
-    if (td != nullptr) return td;
+    while (keeps_waiting(victim)) {
+      thread* td = try_steal(victim, self);
+      if (td != nullptr) return td;
+    }
   }
   return nullptr;
 }
@@ -789,12 +789,12 @@ namespace {
 
 // Where thieves may look on: they are not to see the ring empty, or two that yield to each other would never part.
 [[gnu::noinline]] bool exchange_shared(globaldata* gd, cpu* c) {
-  uint32_t t = c->c_tail;
-  if (t - load_acquire(&c->c_head) >= kRunqSize) return yield_slowly(gd, Slice::kNew);
   thread* td = gd->gd_curthread;
   td->td_state = TDS_RUNNABLE;
-  c->c_ring[t % kRunqSize] = td;
-  store_release(&c->c_tail, t + 1);
+  if (ring_push(c, td) == 0) {
+    td->td_state = TDS_RUNNING;
+    return yield_slowly(gd, Slice::kNew);
+  }
   thread* next = ring_pop(c);
   leave_for(gd, td, next != nullptr ? next : gd->gd_idle);
   return next != td;

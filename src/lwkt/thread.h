@@ -210,7 +210,8 @@ struct alignas(kCacheLine) cpu {
   uint64_t c_ranked_since;  // since when only ranked LWKTs run here though others wait, ns; 0: not so
   uint64_t c_fair_until;    // until then those others go first
   uint64_t c_patience;      // ns that its holder, idle beside the one that sees to timers, leaves these to it
-  uint64_t c_wokeat;        // when the LWKT of switch c_wokerun woke one that an idle cpu could run, by the TSC (eager.h)
+  uint64_t c_wokeat;        // when the LWKT of switch c_wokerun woke one that an idle cpu could run, by the TSC
+                            // (eager.h)
   uint64_t c_nmade;      // counters for --stats: LWKTs made here,
   uint64_t c_nsteal;     // taken from other cpus,
   uint64_t c_nhandoff;   // and how often the cpu left a holder that sat in a trap

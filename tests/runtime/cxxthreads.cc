@@ -152,8 +152,8 @@ static void locks_latches_barriers() {
     v.emplace_back([&] {
       latch.arrive_and_wait();
       for (int k = 0; k < 200; k++) {
-        // Not acquire(): libstdc++ 12's release() wakes nobody if it finds permits left, so of two that wait while two are
-        // released one may sleep on. (5 of 1,000 runs of the i386 program with two cpus.)
+        // Not acquire(): libstdc++ 12's release() wakes nobody if it finds permits left, so of two that wait while two
+        // are released one may sleep on. (5 of 1,000 runs of the i386 program with two cpus.)
         while (!sem.try_acquire()) std::this_thread::yield();
         if (k % 4 == 0) {
           std::unique_lock l(sm);

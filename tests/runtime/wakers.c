@@ -1,5 +1,5 @@
-// Which cpu runs whom another LWKT wakes, or lets run: beside one that goes on computing an idle one, and of two that only
-// hand over to each other the same.
+// Which cpu runs whom another LWKT wakes, or lets run: beside one that goes on computing an idle one, and of two that
+// only hand over to each other the same. And that no affinity mask is other than before for that.
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
@@ -76,6 +76,14 @@ static void* check_masks(void* arg) {
   return arg;
 }
 
+// Who does half of the work.
+static pthread_t start(void* (*body)(void*)) {
+  pthread_t t;
+  CHECK(sem_init(&given, 0, 0) == 0 && sem_init(&done, 0, 0) == 0);
+  CHECK(pthread_create(&t, NULL, body, NULL) == 0);
+  return t;
+}
+
 // Each gives half of the work to the other one, and does half itself.
 static void share_work(void) {
   for (int i = 0; i < ROUNDS; i++) {
@@ -86,9 +94,7 @@ static void share_work(void) {
 }
 
 static void one_woken_by_one_that_computes_runs_beside_it(void) {
-  pthread_t t;
-  CHECK(sem_init(&given, 0, 0) == 0 && sem_init(&done, 0, 0) == 0);
-  CHECK(pthread_create(&t, NULL, helper, NULL) == 0);
+  start(helper);
   int64_t enough = several_cpus() ? ROUNDS / 3 * 3 / 2 : ROUNDS * 3;
   int64_t best = best_batch(share_work, enough);
   if (best > enough) printf("took %lld ms\n", (long long)best);
@@ -190,10 +196,9 @@ static bool all_may_use(int n) {
 
 // Whoever is woken may run where it may natively, as soon as it runs, and so may its children.
 static void a_thread_that_is_woken_keeps_its_affinity(void) {
-  pthread_t t;
   int n = most_processors();
-  CHECK(n > 0 && sem_init(&given, 0, 0) == 0 && sem_init(&done, 0, 0) == 0);
-  CHECK(pthread_create(&t, NULL, check_masks, NULL) == 0);
+  CHECK(n > 0);
+  start(check_masks);
   share_work();
   CHECK(all_may_use(n));
   puts("ok");
@@ -201,11 +206,9 @@ static void a_thread_that_is_woken_keeps_its_affinity(void) {
 
 // Nor does one that sets its own lose it.
 static void masks_that_are_set_stay(void) {
-  pthread_t t;
   cpu_set_t all, one, now;
   CHECK(sched_getaffinity(0, sizeof(all), &all) == 0);
-  CHECK(sem_init(&given, 0, 0) == 0 && sem_init(&done, 0, 0) == 0);
-  CHECK(pthread_create(&t, NULL, helper, NULL) == 0);
+  pthread_t t = start(helper);
   share_work();
   CPU_ZERO(&one);
   for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++) {

@@ -22,7 +22,7 @@
 #include <fstream>
 #include <system_error>
 
-#include "../../arch/x86/guest.h"
+#include "../../arch/guest.h"
 #include "probe.h"
 
 namespace cr::tool {

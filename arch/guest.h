@@ -6,7 +6,8 @@
 
 namespace cr {
 
-// A guest of KVM whose kernel is told of stolen time (KVM_FEATURE_STEAL_TIME). Each question takes some microseconds there.
+// A guest of KVM whose kernel is told of stolen time (KVM_FEATURE_STEAL_TIME). Each question takes some microseconds
+// there.
 inline bool guest_with_stolen_time() {
   constexpr uint32_t kHypervisor = 1u << 31, kFirst = 0x40000000, kStealTime = 1u << 5;
   constexpr uint32_t kName[] = {0x4b4d564b, 0x564b4d56, 0x4d};  // KVMKVMKVM
