@@ -18,6 +18,7 @@
 #include "../arch/usercopy.h"
 #include "../src/async/timer.h"
 #include "../src/lwkt/clock.h"
+#include "../src/lwkt/large.h"
 #include "../src/lwkt/sched.h"
 #include "../src/mem/shared.h"
 #include "../src/signal/signal.h"
@@ -31,7 +32,8 @@ namespace cr {
 
 uint32_t futex_dying;
 
-constinit Bucket buckets[kBuckets];  // in .bss: pages come as they are used
+alignas(4096) CR_LARGE constinit Bucket buckets[kBuckets];  // pages come as they are used
+static_assert(sizeof buckets % 4096 == 0);
 
 namespace {
 
@@ -238,14 +240,7 @@ int futex_wake_all(uint64_t addr, int n) {
 void futex_atfork_child() {
   futex_dying = 0;
   // All waiters are gone with their threads. Dropping the pages is cheaper than walking them.
-  raw3(SYS_madvise, static_cast<long>((reinterpret_cast<uintptr_t>(buckets) + 4095) & ~4095ull),
-       static_cast<long>((sizeof buckets - 4096) & ~4095ull), 4 /* MADV_DONTNEED */);
-  auto* bytes = reinterpret_cast<uint8_t*>(buckets);
-  uint64_t first = ((reinterpret_cast<uintptr_t>(buckets) + 4095) & ~4095ull) -
-                   reinterpret_cast<uintptr_t>(buckets);
-  uint64_t done = first + ((sizeof buckets - 4096) & ~4095ull);
-  for (uint64_t i = 0; i < first; i++) bytes[i] = 0;
-  for (uint64_t i = done; i < sizeof buckets; i++) bytes[i] = 0;
+  raw3(SYS_madvise, reinterpret_cast<long>(buckets), sizeof buckets, 4 /* MADV_DONTNEED */);
 }
 
 namespace {

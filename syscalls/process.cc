@@ -25,6 +25,7 @@
 #include "../src/gate/start.h"
 #include "../src/lwkt/assert.h"
 #include "../src/lwkt/ipiq.h"
+#include "../src/lwkt/large.h"
 #include "../src/lwkt/reserve.h"
 #include "../src/lwkt/rfork.h"
 #include "../src/lwkt/slab.h"
@@ -235,7 +236,7 @@ int sys_vfork(union sysunion* m) {
 
 namespace {
 
-char preload[4096];    // the LD_PRELOAD word that names libcr.so, "" if linked in
+CR_LARGE char preload[4096];    // the LD_PRELOAD word that names libcr.so, "" if linked in
 char** initial_env;
 bool preload_serves_others;
 
@@ -297,7 +298,7 @@ bool preload_serves(int elf_class_of_program) {
 }
 
 bool find_other_library() {
-  static char path[sizeof preload + sizeof kOtherLibrary];
+  CR_LARGE static char path[sizeof preload + sizeof kOtherLibrary];
   const char* token = find(preload, "$LIB");
   if (token == nullptr) return false;
   // A shim is of one class, unless it is named the same way: a program of the other could not start.

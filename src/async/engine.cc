@@ -8,6 +8,8 @@
 #include <sys/syscall.h>
 
 #include "../../arch/rawcall.h"
+#include "../lwkt/atomic.h"
+#include "../lwkt/large.h"
 #include "../lwkt/rfork.h"
 #include "../lwkt/sched.h"
 #include "../lwkt/spinlock.h"
@@ -18,7 +20,7 @@ namespace cr {
 namespace {
 
 inline constexpr int kHiddenFrom = 1000;
-inline constexpr int kMostHidden = 512;  // a ring for each cpu, and then some
+inline constexpr uint32_t kMostHidden = 512;  // a ring for each cpu, and then some
 
 // What `auto` tries, best first.
 const Engine* const kAuto[] = {&engine_uring, &engine_epoll};
@@ -28,7 +30,8 @@ uint32_t opened;       // 1: tried; the answer stands in `engine`
 uint32_t retired;
 SpinLock lock;
 
-int* hidden[kMostHidden];
+CR_LARGE int* hidden[kMostHidden];
+uint32_t nhidden;
 
 bool same(const char* a, const char* b) {
   while (*a != '\0' && *a == *b) a++, b++;
@@ -132,7 +135,7 @@ void engine_unlock() { lock.unlock(); }
 void engine_atfork_child() {
   lock = SpinLock{};
   engine->atfork_child();
-  for (int*& h : hidden) h = nullptr;
+  nhidden = 0;
   engine = &engine_none;
   opened = 0;
   sched_external = 0;
@@ -151,8 +154,9 @@ long engine_dup_high(int fd) {
 
 void engine_move_fd(int fd) {
   Guard g(lock);
-  for (int* h : hidden) {
-    if (h == nullptr || *h != fd) continue;
+  for (uint32_t i = 0; i < load_acquire(&nhidden); i++) {
+    int* h = hidden[i];
+    if (*h != fd) continue;
     // The old number is closed by the dup2 itself.
     long r = raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, fd + 1);
     if (raw_failed(r)) r = engine_dup_high(fd);
@@ -170,11 +174,11 @@ void engine_hide_fd(int* fd) {
     raw1(SYS_close, *fd);
     __atomic_store_n(fd, static_cast<int>(r), __ATOMIC_SEQ_CST);
   }
-  for (int*& h : hidden) {
-    if (h == nullptr || h == fd) {
-      h = fd;
-      break;
-    }
+  uint32_t i = 0;
+  while (i < nhidden && hidden[i] != fd) i++;
+  if (i == nhidden && i < kMostHidden) {
+    hidden[i] = fd;
+    store_release(&nhidden, i + 1);
   }
   mark(*fd, FDF_HIDDEN);
 }

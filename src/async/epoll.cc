@@ -23,6 +23,7 @@
 #include <time.h>
 
 #include "../../arch/rawcall.h"
+#include "../lwkt/large.h"
 #include "../lwkt/sched.h"
 #include "beat.h"
 #include "engine.h"
@@ -46,7 +47,7 @@ struct Taken {
   int n;
   epoll_event event[kBatch];
 };
-Taken taken[kMaxCpus];  // in .bss: pages come as cpus poll
+CR_LARGE Taken taken[kMaxCpus];  // in .bss: pages come as cpus poll
 
 int epoll_open() {
   long e = raw1(SYS_epoll_create1, EPOLL_CLOEXEC);

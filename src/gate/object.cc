@@ -1,9 +1,9 @@
 // Rewriting one object's trap sites.
 //
-// Order: table (from the cache, or made by the analyser in a process of its own), stubs near
+// Order: table (from the cache, or made by the analyser in a process of its own), room for stubs near
 // the text, then the text: made writable and not executable, each window compared with the
-// table's bytes, written, made executable again. Nothing here uses libc: while libc's own text
-// is not executable there is no libc.
+// table's bytes, its stub made, the stubs made executable, the windows written, the text made executable
+// again. Nothing here uses libc: while libc's own text is not executable there is no libc.
 //
 // An object that holds this very code (a program linked with libcr.a) can't lose its execute
 // permission while it is rewritten; it has both for that moment, and never after it.
@@ -17,6 +17,7 @@
 
 #include "../../arch/limits.h"
 #include "../../arch/rawcall.h"
+#include "../lwkt/large.h"
 #include "../lwkt/spinlock.h"
 #include "../shim/report.h"
 #include "../signal/signal.h"
@@ -38,6 +39,7 @@ namespace {
 inline constexpr uint64_t kPage = 4096;
 inline constexpr auto kNativeTrap =
     static_cast<uint8_t>(kElfMachine == EM_386 ? TrapKind::kInt80 : TrapKind::kSyscall);
+inline constexpr int kMadvPopulateWrite = 23;
 inline constexpr int kMaxBatches = 1024;       // objects with sites in one process
 
 // What was rewritten in one object; sites ascend by trap.
@@ -46,7 +48,7 @@ struct Batch {
   PatchedSite* sites;
   uint32_t nsites;
 };
-Batch batches[kMaxBatches];
+CR_LARGE Batch batches[kMaxBatches];
 uint32_t nbatches;
 GlobalLock batch_lock;
 
@@ -60,7 +62,7 @@ bool near(uint64_t a, uint64_t b) {
 
 long map_at(uint64_t hint, size_t size) {
   return raw_mmap(static_cast<long>(hint), static_cast<long>(size), PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 }
 
 // Memory within reach of [lo, hi): where the kernel likes, else by hints around the object.
@@ -97,6 +99,7 @@ TextRange segment_of(const ObjectView& o, uint64_t addr) {
 
 bool patchable(const Site& s) {
   auto r = static_cast<SiteRule>(s.rule);
+  if (s.pre + 2u + s.post > kMaxWindow) return false;
   if (r == SiteRule::kX) {
     return s.kind == kNativeTrap && s.pre == 0 && s.post == 0;
   }
@@ -116,6 +119,8 @@ bool in_runtime(uint64_t trap) {
          trap < reinterpret_cast<uintptr_t>(__stop_crtext);
 }
 
+bool wanted(const ObjectView& o, const Site& s) { return patchable(s) && !in_runtime(o.bias + s.trap); }
+
 bool same_bytes(const Site& s, const uint8_t* text) {
   size_t n = static_cast<size_t>(s.pre) + 2 + s.post;
   for (size_t i = 0; i < n; i++) {
@@ -130,63 +135,92 @@ void say(const char* text) {
   raw3(SYS_write, report_fd(), reinterpret_cast<long>(text), static_cast<long>(n));
 }
 
-// Rewrites sites [first, last), all in the segment t.
-int patch_segment(const ObjectView& o, const Site* first, const Site* last, TextRange t) {
-  auto n = static_cast<size_t>(last - first);
-  size_t code = page_up(n * kStubMax);
-  size_t data = page_up(n * (sizeof(sitedesc) + sizeof(PatchedSite)));
-  uint64_t mem = map_near(t.lo, t.hi, code + data);
-  if (mem == 0) return -ENOMEM;
-  auto* stub = reinterpret_cast<uint8_t*>(mem);
-  auto* descs = reinterpret_cast<sitedesc*>(mem + code);
-  auto* patched = reinterpret_cast<PatchedSite*>(descs + n);
-  uint32_t done = 0;
-  bool trapping = false;
+// Copies of the pages that the windows lie on, in few traps: by faults they would take twice the time. They do where
+// the kernel does not know the call (before 5.14); a filter of the program's is not asked for it.
+void populate_windows(const ObjectView& o, const Site* first, const Site* last) {
+  uint64_t from = 0, to = 0;
+  auto populate = [&] {
+    raw3(SYS_madvise, static_cast<long>(from), static_cast<long>(to - from), kMadvPopulateWrite);
+  };
+  for (const Site* s = first; s < last; s++) {
+    if (!wanted(o, *s)) continue;
+    uint64_t window = site_window(*s, o.bias + s->trap);
+    uint64_t end = page_up(window + site_window_size(*s));
+    if (page_down(window) > to) {
+      if (to != 0) populate();
+      from = page_down(window);
+      to = end;
+    } else if (end > to) {
+      to = end;
+    }
+  }
+  if (to != 0) populate();
+}
 
-  // The stubs first, with the text still as it was.
+// Rewrites sites [first, last), all in the segment t. Their descriptions and stubs are in one mapping.
+int patch_segment(const ObjectView& o, const Site* first, const Site* last, TextRange t) {
+  size_t n = 0, room = 0;
+  for (const Site* s = first; s < last; s++) {
+    if (!wanted(o, *s)) continue;
+    n++;
+    room += stub_room(*s);
+  }
+  if (n == 0) return 0;
+  size_t data = stub_step(n * (sizeof(sitedesc) + sizeof(PatchedSite)));
+  size_t size = page_up(data + room);
+  uint64_t mem = map_near(t.lo, t.hi, size);
+  if (mem == 0) return -ENOMEM;
+  auto* descs = reinterpret_cast<sitedesc*>(mem);
+  auto* patched = reinterpret_cast<PatchedSite*>(descs + n);
+  auto* stub = reinterpret_cast<uint8_t*>(mem + data);
+
   auto self = reinterpret_cast<uintptr_t>(&object_attach);
   bool holds_self = self >= t.lo && self < t.hi;
+  auto protect_text = [&](int prot) {
+    return raw3(SYS_mprotect, static_cast<long>(t.lo), static_cast<long>(t.hi - t.lo), prot);
+  };
+  auto give_up = [&](long error) {
+    protect_text(t.prot);
+    raw2(SYS_munmap, static_cast<long>(mem), static_cast<long>(size));
+    return static_cast<int>(error);
+  };
+  long r = protect_text(PROT_READ | PROT_WRITE | (holds_self ? PROT_EXEC : 0));
+  if (raw_failed(r)) return give_up(r);
+  // Not before it is writable: pages that were read first are mapped twice.
+  if (!cache_makes_no_more()) populate_windows(o, first, last);
+
+  // The stubs first, with the text still as it was.
+  uint32_t done = 0;
+  bool trapping = false;
   for (const Site* s = first; s < last; s++) {
     uint64_t trap = o.bias + s->trap;
-    const auto* text = reinterpret_cast<const uint8_t*>(trap - s->pre);
-    if (!patchable(*s) || in_runtime(trap) || !same_bytes(*s, text)) continue;
-    StubResult r = stub_write(*s, trap, stub, &descs[done]);
-    if (r.size == 0) continue;
+    if (!wanted(o, *s) || !same_bytes(*s, reinterpret_cast<const uint8_t*>(trap - s->pre))) continue;
+    StubResult w = stub_write(*s, trap, stub, &descs[done]);
+    if (w.size == 0) continue;
     trapping = trapping || static_cast<SiteRule>(s->rule) == SiteRule::kX;
-    patched[done] = {trap, &descs[done], reinterpret_cast<uintptr_t>(stub) + r.reenter};
+    patched[done] = {trap, &descs[done], reinterpret_cast<uintptr_t>(stub) + w.reenter};
     done++;
-    stub += (r.size + 15) & ~15ull;
+    stub += stub_step(w.size);
   }
-  if (done == 0) {
-    raw2(SYS_munmap, static_cast<long>(mem), static_cast<long>(code + data));
-    return 0;
-  }
-  raw3(SYS_mprotect, static_cast<long>(mem), static_cast<long>(code), PROT_READ | PROT_EXEC);
+  if (done == 0) return give_up(0);
+  r = raw3(SYS_mprotect, static_cast<long>(mem), static_cast<long>(size), PROT_READ | PROT_EXEC);
+  if (raw_failed(r)) return give_up(r);
 
   if (trapping) sig_keep_sigtrap();
-
-  int writable = PROT_READ | PROT_WRITE | (holds_self ? PROT_EXEC : 0);
-  auto len = static_cast<long>(t.hi - t.lo);
-  long r = raw3(SYS_mprotect, static_cast<long>(t.lo), len, writable);
-  if (raw_failed(r)) {
-    raw2(SYS_munmap, static_cast<long>(mem), static_cast<long>(code + data));
-    return static_cast<int>(r);
-  }
   uint32_t k = 0;
   for (const Site* s = first; s < last && k < done; s++) {
     uint64_t trap = o.bias + s->trap;
     if (patched[k].trap != trap) continue;
-    uint64_t window = site_window(*s, trap);
     uint64_t start = patched[k].reenter - (static_cast<SiteRule>(s->rule) == SiteRule::kA ? 0 : s->pre);
+    uint64_t window = site_window(*s, trap);
     stub_patch(*s, window, reinterpret_cast<uint8_t*>(window), start);
     k++;
   }
-  raw3(SYS_mprotect, static_cast<long>(t.lo), len, t.prot);
-  raw3(SYS_mprotect, static_cast<long>(mem + code), static_cast<long>(data), PROT_READ);
+  protect_text(t.prot);
 
   Guard g(batch_lock);
   if (nbatches < kMaxBatches) {
-    batches[nbatches] = {mem, mem + code, patched, done};
+    batches[nbatches] = {mem + data, mem + size, patched, done};
     store_release(&nbatches, nbatches + 1);
   }
   sites_rewritten += done;

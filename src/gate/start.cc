@@ -32,6 +32,7 @@
 #include "../async/timer.h"
 #include "../lwkt/clock.h"
 #include "../lwkt/export.h"
+#include "../lwkt/large.h"
 #include "../lwkt/placement.h"
 #include "../lwkt/rfork.h"
 #include "../mem/arena.h"
@@ -65,7 +66,6 @@ asm(".pushsection .note.libcr, \"a\", @note\n"
 namespace cr {
 
 Options options;
-char self_path[4096];
 
 void clone_init();
 
@@ -73,7 +73,7 @@ namespace {
 
 inline constexpr uint32_t kRseqSig = 0x53053053;
 
-char analyser[4096 + 16];
+CR_LARGE char analyser[4096 + 16];
 bool initialised;
 
 char** environment;
@@ -179,7 +179,7 @@ void drop_rseq() {
 }
 
 struct Self {
-  bool linked_in = false;  // we are part of the program's own file
+  const char* path = nullptr;  // ours, as ld.so knows it; null: we are part of the program's own file
   bool other = false;      // the program has a runtime of its own linked in
 };
 
@@ -208,18 +208,16 @@ int find_self_in(dl_phdr_info* info, size_t, void* arg) {
   bool here = holds(info, reinterpret_cast<uintptr_t>(&find_self_in));
   if (program && !here && has_note(info)) self->other = true;
   if (!here) return 0;
-  if (program) {
-    self->linked_in = true;
-  } else if (realpath(info->dlpi_name, self_path) == nullptr) {
-    self_path[0] = '\0';
-  }
+  self->path = program ? nullptr : info->dlpi_name;
   return 1;
 }
 
 bool try_analyser(const char* dir, size_t dir_len, const char* name) {
-  if (dir_len == 0 || dir[0] != '/') return false;
-  int n = snprintf(analyser, sizeof analyser, "%.*s%s", static_cast<int>(dir_len), dir, name);
-  if (n > 0 && static_cast<size_t>(n) < sizeof analyser && access(analyser, X_OK) == 0) return true;
+  size_t name_len = strlen(name);
+  if (dir_len == 0 || dir[0] != '/' || dir_len + name_len >= sizeof analyser) return false;
+  memcpy(analyser, dir, dir_len);
+  memcpy(analyser + dir_len, name, name_len + 1);
+  if (access(analyser, X_OK) == 0) return true;
   analyser[0] = '\0';
   return false;
 }
@@ -227,14 +225,16 @@ bool try_analyser(const char* dir, size_t dir_len, const char* name) {
 // `cr` makes the site tables that are not in the cache: named by the environment, at
 // PREFIX/bin/cr for PREFIX/lib/MACHINE/libcr.so or PREFIX/lib/MACHINE/keep-gs/libcr.so,
 // where this libcr was configured to be installed, or in PATH.
-void find_analyser() {
+void find_analyser(const char* self) {
   const char* env = setting("LIBCR_ANALYSER");
   if (env != nullptr && try_analyser(env, strlen(env), "")) return;
-  size_t n = strlen(self_path);
+  // Not before it is asked for: each directory in it is a call.
+  CR_LARGE static char resolved[4096];
+  size_t n = self != nullptr && realpath(self, resolved) != nullptr ? strlen(resolved) : 0;
   for (int i = 1; i <= 4 && n > 0; i++) {
-    while (n > 0 && self_path[--n] != '/') {
+    while (n > 0 && resolved[--n] != '/') {
     }
-    if (i >= 3 && try_analyser(self_path, n, "/bin/cr")) return;
+    if (i >= 3 && try_analyser(resolved, n, "/bin/cr")) return;
   }
 #ifdef CR_INSTALLED_BIN
   if (try_analyser(CR_INSTALLED_BIN, strlen(CR_INSTALLED_BIN), "/cr")) return;
@@ -264,16 +264,18 @@ struct AttachTotals {
 
 int attach_one(dl_phdr_info* info, size_t, void* arg) {
   auto* totals = static_cast<AttachTotals*>(arg);
-  static char exe[4096];
+  CR_LARGE static char exe[4096];
   const char* path = info->dlpi_name;
-  if (path == nullptr || path[0] == '\0') {
+  bool program = path == nullptr || path[0] == '\0';
+  bool here = holds(info, reinterpret_cast<uintptr_t>(&attach_one));
+  if (program) {
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     if (n <= 0) return 0;
     exe[n] = '\0';
     path = exe;
   }
   // The vdso has no file, and the kernel may have sealed it. Our own library is no program.
-  if (path[0] != '/' || strcmp(path, self_path) == 0) return 0;
+  if (path[0] != '/' || (here && !program)) return 0;
   ObjectView o{path, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum, nullptr, 0};
   object_find_build_id(&o);
   int n = object_attach(o);
@@ -322,7 +324,7 @@ int start(char** envp) {
     return 0;
   }
   clock_init(vdso);
-  find_analyser();
+  find_analyser(self.path);
   if (analyser[0] != '\0') analyser_path = analyser;
   process_init(envp);
   drop_rseq();

@@ -26,8 +26,6 @@ struct Options {
 };
 extern Options options;
 
-// Where libcr.so itself lies: the analyser is ../../bin/cr or ../../../bin/cr from there. Empty: unknown.
-extern char self_path[4096];
-extern const char* analyser_path;
+extern const char* analyser_path;  // null: there is none
 
 }  // namespace cr

@@ -9,8 +9,10 @@
 
 namespace cr {
 
-// Most bytes that one stub can take.
-inline constexpr size_t kStubMax = 2 * kMaxWindow + 48;
+// Stubs begin at multiples of 16 bytes.
+inline size_t stub_step(size_t size) { return (size + 15) & ~static_cast<size_t>(15); }
+// Most bytes that the stub of `s` can take: what is displaced, and the code around it.
+inline size_t stub_room(const Site& s) { return stub_step(static_cast<size_t>(s.pre) + s.post + 32); }
 
 struct StubResult {
   size_t size;      // bytes written; 0: the displacements do not reach

@@ -46,6 +46,7 @@
 #include "../../arch/rawcall.h"
 #include "clock.h"
 #include "ipiq.h"
+#include "large.h"
 #include "rank.h"
 #include "rfork.h"
 #include "slices.h"
@@ -79,7 +80,7 @@ globaldata* self_gd;
 uint32_t dozing;  // it sleeps in the lookout, or is about to
 uint32_t hurry;   // it is to look at once
 
-CpuSeen seen[kMaxCpus];
+CR_LARGE CpuSeen seen[kMaxCpus];
 
 bool ipi_waits(const cpu* c) { return (load_acquire(&c->c_ipipending) & IPI_KICKED) != 0; }
 
@@ -495,6 +496,8 @@ void monitor_poke_timer(bool exact) {
 }
 
 void monitor_atfork_child() {
+  // Without a monitor none of it was written, and the child has no page to copy.
+  for (int i = 0; started && i < ncpus; i++) seen[i] = CpuSeen{};
   started = false;
   grace = kGrace;
   fast = kFast;
@@ -502,7 +505,6 @@ void monitor_atfork_child() {
   dozing = hurry = 0;
   monitor_word = MONITOR_ASLEEP;
   self_gd = nullptr;
-  for (auto& s : seen) s = CpuSeen{};
 }
 
 }  // namespace cr

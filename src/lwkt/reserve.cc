@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 
 #include "../../arch/rawcall.h"
+#include "large.h"
 #include "spinlock.h"
 
 namespace cr {
@@ -14,7 +15,7 @@ struct Stretch {
   uintptr_t from, to;
 };
 inline constexpr uint32_t kMost = 512;
-Stretch store[kMost];
+CR_LARGE Stretch store[kMost];
 uint32_t count;  // more than kMost: some are missing
 uint32_t locked;
 constinit GlobalLock lock;  // over writing the above; readers see whole words

@@ -10,6 +10,7 @@
 
 #include "../../arch/limits.h"
 #include "../../arch/rawcall.h"
+#include "../lwkt/large.h"
 #include "../lwkt/reserve.h"
 #include "../lwkt/spinlock.h"
 
@@ -58,7 +59,7 @@ uint32_t slot_of(const Region& r, uint64_t addr) {
   return static_cast<uint32_t>(static_cast<uintptr_t>(addr - r.base) / static_cast<uintptr_t>(r.stack));
 }
 
-Region regions[kMaxRegions];
+CR_LARGE Region regions[kMaxRegions];
 uint32_t nregions;
 SpinLock lock;
 bool stacks_locked;  // some, once

@@ -13,6 +13,7 @@
 #include "../async/fdtable.h"
 #include "../gate/object.h"
 #include "../lwkt/assert.h"
+#include "../lwkt/large.h"
 #include "../lwkt/rfork.h"
 #include "../signal/signal.h"
 #include "../lwkt/export.h"
@@ -45,8 +46,8 @@ lwkt_port* sysport_head = &sysport_last;
 
 namespace {
 // A door for each call number (gate.S): with one LWKT, with several, with a shim in the way.
-uintptr_t doors_alone[GATE_DOORS];
-uintptr_t doors_crowd[GATE_DOORS];
+CR_LARGE uintptr_t doors_alone[GATE_DOORS];
+CR_LARGE uintptr_t doors_crowd[GATE_DOORS];
 const uintptr_t doors_shimmed[GATE_DOORS] = {};
 bool crowd;
 bool literal;  // sysport_literal

@@ -98,6 +98,8 @@ std::vector<Case> make_cases() {
   startup.rounds = 200;
   startup.timeout_s = 10;
   cases.push_back(startup);
+  cases.push_back(pinned_case("fork", kProgram, {"bench_fork", "2000"}, {"bench_fork", "200"},
+                              {{"fork + exit + wait", "ns_per_op", "ns", kMin, none}}));
   Case cold = pinned_case(
       "startup_cold", kCommand, {"true"}, {},
       {{"start of /bin/true, empty cache", "wall_ms", "ms", kMedian, over_native(150)}});
