@@ -146,11 +146,7 @@ void flush_deferred(cpu* self, ipiq* mine) {
   for (int n = 1; used(r) > kLow || (mine != nullptr && mine->deferred != nullptr); n++) {
     announce(target, true);
     process_ipiq();
-    if (n % kSpinLimit != 0) {
-      cpu_pause();
-    } else {
-      spin_yield();
-    }
+    spin_round(n);
   }
 }
 

@@ -135,11 +135,7 @@ bool end_joinable(thread* td) {
 
 void free_ended(thread* td) {
   for (int n = 1; load_acquire(&td->td_running) != 0; n++) {
-    if (n % kSpinLimit != 0) {
-      cpu_pause();
-    } else {
-      spin_yield();
-    }
+    spin_round(n);
   }
   release(td);
 }

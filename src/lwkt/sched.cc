@@ -262,13 +262,13 @@ thread* try_steal(cpu* victim, cpu* self) {
 // waiting for td to be saved, so td must not wait for long: it leaves by the idle thread, which nobody
 // waits for, and which may.
 [[gnu::noinline]] thread* await_context(globaldata* gd, thread* td, thread* next) {
-  for (;;) {
+  for (uint32_t turn = 0;; turn++) {
     for (int i = 0; i < kSpinLimit; i++) {
       if (load_acquire(&next->td_running) == 0) return next;
       cpu_pause();
     }
     if (td != gd->gd_idle) break;
-    spin_yield();  // its rfork was preempted
+    spin_yield(turn);  // its rfork was preempted
   }
   sched_enqueue_global(next);  // whoever is in a ring of the only cpu is complete: sched_yield_cpu doesn't look
   return gd->gd_idle;
@@ -308,7 +308,7 @@ void sched_prefetch_stack(const thread* td) {
 }
 
 void spin_contended(uint32_t* word) {
-  for (;;) {
+  for (uint32_t turn = 0;; turn++) {
     for (int i = 0; i < kSpinLimit; i++) {
       if (__atomic_load_n(word, __ATOMIC_RELAXED) == 0 &&
           __atomic_exchange_n(word, 1u, __ATOMIC_ACQUIRE) == 0) {
@@ -316,17 +316,20 @@ void spin_contended(uint32_t* word) {
       }
       cpu_pause();
     }
-    spin_yield();  // the holder is a kernel thread that does not run
+    spin_yield(turn);  // the holder is a kernel thread that does not run
   }
 }
 
-void spin_yield() {
+void spin_yield(uint32_t turn) {
   if (__builtin_expect(sched_ranked == 0, 1)) {
     raw0(SYS_sched_yield);
     return;
   }
-  // A yield is no use to one of a lower class.
-  clock_nap(20'000);
+  // A yield is no use to one of a lower class. Nor are short naps of many: seven that wake each 20 us leave a processor
+  // no time for the one that they wait for.
+  constexpr uint64_t kNap = 20'000;
+  constexpr uint32_t kLongest = 6;
+  clock_nap(kNap << (turn < kLongest ? turn : kLongest));
 }
 
 void sched_set_reap_hook(ReapHook hook) { reap_hook = hook; }
@@ -906,8 +909,7 @@ void sched_rank_changed(thread* td) {
     if (state == TDS_BLOCKED || state == TDS_DEAD) return;
     if (state == TDS_RUNNING) return rank_settle_other(td->td_gd);
     if (take_queued(td)) return sched_enqueue(td);
-    cpu_pause();
-    if (i % kSpinLimit == 0) spin_yield();
+    spin_round(i);
   }
 }
 

@@ -16,8 +16,17 @@ namespace cr {
 inline constexpr int kSpinLimit = 200;  // then let the kernel run the holder
 
 [[gnu::noinline]] void spin_contended(uint32_t* word);
-// Lets the kernel run whoever is waited for: a kernel thread that was taken off its processor.
-void spin_yield();
+// Lets the kernel run whoever is waited for: a kernel thread that was taken off its processor. `turn`: how often that
+// was tried for the same.
+void spin_yield(uint32_t turn);
+// Round n of a wait, from 1.
+inline void spin_round(int n) {
+  if (n % kSpinLimit != 0) {
+    cpu_pause();
+  } else {
+    spin_yield(static_cast<uint32_t>(n / kSpinLimit - 1));
+  }
+}
 
 struct SpinLock {
   uint32_t word = 0;

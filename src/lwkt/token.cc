@@ -151,11 +151,7 @@ bool token_switch_in(thread* td) { return all_held(td) || take_all(td); }
 [[gnu::noinline]] void token_resume(thread* td) {
   for (int n = 1; !token_switch_in(td); n++) {
     if (sched_yield_cpu()) continue;
-    if (n % kSpinLimit != 0) {
-      cpu_pause();
-    } else {
-      spin_yield();
-    }
+    spin_round(n);
   }
 }
 

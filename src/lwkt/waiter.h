@@ -97,13 +97,7 @@ inline void waiter_wake(waiter* w) {
 // taken that cpu's rfork off its processor.
 template <typename Pred>
 inline void spin_until(Pred done) {
-  for (int n = 1; !done(); n++) {
-    if (n % kSpinLimit != 0) {
-      cpu_pause();
-    } else {
-      spin_yield();
-    }
-  }
+  for (int n = 1; !done(); n++) spin_round(n);
 }
 
 inline void waiter_await_woken(const waiter& w) {

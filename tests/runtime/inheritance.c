@@ -243,6 +243,24 @@ static void waiters_own_the_lock_by_priority(void) {
   for (int i = 0; i < norder; i++) printf("%d\n", order[i]);
 }
 
+/* Those of a higher class that look for work, all at once, leave the processor to who is about to give it to them. */
+static volatile int blinking = 1;
+static void* blink(void* arg) {
+  while (blinking) usleep(50);
+  return arg;
+}
+static void who_changes_its_class_gets_on_beside_higher_ones(void) {
+  if (!begin()) return;
+  pthread_t t[7];
+  for (int i = 0; i < 7; i++) t[i] = new_fifo(MAIN + 1 + i, blink, NULL);
+  for (int i = 0; i < 50000; i++) {
+    struct sched_param p = {.sched_priority = MAIN - i % 2};
+    CHECK(sched_setscheduler(0, SCHED_FIFO, &p) == 0);
+  }
+  blinking = 0;
+  for (int i = 0; i < 7; i++) CHECK(pthread_join(t[i], NULL) == 0);
+}
+
 /* ---- the calls themselves ---- */
 
 static uint32_t words[2];
@@ -306,6 +324,7 @@ static const struct test_case cases[] = {
     CASE(the_rank_goes_along_a_chain_of_shared_locks),
     CASE(the_owner_of_two_keeps_what_the_other_one_gives_it),
     CASE(waiters_own_the_lock_by_priority),
+    CASE(who_changes_its_class_gets_on_beside_higher_ones),
     CASE(a_circle_of_waiters_is_refused),
     CASE(the_waiter_for_a_lock_whose_owner_ended_owns_it),
 };

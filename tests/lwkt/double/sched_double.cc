@@ -35,10 +35,10 @@ void panic(const char* what, const char* file, int line) {
   _exit(1);
 }
 
-void spin_yield() { ::sched_yield(); }
+void spin_yield(uint32_t) { ::sched_yield(); }
 
 void spin_contended(uint32_t* word) {
-  while (__atomic_exchange_n(word, 1u, __ATOMIC_ACQUIRE) != 0) spin_yield();
+  while (__atomic_exchange_n(word, 1u, __ATOMIC_ACQUIRE) != 0) spin_yield(0);
 }
 
 namespace {
