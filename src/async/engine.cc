@@ -8,7 +8,6 @@
 #include <sys/syscall.h>
 
 #include "../../arch/rawcall.h"
-#include "../lwkt/atomic.h"
 #include "../lwkt/large.h"
 #include "../lwkt/rfork.h"
 #include "../lwkt/sched.h"
@@ -154,7 +153,7 @@ long engine_dup_high(int fd) {
 
 void engine_move_fd(int fd) {
   Guard g(lock);
-  for (uint32_t i = 0; i < load_acquire(&nhidden); i++) {
+  for (uint32_t i = 0; i < nhidden; i++) {
     int* h = hidden[i];
     if (*h != fd) continue;
     // The old number is closed by the dup2 itself.
@@ -176,10 +175,7 @@ void engine_hide_fd(int* fd) {
   }
   uint32_t i = 0;
   while (i < nhidden && hidden[i] != fd) i++;
-  if (i == nhidden && i < kMostHidden) {
-    hidden[i] = fd;
-    store_release(&nhidden, i + 1);
-  }
+  if (i == nhidden && i < kMostHidden) hidden[nhidden++] = fd;
   mark(*fd, FDF_HIDDEN);
 }
 

@@ -39,7 +39,6 @@ namespace {
 inline constexpr uint64_t kPage = 4096;
 inline constexpr auto kNativeTrap =
     static_cast<uint8_t>(kElfMachine == EM_386 ? TrapKind::kInt80 : TrapKind::kSyscall);
-inline constexpr int kMadvPopulateWrite = 23;
 inline constexpr int kMaxBatches = 1024;       // objects with sites in one process
 
 // What was rewritten in one object; sites ascend by trap.
@@ -106,7 +105,7 @@ bool patchable(const Site& s) {
   if (r != SiteRule::kP && r != SiteRule::kA && r != SiteRule::kB) return false;
   if (s.kind != kNativeTrap) return false;
   size_t n = site_window_size(s);
-  if (n < 5 || n > kMaxWindow || s.nfixups > 4) return false;
+  if (n < 5 || s.nfixups > 4) return false;
   for (int i = 0; i < s.nfixups; i++) {
     if (s.fixups[i].at + 4u > n || s.fixups[i].end > n) return false;
   }
@@ -140,7 +139,7 @@ void say(const char* text) {
 void populate_windows(const ObjectView& o, const Site* first, const Site* last) {
   uint64_t from = 0, to = 0;
   auto populate = [&] {
-    raw3(SYS_madvise, static_cast<long>(from), static_cast<long>(to - from), kMadvPopulateWrite);
+    raw3(SYS_madvise, static_cast<long>(from), static_cast<long>(to - from), MADV_POPULATE_WRITE);
   };
   for (const Site* s = first; s < last; s++) {
     if (!wanted(o, *s)) continue;

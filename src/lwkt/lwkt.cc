@@ -134,9 +134,7 @@ bool end_joinable(thread* td) {
 }
 
 void free_ended(thread* td) {
-  for (int n = 1; load_acquire(&td->td_running) != 0; n++) {
-    spin_round(n);
-  }
+  spin_until([&] { return load_acquire(&td->td_running) == 0; });
   release(td);
 }
 

@@ -102,7 +102,7 @@ void placement_give_back(const globaldata* gd, const AffinityMask& before) {
 
 void placement_stop() {
   set(kOff);
-  for (uint32_t turn = 0; __atomic_load_n(&active, __ATOMIC_SEQ_CST) != 0; turn++) spin_yield(turn);
+  spin_until([] { return __atomic_load_n(&active, __ATOMIC_SEQ_CST) == 0; });
 }
 
 void placement_atfork_child() { active = 0; }

@@ -182,7 +182,7 @@ void wait_for_wake(cpu* c, uint32_t seen, uint64_t deadline) {
 
 // rfork_wake_cpu must be through with our mask before an LWKT runs: a child would have it. (Mostly it is, long since.)
 void await_waker(const cpu* c, uint32_t woken) {
-  for (int n = 1; load_acquire(&c->c_woken) == woken; n++) spin_round(n);
+  spin_until([&] { return load_acquire(&c->c_woken) != woken; });
 }
 
 void idle_wait(globaldata* gd, cpu* c) {
@@ -407,7 +407,7 @@ void rfork_look_at_mask(globaldata* gd) {
 void rfork_exec_begin() {
   globaldata* gd = mygd();
   __atomic_store_n(&gd->gd_untouchable, 1u, __ATOMIC_SEQ_CST);
-  for (uint32_t turn = 0; __atomic_load_n(&gd->gd_senders, __ATOMIC_SEQ_CST) != 0; turn++) spin_yield(turn);
+  spin_until([&] { return __atomic_load_n(&gd->gd_senders, __ATOMIC_SEQ_CST) == 0; });
   raw0(SYS_getpid);  // what was sent before is handled at the latest when this returns
 }
 

@@ -28,6 +28,13 @@ inline void spin_round(int n) {
   }
 }
 
+// Spins for what another cpu is about to do: a handful of instructions, unless the kernel has
+// taken that cpu's rfork off its processor.
+template <typename Pred>
+inline void spin_until(Pred done) {
+  for (int n = 1; !done(); n++) spin_round(n);
+}
+
 struct SpinLock {
   uint32_t word = 0;
   void lock() {

@@ -93,13 +93,6 @@ inline void waiter_wake(waiter* w) {
   store_release(&w->state, W_WOKEN);
 }
 
-// Spins for what another cpu is about to do: a handful of instructions, unless the kernel has
-// taken that cpu's rfork off its processor.
-template <typename Pred>
-inline void spin_until(Pred done) {
-  for (int n = 1; !done(); n++) spin_round(n);
-}
-
 inline void waiter_await_woken(const waiter& w) {
   spin_until([&] { return load_acquire(&w.state) == W_WOKEN; });
 }

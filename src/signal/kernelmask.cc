@@ -202,7 +202,7 @@ void sig_await_followers() {
   constexpr uint64_t kPatience = 20'000'000;
   uint64_t deadline = clock_monotonic() + kPatience;
   for (globaldata* gd = load_acquire(&rforks); gd != nullptr; gd = gd->gd_next) {
-    for (uint32_t turn = 0; gd != self && lags(gd) && clock_monotonic() < deadline; turn++) spin_yield(turn);
+    spin_until([&] { return gd == self || !lags(gd) || clock_monotonic() >= deadline; });
   }
 }
 
